@@ -1,0 +1,71 @@
+#include "collector/catalog.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "base/map.h"
+#include "base/mem.h"
+
+struct catalog {
+    pthread_mutex_t lock;
+    struct map *ids; /* guarded by lock; CRN -> id, and CATALOG_COMPLETE */
+};
+
+#define CATALOG_COMPLETE (UINT64_C(1) << 32)
+
+struct catalog *catalog_new(void)
+{
+    struct catalog *catalog = xcalloc(1, sizeof(*catalog));
+
+    (void)pthread_mutex_init(&catalog->lock, NULL);
+    catalog->ids = map_new();
+    return catalog;
+}
+
+void catalog_free(struct catalog *catalog)
+{
+    if (!catalog)
+        return;
+    map_free(catalog->ids);
+    (void)pthread_mutex_destroy(&catalog->lock);
+    free(catalog);
+}
+
+bool catalog_find(struct catalog *catalog, struct span crn, int32_t *id, bool *complete)
+{
+    const uint64_t *value;
+    uint64_t found = 0;
+
+    (void)pthread_mutex_lock(&catalog->lock);
+    value = map_get(catalog->ids, crn);
+    if (value)
+        found = *value;
+    (void)pthread_mutex_unlock(&catalog->lock);
+    if (!found)
+        return false; /* ids begin at 1 */
+    *id = (int32_t)(uint32_t)found;
+    *complete = (found & CATALOG_COMPLETE) != 0;
+    return true;
+}
+
+void catalog_add(struct catalog *catalog, struct span crn, int32_t id, bool complete)
+{
+    uint64_t value = (uint32_t)id | (complete ? CATALOG_COMPLETE : 0);
+    uint64_t *stands;
+    bool added;
+
+    (void)pthread_mutex_lock(&catalog->lock);
+    stands = map_put(catalog->ids, crn, value, &added);
+    *stands |= value;
+    (void)pthread_mutex_unlock(&catalog->lock);
+}
+
+uint32_t catalog_len(struct catalog *catalog)
+{
+    uint32_t len;
+
+    (void)pthread_mutex_lock(&catalog->lock);
+    len = (uint32_t)map_len(catalog->ids);
+    (void)pthread_mutex_unlock(&catalog->lock);
+    return len;
+}

@@ -1,0 +1,290 @@
+#include "client_internal.h"
+
+#include <curl/curl.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/mem.h"
+#include "collector/version.h"
+
+/* An answer that does not move for this long is given up; the server's own commit_timeout is far
+ * below it. */
+enum { CLIENT_STALL_SECONDS = 120, CLIENT_CONNECT_SECONDS = 10 };
+
+struct client {
+    CURL *curl;
+    char *url; /* without a slash at the end */
+    char error[CURL_ERROR_SIZE];
+};
+
+/* What one transfer writes to; the sink only gets the body of a 200. */
+struct client_transfer {
+    struct client *client;
+    struct client_answer *answer;
+    const struct client_sink *sink;
+    bool sink_ended;
+    char *next_cursor;
+};
+
+static bool client_url_is_local(const char *url)
+{
+    static const char *const hosts[] = { "127.0.0.1", "localhost", "[::1]" };
+    const char *host = strstr(url, "://") + 3;
+
+    for (size_t i = 0; i < LENGTH(hosts); i++) {
+        size_t len = strlen(hosts[i]);
+
+        if (strncmp(host, hosts[i], len) == 0 && strchr(":/", host[len]))
+            return true;
+    }
+    return false;
+}
+
+struct client *client_new(const char *url, struct err *err)
+{
+    struct client *client;
+    size_t len;
+
+    if (!url)
+        url = getenv("PLUMBLINE_URL");
+    if (!url || !*url)
+        url = CLIENT_URL_DEFAULT;
+    if (strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0) {
+        (void)err_set(err, ERR_INPUT, "the URL \"%.64s\" does not begin with http:// or https://",
+                      url);
+        return NULL;
+    }
+    client = xcalloc(1, sizeof(*client));
+    client->url = xstrdup(url);
+    len = strlen(client->url);
+    while (len > 0 && client->url[len - 1] == '/')
+        client->url[--len] = '\0';
+    client->curl = curl_easy_init();
+    if (!client->curl) {
+        client_free(client);
+        (void)err_set(err, ERR_FATAL, "libcurl can't be started");
+        return NULL;
+    }
+    return client;
+}
+
+void client_free(struct client *client)
+{
+    if (!client)
+        return;
+    if (client->curl)
+        curl_easy_cleanup(client->curl);
+    free(client->url);
+    free(client);
+}
+
+const char *client_url(const struct client *client)
+{
+    return client->url;
+}
+
+void client_answer_done(struct client_answer *answer)
+{
+    buf_done(&answer->body);
+    *answer = (struct client_answer){ 0 };
+}
+
+void client_clean(char *text)
+{
+    for (; *text; text++) {
+        if ((unsigned char)*text < ' ' || *text == 0x7f)
+            *text = '?';
+    }
+}
+
+static size_t client_on_body(char *data, size_t size, size_t count, void *ctx)
+{
+    struct client_transfer *transfer = ctx;
+    size_t len = size * count;
+    long status = 0;
+
+    (void)curl_easy_getinfo(transfer->client->curl, CURLINFO_RESPONSE_CODE, &status);
+    if (!transfer->sink || status != 200) {
+        buf_append(&transfer->answer->body, data, len);
+        return len;
+    }
+    if (transfer->sink->write(transfer->sink->ctx, data, len) == 0)
+        return len;
+    transfer->sink_ended = true;
+    return 0; /* libcurl ends the transfer */
+}
+
+static size_t client_on_header(char *data, size_t size, size_t count, void *ctx)
+{
+    static const char name[] = "plumbline-next-cursor:";
+    struct client_transfer *transfer = ctx;
+    size_t len = size * count, skip = sizeof(name) - 1;
+
+    if (len > skip && strncasecmp(data, name, skip) == 0) {
+        while (skip < len && data[skip] == ' ')
+            skip++;
+        free(transfer->next_cursor);
+        transfer->next_cursor = xmemdup0(data + skip, len - skip);
+        transfer->next_cursor[strcspn(transfer->next_cursor, "\r\n")] = '\0';
+    }
+    return len;
+}
+
+/* libcurl's options are macros over a variadic function; a failure is that of an allocation and
+ * shows in curl_easy_perform. */
+static void client_prepare(struct client *client, struct client_transfer *transfer, const char *url,
+                           const struct curl_slist *headers)
+{
+    CURL *curl = client->curl;
+
+    curl_easy_reset(curl); /* keeps the connection */
+    client->error[0] = '\0';
+    (void)curl_easy_setopt(curl, CURLOPT_URL, url);
+    (void)curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
+    (void)curl_easy_setopt(curl, CURLOPT_USERAGENT, "plumbline/" PLUMBLINE_VERSION);
+    (void)curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, client->error);
+    (void)curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+    (void)curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, (long)CLIENT_CONNECT_SECONDS);
+    (void)curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
+    (void)curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, (long)CLIENT_STALL_SECONDS);
+    (void)curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, client_on_body);
+    (void)curl_easy_setopt(curl, CURLOPT_WRITEDATA, transfer);
+    (void)curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, client_on_header);
+    (void)curl_easy_setopt(curl, CURLOPT_HEADERDATA, transfer);
+    if (client_url_is_local(client->url))
+        (void)curl_easy_setopt(curl, CURLOPT_PROXY, "");
+}
+
+static const char *client_reason(const struct client *client, CURLcode code)
+{
+    return client->error[0] ? client->error : curl_easy_strerror(code);
+}
+
+static struct curl_slist *client_header_add(struct curl_slist *headers, const char *name,
+                                            const char *value)
+{
+    AUTO(mem_free) char *line = xasprintf("%s:%s%s", name, *value ? " " : "", value);
+
+    return curl_slist_append(headers, line);
+}
+
+/* Of a transfer that failed: can the server have the whole request? */
+static enum client_outcome client_fate(CURL *curl, CURLcode code, size_t body_len)
+{
+    curl_off_t sent = 0;
+
+    switch (code) {
+    case CURLE_COULDNT_RESOLVE_PROXY:
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_CONNECT:
+    case CURLE_SSL_CONNECT_ERROR:
+        return CLIENT_NOT_SENT;
+    default:
+        (void)curl_easy_getinfo(curl, CURLINFO_SIZE_UPLOAD_T, &sent);
+        return sent < (curl_off_t)body_len ? CLIENT_NOT_SENT : CLIENT_UNSURE;
+    }
+}
+
+enum client_outcome client_post(struct client *client, const struct client_request *request,
+                                struct client_answer *answer, struct err *err)
+{
+    struct client_transfer transfer = { .client = client, .answer = answer };
+    AUTO(mem_free) char *url = xasprintf("%s%s", client->url, request->path);
+    struct curl_slist *headers = NULL;
+    CURL *curl = client->curl;
+    curl_off_t wait = 0;
+    CURLcode code;
+
+    client_answer_done(answer);
+    buf_init(&answer->body, CLIENT_ANSWER_BYTES_MAX);
+    headers = client_header_add(headers, "Content-Type", request->content_type);
+    headers = client_header_add(headers, "Expect", ""); /* no 100-continue: it costs a second */
+    if (request->gzip)
+        headers = client_header_add(headers, "Content-Encoding", "gzip");
+    client_prepare(client, &transfer, url, headers);
+    (void)curl_easy_setopt(curl, CURLOPT_POSTFIELDS, request->body.data);
+    (void)curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body.len);
+    (void)curl_easy_setopt(curl, CURLOPT_FRESH_CONNECT, request->no_reuse ? 1L : 0L);
+    code = curl_easy_perform(curl);
+    curl_slist_free_all(headers);
+    free(transfer.next_cursor);
+    if (code != CURLE_OK) {
+        (void)err_set(err, ERR_RETRY, "%s: %s", client->url, client_reason(client, code));
+        return client_fate(curl, code, request->body.len);
+    }
+    (void)curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &answer->status);
+    if (curl_easy_getinfo(curl, CURLINFO_RETRY_AFTER, &wait) == CURLE_OK)
+        answer->retry_after_ms = wait * 1000;
+    return CLIENT_ANSWERED;
+}
+
+int client_answer_error(const struct client_answer *answer, struct err *err)
+{
+    json_t *root = json_loadb(answer->body.len ? answer->body.data : "", answer->body.len, 0, NULL);
+    const json_t *error = json_object_get(root, "error");
+    const char *code = json_string_value(json_object_get(error, "code"));
+    const char *message = json_string_value(json_object_get(error, "message"));
+    const char *field = json_string_value(json_object_get(error, "field"));
+
+    if (code && message)
+        (void)err_set(err, ERR_INPUT, "HTTP %ld: %s (%s%s%s)", answer->status, message, code,
+                      field ? ", " : "", field ? field : "");
+    else
+        (void)err_set(err, ERR_INPUT, "HTTP %ld, and not in plumbline's words; is the URL right?",
+                      answer->status);
+    json_decref(root);
+    client_clean(err->text);
+    return -1;
+}
+
+int client_get(struct client *client, const char *path, const char *accept,
+               const struct client_sink *sink, char **next_cursor, struct err *err)
+{
+    struct client_answer answer = { 0 };
+    struct client_transfer transfer = { .client = client, .answer = &answer, .sink = sink };
+    AUTO(mem_free) char *url = xasprintf("%s%s", client->url, path);
+    struct curl_slist *headers = client_header_add(NULL, "Accept", accept);
+    CURLcode code;
+    int rc = 0;
+
+    buf_init(&answer.body, CLIENT_ANSWER_BYTES_MAX);
+    client_prepare(client, &transfer, url, headers);
+    code = curl_easy_perform(client->curl);
+    curl_slist_free_all(headers);
+    (void)curl_easy_getinfo(client->curl, CURLINFO_RESPONSE_CODE, &answer.status);
+    if (transfer.sink_ended)
+        rc = -1;
+    else if (code != CURLE_OK && answer.status == 200)
+        rc = err_set(err, ERR_RETRY, "the answer ended early: %s", client_reason(client, code));
+    else if (code != CURLE_OK)
+        rc = err_set(err, ERR_RETRY, "%s: %s", client->url, client_reason(client, code));
+    else if (answer.status != 200)
+        rc = client_answer_error(&answer, err);
+    client_answer_done(&answer);
+    *next_cursor = transfer.next_cursor;
+    return rc;
+}
+
+void client_query_add(struct buf *path, const char *name, const char *value)
+{
+    static const char hex[] = "0123456789ABCDEF";
+    bool is_first = !path->data || !memchr(path->data, '?', path->len);
+
+    buf_append_char(path, is_first ? '?' : '&');
+    buf_append_text(path, name);
+    buf_append_char(path, '=');
+    for (; *value; value++) {
+        unsigned char c = (unsigned char)*value;
+
+        if ((c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
+            strchr("-._~", c)) {
+            buf_append_char(path, *value);
+        } else {
+            buf_append_char(path, '%');
+            buf_append_char(path, hex[c >> 4]);
+            buf_append_char(path, hex[c & 15]);
+        }
+    }
+}

@@ -1,0 +1,266 @@
+/* plumbline serve: the daemon. Configuration, database, threads; then wait for signals; then all
+ * of it backwards. */
+#include "cmd_internal.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "collector/budget.h"
+#include "collector/catalog.h"
+#include "collector/committer.h"
+#include "collector/http.h"
+#include "collector/maintenance.h"
+#include "collector/pg_local.h"
+#include "collector/queue.h"
+#include "collector/store.h"
+#include "collector/store_partition_internal.h"
+#include "collector/version.h"
+#include "options_internal.h"
+
+enum { TICK_MS = 100, KEEP_MS = 1000 };
+
+struct serve_options {
+    struct options_config config;
+};
+
+static const struct option_row serve_rows[] = {
+    OPTIONS_CONFIG_ROWS(struct serve_options),
+    OPTIONS_LISTEN_ROW(struct serve_options),
+    { 0 },
+};
+
+static const struct command_line serve_line = {
+    .name = "serve",
+    .operands = "",
+    .summary =
+        "Collects metrics over HTTP, keeps them in Postgres and answers questions about them.",
+    .notes = "SIGTERM and SIGINT finish what has begun and stop.",
+    .rows = serve_rows,
+};
+
+/* Everything that lives as long as the daemon. */
+struct serve {
+    const struct config *config;
+    struct cmd_database database;
+    struct stats *stats;
+    struct budget *budget;
+    struct catalog *catalog;
+    struct partitions *partitions;
+    struct queue *queue, *graph_queue;
+    struct committer *committer, *graph_committer;
+    struct maintenance *maintenance;
+    struct http *http;
+    pthread_t ticker;
+    _Atomic bool ticker_stops;
+};
+
+static bool serve_ready(void *ctx, struct buf *why)
+{
+    const struct serve *serve = ctx;
+
+    if (committer_is_up(serve->committer))
+        return true;
+    buf_append_text(why, "Postgres can't be reached: events are not committed");
+    return false;
+}
+
+/* Runs until the committers have ended, so that a hanging connection can't keep the daemon from
+ * stopping. */
+static void *serve_tick(void *arg)
+{
+    struct serve *serve = arg;
+    struct timespec pause = { 0, TICK_MS * 1000000L };
+
+    while (!serve->ticker_stops) {
+        int64_t now_ms = clock_mono_ms();
+
+        committer_tick(serve->committer, now_ms);
+        committer_tick(serve->graph_committer, now_ms);
+        stats_set(serve->stats, STAT_BUDGET_BYTES, (int64_t)budget_used(serve->budget));
+        (void)nanosleep(&pause, NULL);
+    }
+    return NULL;
+}
+
+static void serve_start_threads(struct serve *serve)
+{
+    struct store_setup setup = { serve->database.dsn, serve->config, serve->catalog,
+                                 serve->partitions, serve->stats };
+
+    serve->committer = committer_start(&setup, serve->queue, "metrics");
+    serve->graph_committer = committer_start(&setup, serve->graph_queue, "graph");
+    serve->maintenance = maintenance_start(&setup);
+    if (pthread_create(&serve->ticker, NULL, serve_tick, serve) != 0) {
+        log_error("event=thread_failed name=ticker");
+        abort();
+    }
+}
+
+static int serve_start(struct serve *serve, struct err *err)
+{
+    struct http_setup http = { .config = serve->config, .ready = serve_ready, .ready_ctx = serve };
+
+    if (cmd_database_open(&serve->database, serve->config, err) < 0 ||
+        store_migrate(serve->database.dsn, serve->config, err) < 0)
+        return -1;
+    serve->stats = stats_new();
+    serve->budget = budget_new((size_t)serve->config->memory_bytes_max);
+    serve->catalog = catalog_new();
+    serve->partitions = partitions_new(serve->config);
+    serve->queue = queue_new();
+    serve->graph_queue = queue_new();
+    serve_start_threads(serve);
+    http.budget = serve->budget;
+    http.stats = serve->stats;
+    http.queue = serve->queue;
+    http.graph_queue = serve->graph_queue;
+    http.dsn = serve->database.dsn;
+    serve->http = http_start(&http, err);
+    return serve->http ? 0 : -1;
+}
+
+/* The ticker needs the committers, and they may need it to get away from a connection that
+ * hangs. */
+static void serve_join(struct serve *serve)
+{
+    committer_join(serve->committer);
+    committer_join(serve->graph_committer);
+    serve->ticker_stops = true;
+    (void)pthread_join(serve->ticker, NULL);
+    committer_free(serve->committer);
+    committer_free(serve->graph_committer);
+    maintenance_stop(serve->maintenance);
+}
+
+/* In the order of the way of an event: no new requests, what is queued committed, answers sent,
+ * connections closed. */
+static void serve_stop(struct serve *serve)
+{
+    int64_t deadline_ms = clock_mono_ms() + serve->config->drain_timeout_ms;
+
+    if (serve->http)
+        http_drain(serve->http, deadline_ms);
+    if (serve->committer) {
+        committer_drain(serve->committer, deadline_ms);
+        committer_drain(serve->graph_committer, deadline_ms);
+        http_stop(TAKE(serve->http));
+        queue_close(serve->queue);
+        queue_close(serve->graph_queue);
+        serve_join(serve);
+    }
+    cmd_database_close(&serve->database);
+    queue_free(serve->queue);
+    queue_free(serve->graph_queue);
+    partitions_free(serve->partitions);
+    catalog_free(serve->catalog);
+    budget_free(serve->budget);
+    stats_free(serve->stats);
+}
+
+static void serve_announce(const struct serve *serve)
+{
+    const char *address = http_address(serve->http);
+
+    log_info("event=serving address=%s version=%s postgres=%s", address, PLUMBLINE_VERSION,
+             serve->database.local ? "private" : "configured");
+    (void)printf("try:\n"
+                 "  curl http://%s/track-metrics -d "
+                 "'{\"modelDeploymentCrn\":\"crn:demo\",\"predictionUuid\":"
+                 "\"12f34405-38fa-42de-9ed4-68dbd82d36f6\",\"startTimestampMs\":1596185125125,"
+                 "\"endTimestampMs\":1596185125233,\"metrics\":{\"probability\":0.348}}'\n"
+                 "  curl http://%s/track-delayed-metrics -d '{\"predictionUuid\":"
+                 "\"12f34405-38fa-42de-9ed4-68dbd82d36f6\",\"metrics\":{\"final_label\":false}}'\n"
+                 "  curl http://%s/read-metrics -d '{\"modelDeploymentCrn\":\"crn:demo\"}'\n",
+                 address, address, address);
+    (void)fflush(stdout);
+}
+
+/* Waits for a signal that ends the daemon; looks after the private Postgres meanwhile. */
+static void serve_wait(struct serve *serve, int signals)
+{
+    struct pollfd poll_signals = { .fd = signals, .events = POLLIN };
+    struct signalfd_siginfo info;
+    struct err err = { 0 };
+
+    for (;;) {
+        int ready = poll(&poll_signals, 1, KEEP_MS);
+
+        if (ready > 0 && read(signals, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+            log_info("event=stopping signal=%u", info.ssi_signo);
+            return;
+        }
+        if (!serve->database.local)
+            continue;
+        switch (pg_local_keep(serve->database.local, &err)) {
+        case 0:
+            break;
+        case 1:
+            log_warn("event=postgres_restarted log=%s", pg_local_log_path(serve->database.local));
+            break;
+        default:
+            log_error("event=postgres_down action=retry log=%s err=\"%s\"",
+                      pg_local_log_path(serve->database.local), err.text);
+        }
+    }
+}
+
+/* Before the first thread, so that all inherit the mask and signals come through the descriptor
+ * alone. */
+static int serve_block_signals(void)
+{
+    sigset_t set;
+
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGINT);
+    (void)sigaddset(&set, SIGTERM);
+    (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
+    (void)signal(SIGPIPE, SIG_IGN);
+    return signalfd(-1, &set, SFD_CLOEXEC);
+}
+
+static int serve_run(const struct config *config, struct err *err)
+{
+    struct serve serve = { .config = config };
+    int signals = serve_block_signals();
+    int rc;
+
+    log_level_set(config->log_level);
+    rc = serve_start(&serve, err);
+    if (rc == 0) {
+        serve_announce(&serve);
+        serve_wait(&serve, signals);
+    }
+    serve_stop(&serve);
+    (void)close(signals);
+    return rc;
+}
+
+int cmd_serve(int argc, char **argv)
+{
+    struct serve_options options = { 0 };
+    struct config config;
+    struct err err = { 0 };
+    int code, rc;
+
+    if (options_begin(&serve_line, argc, argv, &options, &code) < 0)
+        return code;
+    if (options_config_load(&config, &options.config, &err) < 0)
+        return cmd_fail("serve", &err);
+    rc = serve_run(&config, &err);
+    config_done(&config);
+    if (rc < 0)
+        return cmd_fail("serve", &err);
+    log_info("event=stopped");
+    return CMD_DONE;
+}

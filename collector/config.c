@@ -1,0 +1,550 @@
+#include "collector/config.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "config_internal.h"
+#include "metrics/event.h"
+#include "nearest_internal.h"
+
+/* clang-format off */
+#define KEY(member, type, preset, min, max, help)                                                  \
+    { #member, type, offsetof(struct config, member), preset, min, max, help }
+/* clang-format on */
+#define MIB (INT64_C(1) << 20)
+#define GIB (INT64_C(1) << 30)
+#define SECOND INT64_C(1000)
+#define HOUR (3600 * SECOND)
+#define DAY (24 * HOUR)
+
+const struct config_key config_keys[] = {
+    KEY(listen, CONFIG_TEXT, "127.0.0.1:8190", 0, 0, "address and port to serve on"),
+    KEY(database, CONFIG_TEXT, "", 0, 0,
+        "libpq DSN or URI of the database; empty: a private Postgres in data_dir"),
+    KEY(data_dir, CONFIG_TEXT, "", 0, 0,
+        "where the private Postgres lives; empty: ./var, as root /var/lib/plumbline"),
+    KEY(keys_off, CONFIG_BOOL, "false", 0, 0,
+        "serve other machines although there are no keys: whoever reaches it reads and writes"),
+    KEY(log_level, CONFIG_LEVEL, "info", 0, 0, "debug, info, warn or error"),
+
+    KEY(http_threads, CONFIG_COUNT, "0", 0, 256,
+        "threads that serve HTTP; 0: as many as cores, at most 8"),
+    KEY(connections_max, CONFIG_COUNT, "4096", 1, 65536, "HTTP connections open at one time"),
+    KEY(idle_timeout_ms, CONFIG_MS, "60s", SECOND, HOUR,
+        "a connection without traffic is closed after this"),
+    KEY(request_timeout_ms, CONFIG_MS, "60s", SECOND, HOUR, "for the whole of a request to arrive"),
+    KEY(commit_timeout_ms, CONFIG_MS, "10s", 100, HOUR,
+        "how long a request waits for Postgres before its 503"),
+    KEY(drain_timeout_ms, CONFIG_MS, "10s", 100, HOUR, "how long SIGTERM lets requests finish"),
+    KEY(reads_max, CONFIG_COUNT, "16", 1, 1024, "answers being streamed at one time"),
+    KEY(read_stall_timeout_ms, CONFIG_MS, "30s", SECOND, HOUR,
+        "a reader that takes nothing for this long is dropped"),
+
+    KEY(memory_bytes_max, CONFIG_BYTES, "64MiB", MIB, 1024 * GIB,
+        "the budget for requests, queue and answers together"),
+    KEY(body_bytes_max, CONFIG_BYTES, "16MiB", 1024, GIB,
+        "one request body, after decompression as well"),
+    KEY(metrics_bytes_max, CONFIG_BYTES, "102400", 64, 64 * MIB,
+        "one event's metrics after white space is removed"),
+    KEY(events_max, CONFIG_COUNT, "100000", 1, 10000000, "events in one request"),
+    KEY(json_depth_max, CONFIG_COUNT, "32", 3, 1024, "depth of nested JSON"),
+    KEY(deployments_max, CONFIG_COUNT, "100000", 1, 10000000, "deployments in the catalog"),
+    KEY(partitions_max, CONFIG_COUNT, "600", 8, 10000,
+        "partitions; an event that needs one more is refused"),
+    KEY(partition_days, CONFIG_COUNT, "7", 1, 366,
+        "days a partition holds; fixed when the database is made"),
+    KEY(partitions_ahead, CONFIG_COUNT, "4", 1, 100, "partitions made before they are needed"),
+    KEY(labels_per_prediction_max, CONFIG_COUNT, "1000", 1, 32767, "labels of one prediction"),
+    KEY(labels_waiting_max, CONFIG_COUNT, "1000000", 0, INT64_C(1000000000),
+        "labels that wait for their prediction"),
+    KEY(event_ahead_ms_max, CONFIG_MS, "1d", 0, 366 * DAY,
+        "how far ahead of the server an event's time may be"),
+    KEY(csv_columns_max, CONFIG_COUNT, "2000", 8, 100000, "columns of one CSV answer"),
+
+    KEY(batch_events_max, CONFIG_COUNT, "10000", 1, 1000000,
+        "a transaction takes no further request beyond these events"),
+    KEY(batch_bytes_max, CONFIG_BYTES, "8MiB", 1024, GIB,
+        "a transaction takes no further request beyond these bytes"),
+    { NULL, CONFIG_TEXT, 0, NULL, 0, 0, NULL },
+};
+
+static_assert(LENGTH(config_keys) <= CONFIG_KEYS_MAX, "config_yaml.c has a place for every key");
+
+/* Variables of the environment that begin with PLUMBLINE_ and are no keys; a '*' at the end stands
+ * for anything. */
+static const char *const config_other_variables[] = {
+    "PLUMBLINE_CONFIG", /* the file, where -c is not given */
+    "PLUMBLINE_URL",    /* the client commands' server */
+    "PLUMBLINE_BINARY", /* the tests' */
+    "PLUMBLINE_TEST_*",
+};
+
+struct config_unit {
+    const char *name;
+    int64_t factor;
+};
+
+/* From the largest, so that the first that divides a number is the one to write it with. */
+static const struct config_unit config_byte_units[] = {
+    { "TiB", 1024 * GIB }, { "GiB", GIB }, { "MiB", MIB }, { "KiB", 1024 }, { "B", 1 }, { NULL, 0 },
+};
+static const struct config_unit config_ms_units[] = {
+    { "d", DAY }, { "h", HOUR }, { "m", 60 * SECOND }, { "s", SECOND }, { "ms", 1 }, { NULL, 0 },
+};
+static const char *const config_level_names[] = {
+    [LOG_LEVEL_DEBUG] = "debug",
+    [LOG_LEVEL_INFO] = "info",
+    [LOG_LEVEL_WARN] = "warn",
+    [LOG_LEVEL_ERROR] = "error",
+};
+
+struct config_quote config_quote(const char *text)
+{
+    struct config_quote quote;
+    size_t len = strlen(text), kept = len > CONFIG_QUOTE_BYTES_MAX ? CONFIG_QUOTE_BYTES_MAX : len;
+
+    (void)snprintf(quote.text, sizeof(quote.text), "\"%.*s%s\"", (int)kept, text,
+                   kept < len ? "..." : "");
+    for (char *p = quote.text; *p; p++) {
+        if ((unsigned char)*p < ' ' || *p == 0x7f)
+            *p = '?';
+    }
+    return quote;
+}
+
+static const char *config_key_at(size_t i, const void *ctx)
+{
+    (void)ctx;
+    return config_keys[i].name;
+}
+
+const char *config_key_nearest(const char *name)
+{
+    return nearest_word(name, config_key_at, NULL);
+}
+
+const struct config_key *config_key_find(const char *name)
+{
+    const struct config_key *key = config_keys;
+
+    while (key->name && strcmp(key->name, name) != 0)
+        key++;
+    return key->name ? key : NULL;
+}
+
+static void *config_member(struct config *config, const struct config_key *key)
+{
+    return (char *)config + key->offset;
+}
+
+static const void *config_member_const(const struct config *config, const struct config_key *key)
+{
+    return (const char *)config + key->offset;
+}
+
+static const struct config_unit *config_units(enum config_type type)
+{
+    switch (type) {
+    case CONFIG_BYTES:
+        return config_byte_units;
+    case CONFIG_MS:
+        return config_ms_units;
+    default:
+        return NULL;
+    }
+}
+
+enum { CONFIG_NUMBER_CHARS = 32 };
+
+/* "64MiB", "30s", "4096": with the largest unit that divides it. */
+static void config_number_format(const struct config_key *key, int64_t value,
+                                 char text[CONFIG_NUMBER_CHARS])
+{
+    const struct config_unit *unit = config_units(key->type);
+
+    while (unit && value % unit->factor != 0)
+        unit++;
+    if (!unit || value == 0 || (key->type == CONFIG_BYTES && unit->factor == 1))
+        (void)snprintf(text, CONFIG_NUMBER_CHARS, "%" PRId64, value);
+    else
+        (void)snprintf(text, CONFIG_NUMBER_CHARS, "%" PRId64 "%s", value / unit->factor,
+                       unit->name);
+}
+
+static int config_number_refuse(const struct config_key *key, const char *text, struct err *err)
+{
+    struct config_quote quote = config_quote(text);
+
+    switch (key->type) {
+    case CONFIG_BYTES:
+        return err_set(err, ERR_INPUT,
+                       "%s is not a number of bytes; write it like 65536 or 64MiB (B, KiB, MiB, "
+                       "GiB, TiB)",
+                       quote.text);
+    case CONFIG_MS:
+        return err_set(err, ERR_INPUT,
+                       "%s is not a duration; write it like 500ms, 30s, 5m, 1h, 7d, or as plain "
+                       "milliseconds",
+                       quote.text);
+    default:
+        return err_set(err, ERR_INPUT, "%s is not a whole number", quote.text);
+    }
+}
+
+int config_number_parse(const struct config_key *key, const char *text, int64_t *value,
+                        struct err *err)
+{
+    const struct config_unit *unit = config_units(key->type);
+    char limit[CONFIG_NUMBER_CHARS], *end;
+    int64_t number;
+
+    errno = 0;
+    number = strtoll(text, &end, 10);
+    if (end == text || !strchr("-0123456789", text[0]) || (*end && !unit))
+        return config_number_refuse(key, text, err);
+    end += strspn(end, " ");
+    while (*end && unit->name && strcmp(end, unit->name) != 0)
+        unit++;
+    if (*end && !unit->name)
+        return config_number_refuse(key, text, err);
+    if (errno == ERANGE || (*end && __builtin_mul_overflow(number, unit->factor, &number)))
+        number = text[0] == '-' ? INT64_MIN : INT64_MAX;
+    if (number < key->min) {
+        config_number_format(key, key->min, limit);
+        return err_set(err, ERR_INPUT, "%s is too small; the smallest is %s",
+                       config_quote(text).text, limit);
+    }
+    if (number > key->max) {
+        config_number_format(key, key->max, limit);
+        return err_set(err, ERR_INPUT, "%s is too large; the largest is %s",
+                       config_quote(text).text, limit);
+    }
+    *value = number;
+    return 0;
+}
+
+static int config_bool_parse(const char *text, bool *value, struct err *err)
+{
+    bool is_true = strcmp(text, "true") == 0;
+
+    if (!is_true && strcmp(text, "false") != 0)
+        return err_set(err, ERR_INPUT, "%s is neither true nor false", config_quote(text).text);
+    *value = is_true;
+    return 0;
+}
+
+static int config_level_parse(const char *text, enum log_level *value, struct err *err)
+{
+    for (size_t i = 0; i < LENGTH(config_level_names); i++) {
+        if (strcmp(text, config_level_names[i]) == 0) {
+            *value = (enum log_level)i;
+            return 0;
+        }
+    }
+    return err_set(err, ERR_INPUT, "%s is not a log level; use debug, info, warn or error",
+                   config_quote(text).text);
+}
+
+static void config_text_set(struct config *config, const struct config_key *key, const char *text)
+{
+    char **member = config_member(config, key);
+
+    if (!*text)
+        text = key->preset;
+    if (!*text && key->offset == offsetof(struct config, data_dir))
+        text = geteuid() == 0 ? "/var/lib/plumbline" : "./var";
+    free(*member);
+    *member = *text ? xstrdup(text) : NULL;
+}
+
+int config_key_set(struct config *config, const struct config_key *key, const char *text,
+                   struct err *err)
+{
+    switch (key->type) {
+    case CONFIG_TEXT:
+        config_text_set(config, key, text);
+        return 0;
+    case CONFIG_BOOL:
+        return config_bool_parse(text, config_member(config, key), err);
+    case CONFIG_LEVEL:
+        return config_level_parse(text, config_member(config, key), err);
+    default:
+        return config_number_parse(key, text, config_member(config, key), err);
+    }
+}
+
+int config_set(struct config *config, const char *key, const char *text, struct err *err)
+{
+    const struct config_key *found = config_key_find(key);
+
+    assert(found);
+    return config_key_set(config, found, text, err);
+}
+
+void config_init(struct config *config)
+{
+    struct err err = { 0 };
+
+    *config = (struct config){ 0 };
+    for (const struct config_key *key = config_keys; key->name; key++) {
+        int rc = config_key_set(config, key, key->preset, &err);
+
+        assert(rc == 0);
+        (void)rc;
+    }
+}
+
+void config_done(struct config *config)
+{
+    for (const struct config_key *key = config_keys; key->name; key++) {
+        if (key->type == CONFIG_TEXT)
+            free(*(char **)config_member(config, key));
+    }
+    *config = (struct config){ 0 };
+}
+
+void config_copy(struct config *copy, const struct config *config)
+{
+    *copy = *config;
+    for (const struct config_key *key = config_keys; key->name; key++) {
+        char **text = config_member(copy, key);
+
+        if (key->type == CONFIG_TEXT && *text)
+            *text = xstrdup(*text);
+    }
+}
+
+enum { CONFIG_VARIABLE_BYTES = 128 };
+
+/* PLUMBLINE_LISTEN for "listen". */
+static void config_variable_name(const char *key, char name[CONFIG_VARIABLE_BYTES])
+{
+    (void)snprintf(name, CONFIG_VARIABLE_BYTES, "PLUMBLINE_%s", key);
+    for (char *p = name; *p; p++) {
+        if (*p >= 'a' && *p <= 'z')
+            *p = (char)(*p - 'a' + 'A');
+    }
+}
+
+static bool config_variable_is_other(const char *name)
+{
+    for (size_t i = 0; i < LENGTH(config_other_variables); i++) {
+        const char *other = config_other_variables[i], *star = strchr(other, '*');
+
+        if (star ? strncmp(name, other, (size_t)(star - other)) == 0 : strcmp(name, other) == 0)
+            return true;
+    }
+    return false;
+}
+
+static int config_variable_refuse(const char *name, struct err *err)
+{
+    char lower[CONFIG_VARIABLE_BYTES], variable[CONFIG_VARIABLE_BYTES];
+    const char *meant;
+
+    (void)snprintf(lower, sizeof(lower), "%s", name + strlen("PLUMBLINE_"));
+    for (char *p = lower; *p; p++) {
+        if (*p >= 'A' && *p <= 'Z')
+            *p = (char)(*p - 'A' + 'a');
+    }
+    meant = config_key_nearest(lower);
+    if (!meant)
+        return err_set(err, ERR_INPUT, "environment: %s is no key of the configuration; unset it",
+                       name);
+    config_variable_name(meant, variable);
+    return err_set(err, ERR_INPUT,
+                   "environment: %s is no key of the configuration; did you mean %s?", name,
+                   variable);
+}
+
+static int config_variable_apply(struct config *config, const char *name, const char *value,
+                                 struct err *err)
+{
+    char variable[CONFIG_VARIABLE_BYTES];
+
+    if (config_variable_is_other(name))
+        return 0;
+    for (const struct config_key *key = config_keys; key->name; key++) {
+        config_variable_name(key->name, variable);
+        if (strcmp(variable, name) != 0)
+            continue;
+        if (config_key_set(config, key, value, err) < 0)
+            return err_prefix(err, "environment: %s: ", name);
+        return 0;
+    }
+    return config_variable_refuse(name, err);
+}
+
+int config_apply_environment(struct config *config, char *const *environment, struct err *err)
+{
+    struct config copy;
+
+    config_copy(&copy, config);
+    for (; *environment; environment++) {
+        const char *equals = strchr(*environment, '=');
+        AUTO(mem_free) char *name = NULL;
+
+        if (!equals || strncmp(*environment, "PLUMBLINE_", strlen("PLUMBLINE_")) != 0)
+            continue;
+        name = xmemdup0(*environment, (size_t)(equals - *environment));
+        if (config_variable_apply(&copy, name, equals + 1, err) < 0) {
+            config_done(&copy);
+            return -1;
+        }
+    }
+    config_done(config);
+    *config = copy;
+    return 0;
+}
+
+static bool config_address_is_loopback(const struct sockaddr *addr)
+{
+    if (addr->sa_family == AF_INET)
+        return ntohl(((const struct sockaddr_in *)(const void *)addr)->sin_addr.s_addr) >> 24 ==
+               127;
+    if (addr->sa_family == AF_INET6) {
+        const struct in6_addr *in6 = &((const struct sockaddr_in6 *)(const void *)addr)->sin6_addr;
+
+        return IN6_IS_ADDR_LOOPBACK(in6) || (IN6_IS_ADDR_V4MAPPED(in6) && in6->s6_addr[12] == 127);
+    }
+    return false;
+}
+
+static bool config_port_is_good(const char *port)
+{
+    size_t len = strlen(port);
+
+    return len > 0 && len <= 5 && strspn(port, "0123456789") == len &&
+           strtol(port, NULL, 10) <= UINT16_MAX;
+}
+
+int config_address_parse(struct config_address *address, const char *text, struct err *err)
+{
+    struct addrinfo hints = { .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV,
+                              .ai_socktype = SOCK_STREAM };
+    struct addrinfo *found = NULL;
+    const char *colon = strrchr(text, ':'), *host = text;
+    AUTO(mem_free) char *name = NULL;
+    size_t len;
+
+    if (!colon || colon == text || !config_port_is_good(colon + 1))
+        return err_set(err, ERR_INPUT, "%s is not ADDR:PORT, as in 127.0.0.1:8190 or [::1]:8190",
+                       config_quote(text).text);
+    len = (size_t)(colon - text);
+    if (len > 2 && host[0] == '[' && host[len - 1] == ']') {
+        host++;
+        len -= 2;
+    } else if (memchr(host, ':', len)) {
+        return err_set(err, ERR_INPUT, "%s: an IPv6 address stands in brackets, as in [::1]:8190",
+                       config_quote(text).text);
+    }
+    name = xmemdup0(host, len);
+    if (getaddrinfo(strcmp(name, "localhost") == 0 ? "127.0.0.1" : name, colon + 1, &hints,
+                    &found) != 0)
+        return err_set(err, ERR_INPUT, "%s: the address is given by its number, not by a name",
+                       config_quote(text).text);
+    assert(found->ai_addrlen <= sizeof(address->addr));
+    memset(&address->addr, 0, sizeof(address->addr));
+    memcpy(&address->addr, found->ai_addr, found->ai_addrlen);
+    address->len = found->ai_addrlen;
+    address->is_loopback = config_address_is_loopback(found->ai_addr);
+    freeaddrinfo(found);
+    return 0;
+}
+
+/* No event is shorter, so a small body can't hold events_max of them. */
+enum { CONFIG_EVENT_BYTES_MIN = 32 };
+
+/* One request at its largest: the body and the records decoded from it. */
+static int64_t config_request_bytes(const struct config *config)
+{
+    int64_t events = config->body_bytes_max / CONFIG_EVENT_BYTES_MIN;
+
+    if (events > config->events_max)
+        events = config->events_max;
+    return config->body_bytes_max + events * (int64_t)sizeof(struct event);
+}
+
+static int config_check_listen(const struct config *config, struct err *err)
+{
+    struct config_address address;
+
+    if (config_address_parse(&address, config->listen, err) < 0)
+        return err_prefix(err, "listen: ");
+    if (!address.is_loopback && !config->keys_off)
+        return err_set(err, ERR_INPUT,
+                       "listen: %s can be reached from other machines and this version has no API "
+                       "keys yet, so whoever reaches it could read and write everything; listen on "
+                       "127.0.0.1, or accept that by setting keys_off: true",
+                       config->listen);
+    return 0;
+}
+
+int config_check(const struct config *config, struct err *err)
+{
+    if (config_check_listen(config, err) < 0)
+        return -1;
+    if (config->metrics_bytes_max > config->body_bytes_max)
+        return err_set(err, ERR_INPUT,
+                       "metrics_bytes_max: %" PRId64 " does not fit into body_bytes_max (%" PRId64
+                       "); lower it or raise body_bytes_max",
+                       config->metrics_bytes_max, config->body_bytes_max);
+    if (config->memory_bytes_max < config_request_bytes(config))
+        return err_set(err, ERR_INPUT,
+                       "memory_bytes_max: %" PRId64 " can't hold one request of body_bytes_max and "
+                       "its events; raise it to at least %" PRId64
+                       ", or lower body_bytes_max or events_max",
+                       config->memory_bytes_max, config_request_bytes(config));
+    if (config->partitions_ahead >= config->partitions_max)
+        return err_set(err, ERR_INPUT,
+                       "partitions_ahead: %" PRId64 " leaves no room below partitions_max (%" PRId64
+                       "); lower it or raise partitions_max",
+                       config->partitions_ahead, config->partitions_max);
+    return 0;
+}
+
+/* A double-quoted YAML scalar. */
+static void config_write_text(const char *text, FILE *out)
+{
+    (void)fputc('"', out);
+    for (; *text; text++) {
+        if (*text == '"' || *text == '\\')
+            (void)fputc('\\', out);
+        if ((unsigned char)*text < ' ' || *text == 0x7f)
+            (void)fprintf(out, "\\x%02x", (unsigned)(unsigned char)*text);
+        else
+            (void)fputc(*text, out);
+    }
+    (void)fputs("\"\n", out);
+}
+
+void config_write(const struct config *config, FILE *out)
+{
+    for (const struct config_key *key = config_keys; key->name; key++) {
+        const void *member = config_member_const(config, key);
+        char number[CONFIG_NUMBER_CHARS];
+
+        (void)fprintf(out, "%s: ", key->name);
+        switch (key->type) {
+        case CONFIG_TEXT:
+            config_write_text(*(char *const *)member ? *(char *const *)member : "", out);
+            break;
+        case CONFIG_BOOL:
+            (void)fprintf(out, "%s\n", *(const bool *)member ? "true" : "false");
+            break;
+        case CONFIG_LEVEL:
+            (void)fprintf(out, "%s\n", config_level_names[*(const enum log_level *)member]);
+            break;
+        default:
+            config_number_format(key, *(const int64_t *)member, number);
+            (void)fprintf(out, "%s\n", number);
+        }
+    }
+}

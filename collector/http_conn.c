@@ -1,0 +1,202 @@
+/* Every open connection, and a thread that ends those whose request does not arrive in time.
+ *
+ * The library's own time-out is for silence: a client that sends a byte now and then keeps its
+ * connection for ever. Here a request has request_timeout_ms from its first byte to its last. The
+ * library shows a request only when its head is complete, so the first byte is found by asking the
+ * kernel how many have arrived since the connection became idle. */
+#include <assert.h>
+#include <linux/tcp.h> /* the C library's tcp_info ends before tcpi_bytes_received */
+#include <netinet/in.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "http_internal.h"
+
+enum { HTTP_REAP_MS_MIN = 20, HTTP_REAP_MS_MAX = 1000 };
+
+enum http_conn_phase { CONN_IDLE, CONN_ARRIVING, CONN_BUSY };
+
+struct http_conn {
+    struct http_conn *next; /* guarded by the list's lock */
+    struct http_conn **link;
+    int fd;
+
+    pthread_mutex_t lock;
+    enum http_conn_phase phase; /* guarded by lock, as is all below */
+    int64_t since_mono_ms;      /* of the request's first byte; 0: none was seen */
+    uint64_t bytes_idle;        /* received when the connection was first seen idle */
+    bool bytes_known;
+};
+
+struct http_conns {
+    struct stats *stats;
+    int64_t request_timeout_ms;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t stop_cond;
+    struct http_conn *head; /* guarded by lock */
+    bool is_stopping;       /* guarded by lock */
+};
+
+/* Bytes that arrived on the connection so far, whether read or not. -1: the kernel does not say. */
+static int http_conn_received(const struct http_conn *conn, uint64_t *bytes)
+{
+    struct tcp_info info = { 0 };
+    socklen_t len = sizeof(info);
+
+    if (getsockopt(conn->fd, IPPROTO_TCP, TCP_INFO, &info, &len) != 0 ||
+        len < offsetof(struct tcp_info, tcpi_bytes_received) + sizeof(info.tcpi_bytes_received))
+        return -1;
+    *bytes = info.tcpi_bytes_received;
+    return 0;
+}
+
+/* Notes the first byte of a request whose head is not complete. */
+static void http_conn_look(struct http_conn *conn, int64_t now)
+{
+    uint64_t bytes;
+
+    if (conn->since_mono_ms || http_conn_received(conn, &bytes) < 0)
+        return;
+    if (!conn->bytes_known) {
+        conn->bytes_idle = bytes;
+        conn->bytes_known = true;
+    } else if (bytes != conn->bytes_idle) {
+        conn->since_mono_ms = now;
+    }
+}
+
+static bool http_conn_is_late(struct http_conn *conn, int64_t now, int64_t timeout_ms)
+{
+    bool is_late;
+
+    pthread_mutex_lock(&conn->lock);
+    if (conn->phase == CONN_IDLE)
+        http_conn_look(conn, now);
+    is_late =
+        conn->phase != CONN_BUSY && conn->since_mono_ms && now - conn->since_mono_ms > timeout_ms;
+    if (is_late)
+        conn->phase = CONN_BUSY; /* once is enough */
+    pthread_mutex_unlock(&conn->lock);
+    return is_late;
+}
+
+static int64_t http_conns_interval(const struct http_conns *conns)
+{
+    int64_t interval = conns->request_timeout_ms / 4;
+
+    if (interval > HTTP_REAP_MS_MAX)
+        return HTTP_REAP_MS_MAX;
+    return interval < HTTP_REAP_MS_MIN ? HTTP_REAP_MS_MIN : interval;
+}
+
+static void *http_conns_run(void *arg)
+{
+    struct http_conns *conns = arg;
+
+    pthread_mutex_lock(&conns->lock);
+    while (!conns->is_stopping) {
+        struct timespec deadline = clock_mono_after(http_conns_interval(conns));
+        int64_t now = clock_mono_ms();
+
+        for (struct http_conn *conn = conns->head; conn; conn = conn->next) {
+            if (http_conn_is_late(conn, now, conns->request_timeout_ms)) {
+                stats_add(conns->stats, STAT_CONNECTIONS_EXPIRED, 1);
+                (void)shutdown(conn->fd, SHUT_RDWR); /* the daemon sees it and closes */
+            }
+        }
+        (void)pthread_cond_timedwait(&conns->stop_cond, &conns->lock, &deadline);
+    }
+    pthread_mutex_unlock(&conns->lock);
+    return NULL;
+}
+
+struct http_conns *http_conns_start(struct stats *stats, int64_t request_timeout_ms)
+{
+    struct http_conns *conns = xcalloc(1, sizeof(*conns));
+    pthread_condattr_t attributes;
+
+    conns->stats = stats;
+    conns->request_timeout_ms = request_timeout_ms;
+    pthread_mutex_init(&conns->lock, NULL);
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&conns->stop_cond, &attributes);
+    pthread_condattr_destroy(&attributes);
+    if (pthread_create(&conns->thread, NULL, http_conns_run, conns) != 0)
+        abort(); /* at start-up, one of a handful of threads: nothing could be served */
+    return conns;
+}
+
+void http_conns_stop(struct http_conns *conns)
+{
+    if (!conns)
+        return;
+    pthread_mutex_lock(&conns->lock);
+    conns->is_stopping = true;
+    pthread_cond_signal(&conns->stop_cond);
+    pthread_mutex_unlock(&conns->lock);
+    pthread_join(conns->thread, NULL);
+    assert(!conns->head);
+    pthread_cond_destroy(&conns->stop_cond);
+    pthread_mutex_destroy(&conns->lock);
+    free(conns);
+}
+
+struct http_conn *http_conn_add(struct http_conns *conns, int fd)
+{
+    struct http_conn *conn = xcalloc(1, sizeof(*conn));
+
+    conn->fd = fd;
+    conn->bytes_known = true; /* a new connection: none */
+    pthread_mutex_init(&conn->lock, NULL);
+    pthread_mutex_lock(&conns->lock);
+    conn->next = conns->head;
+    conn->link = &conns->head;
+    if (conn->next)
+        conn->next->link = &conn->next;
+    conns->head = conn;
+    pthread_mutex_unlock(&conns->lock);
+    stats_add(conns->stats, STAT_CONNECTIONS, 1);
+    return conn;
+}
+
+void http_conn_remove(struct http_conns *conns, struct http_conn *conn)
+{
+    pthread_mutex_lock(&conns->lock);
+    *conn->link = conn->next;
+    if (conn->next)
+        conn->next->link = conn->link;
+    pthread_mutex_unlock(&conns->lock);
+    stats_add(conns->stats, STAT_CONNECTIONS, -1);
+    pthread_mutex_destroy(&conn->lock);
+    free(conn);
+}
+
+void http_conn_arriving(struct http_conn *conn)
+{
+    pthread_mutex_lock(&conn->lock);
+    conn->phase = CONN_ARRIVING;
+    if (!conn->since_mono_ms)
+        conn->since_mono_ms = clock_mono_ms();
+    pthread_mutex_unlock(&conn->lock);
+}
+
+void http_conn_arrived(struct http_conn *conn)
+{
+    pthread_mutex_lock(&conn->lock);
+    conn->phase = CONN_BUSY;
+    pthread_mutex_unlock(&conn->lock);
+}
+
+void http_conn_idle(struct http_conn *conn)
+{
+    pthread_mutex_lock(&conn->lock);
+    conn->phase = CONN_IDLE;
+    conn->since_mono_ms = 0;
+    conn->bytes_known = false;
+    pthread_mutex_unlock(&conn->lock);
+}

@@ -1,0 +1,153 @@
+/* The life of one request, from its head to its last byte. */
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/mem.h"
+#include "http_internal.h"
+
+/* How much of a refused body is read, so that a client that sends before it listens gets to see the
+ * answer: closing a connection with unread bytes resets it. Beyond it the connection is closed. */
+enum { HTTP_DISCARD_BYTES_MAX = 64 * 1024 * 1024 };
+
+static struct http_request *http_request_new(struct http *http, struct MHD_Connection *connection)
+{
+    struct http_request *request = xcalloc(1, sizeof(*request));
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+
+    request->http = http;
+    request->connection = connection;
+    request->conn = info->socket_context;
+    body_init(&request->body, http->setup.budget, (size_t)http->setup.config->body_bytes_max);
+    return request;
+}
+
+static bool http_request_is_post(const struct http_request *request)
+{
+    return request->route && strcmp(request->route->method, "POST") == 0;
+}
+
+static int http_request_too_large(struct http_request *request)
+{
+    return fault_set(&request->fault, MHD_HTTP_CONTENT_TOO_LARGE, "too_large", NULL,
+                     "the body is larger than %lld bytes (body_bytes_max)",
+                     (long long)request->http->setup.config->body_bytes_max);
+}
+
+/* The library has checked that it is a number. */
+static int http_request_check_length(struct http_request *request)
+{
+    const char *text = http_request_header(request, MHD_HTTP_HEADER_CONTENT_LENGTH);
+
+    if (!text)
+        return 0;
+    request->content_length = strtoull(text, NULL, 10);
+    if (http_request_is_post(request) && request->content_length > request->body.max)
+        return http_request_too_large(request);
+    return 0;
+}
+
+/* The answer is known: forget what came so far and read on until the client listens. */
+static void http_request_discard(struct http_request *request)
+{
+    body_done(&request->body);
+    request->phase = HTTP_DISCARDING;
+}
+
+/* The head is there. What is wrong with it is answered at once where no body is under way (the
+ * client waits for "100 Continue"), or where it would be too long to read. */
+static enum MHD_Result http_request_begin(struct http_request *request, const char *url,
+                                          const char *method)
+{
+    const char *expect = http_request_header(request, MHD_HTTP_HEADER_EXPECT);
+    struct fault *fault = &request->fault;
+    int rc = 0;
+
+    http_conn_arriving(request->conn);
+    if (!http_request_enter(request->http)) {
+        request->is_last = true;
+        rc = fault_set(fault, MHD_HTTP_SERVICE_UNAVAILABLE, "stopping", NULL,
+                       "the server is stopping: send it again");
+    }
+    if (rc == 0)
+        rc = http_route_find(request, url, method, fault);
+    if (rc == 0)
+        rc = http_request_check_length(request);
+    if (rc == 0)
+        return MHD_YES;
+    http_request_discard(request);
+    if ((expect && strcasecmp(expect, "100-continue") == 0) ||
+        request->content_length > HTTP_DISCARD_BYTES_MAX)
+        return http_answer_fault(request, fault);
+    return MHD_YES;
+}
+
+static enum MHD_Result http_request_receive(struct http_request *request, const char *data,
+                                            size_t len)
+{
+    enum body_result result = BODY_OK;
+
+    if (request->phase == HTTP_RECEIVING && http_request_is_post(request))
+        result = body_append(&request->body, data, len, (size_t)request->content_length);
+    else
+        request->discarded += len;
+    if (result == BODY_OK)
+        return request->discarded <= HTTP_DISCARD_BYTES_MAX ? MHD_YES : MHD_NO;
+    if (result == BODY_TOO_LARGE)
+        (void)http_request_too_large(request);
+    else
+        (void)http_fault_overloaded(request, &request->fault);
+    http_request_discard(request);
+    return MHD_YES;
+}
+
+enum MHD_Result http_request_handle(void *cls, struct MHD_Connection *connection, const char *url,
+                                    const char *method, const char *version,
+                                    const char *upload_data, size_t *upload_data_size,
+                                    void **con_cls)
+{
+    struct http_request *request = *con_cls;
+    size_t len = *upload_data_size;
+
+    (void)version;
+    if (!request) {
+        *con_cls = request = http_request_new(cls, connection);
+        return http_request_begin(request, url, method);
+    }
+    if (len) {
+        *upload_data_size = 0;
+        return http_request_receive(request, upload_data, len);
+    }
+    if (request->phase == HTTP_WAITING)
+        return request->route->resume(request);
+    http_conn_arrived(request->conn);
+    if (request->phase == HTTP_DISCARDING)
+        return http_answer_fault(request, &request->fault);
+    return request->route->handle(request);
+}
+
+void http_request_completed(void *cls, struct MHD_Connection *connection, void **con_cls,
+                            enum MHD_RequestTerminationCode toe)
+{
+    struct http_request *request = *con_cls;
+    struct http *http = cls;
+    bool is_counted;
+
+    (void)connection;
+    (void)toe;
+    if (!request)
+        return;
+    *con_cls = NULL;
+    if (request->job)
+        http_query_abandon(request);
+    submission_free(request->submission);
+    body_done(&request->body);
+    parameters_done(&request->parameters);
+    free(request->argument);
+    http_conn_idle(request->conn);
+    is_counted = !request->is_last;
+    free(request);
+    if (is_counted)
+        http_request_leave(http);
+}

@@ -1,0 +1,128 @@
+/* What is where. A request's way from here: handle() of its route, in http_ingest.c, http_query.c
+ * or http_status.c. */
+#include <string.h>
+
+#include "base/mem.h"
+#include "http_internal.h"
+
+static const struct parameter http_metrics_parameters[] = {
+    { "model_crn", true },
+    { "model_build_crn", true },
+    { "model_deployment_crn", true },
+    { "prediction_uuid", true },
+    { "start_timestamp_ms", false },
+    { "end_timestamp_ms", false },
+    { "kind", false },
+    { "key", true },
+    { "limit", false },
+    { "cursor", false },
+    { 0 },
+};
+
+#define HTTP_INGEST(of_kind)                                                                       \
+    .method = "POST", .handle = http_ingest_event, .resume = http_ingest_resume, .kind = (of_kind)
+#define HTTP_QUERY(of_method, of_run)                                                              \
+    .method = (of_method), .handle = http_query_handle, .resume = http_query_resume, .run = (of_run)
+#define HTTP_STATUS(of_handle) .method = "GET", .handle = (of_handle)
+
+static const struct http_route http_routes[] = {
+    { .path = "/track-metrics", HTTP_INGEST(EVENT_TRACK_METRICS) },
+    { .path = "/track-delayed-metrics", HTTP_INGEST(EVENT_DELAYED_METRICS) },
+    { .path = "/track-aggregate-metrics", HTTP_INGEST(EVENT_AGGREGATE_METRICS) },
+    { .path = "/v1/events",
+      .method = "POST",
+      .handle = http_ingest_events,
+      .resume = http_ingest_resume },
+    { .path = "/read-metrics", HTTP_QUERY("POST", query_read_metrics) },
+    { .path = "/get-model-deployment-crn", HTTP_QUERY("POST", query_deployment_crn) },
+    { .path = "/v1/metrics",
+      HTTP_QUERY("GET", query_metrics),
+      .parameters = http_metrics_parameters,
+      .negotiates = true },
+    { .path = "/v1/deployments", HTTP_QUERY("GET", query_deployments) },
+    { .path = "/v1/deployments/{crn}", HTTP_QUERY("GET", query_deployment) },
+    { .path = "/v1/balance", HTTP_QUERY("GET", query_balance) },
+    { .path = "/v1/limits", HTTP_STATUS(http_status_limits) },
+    { .path = "/healthz", HTTP_STATUS(http_status_health) },
+    { .path = "/readyz", HTTP_STATUS(http_status_ready) },
+    { .path = "/metrics", HTTP_STATUS(http_status_metrics) },
+    { .path = "/openapi.yaml", HTTP_STATUS(http_status_openapi) },
+};
+
+/* Where the argument starts in the URL, or its end where the route has none; NULL: another path. A
+ * CRN may hold slashes, as they are or as %2F; one at the end is never part of it. */
+static const char *http_route_match(const struct http_route *route, const char *url)
+{
+    const char *brace = strchr(route->path, '{');
+    size_t len = brace ? (size_t)(brace - route->path) : strlen(route->path);
+
+    if (strncmp(url, route->path, len) != 0)
+        return NULL;
+    url += len;
+    if (brace)
+        return *url && url[strlen(url) - 1] != '/' ? url : NULL;
+    return *url ? NULL : url;
+}
+
+static bool http_route_allows(const struct http_route *route, const char *method)
+{
+    return strcmp(route->method, method) == 0 ||
+           (strcmp(route->method, "GET") == 0 && strcmp(method, "HEAD") == 0);
+}
+
+static int http_route_argument(struct http_request *request, const char *text, struct fault *fault)
+{
+    size_t len = strlen(text);
+
+    if (!len)
+        return 0;
+    request->argument = xmalloc(len);
+    if (parameter_decode((struct span){ text, len }, request->argument, &request->argument_len) < 0)
+        return fault_set(fault, MHD_HTTP_BAD_REQUEST, "invalid_path", NULL,
+                         "the path is not properly percent-encoded: \"%.*s\"", fault_quote_len(len),
+                         text);
+    return 0;
+}
+
+static enum MHD_Result http_route_parameter(void *cls, enum MHD_ValueKind kind, const char *key,
+                                            size_t key_len, const char *value, size_t value_len)
+{
+    struct http_request *request = cls;
+
+    (void)kind;
+    return parameters_add(&request->parameters, request->route->parameters,
+                          (struct span){ key, key_len }, (struct span){ value, value_len },
+                          &request->fault) == 0
+               ? MHD_YES
+               : MHD_NO;
+}
+
+int http_route_find(struct http_request *request, const char *url, const char *method,
+                    struct fault *fault)
+{
+    const char *argument = NULL;
+
+    for (size_t i = 0; i < LENGTH(http_routes); i++) {
+        const struct http_route *route = &http_routes[i];
+
+        argument = http_route_match(route, url);
+        if (argument) {
+            request->route = route;
+            break;
+        }
+    }
+    if (!request->route)
+        return fault_set(fault, MHD_HTTP_NOT_FOUND, "not_found", NULL, "no such path: \"%.*s\"",
+                         fault_quote_len(strlen(url)), url);
+    if (!http_route_allows(request->route, method)) {
+        request->allow = strcmp(request->route->method, "GET") == 0 ? "GET, HEAD" : "POST";
+        return fault_set(fault, MHD_HTTP_METHOD_NOT_ALLOWED, "method_not_allowed", NULL,
+                         "%s takes %s, not %.*s", request->route->path, request->allow,
+                         fault_quote_len(strlen(method)), method);
+    }
+    if (http_route_argument(request, argument, fault) < 0)
+        return -1;
+    (void)MHD_get_connection_values_n(request->connection, MHD_GET_ARGUMENT_KIND,
+                                      http_route_parameter, request);
+    return fault->status ? -1 : 0;
+}

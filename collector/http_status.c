@@ -1,0 +1,95 @@
+/* The small routes: what the process knows by itself. */
+#include <stddef.h>
+#include <string.h>
+
+#include "collector/embedded.h"
+#include "http_internal.h"
+
+enum { HTTP_STATUS_BYTES_MAX = 1024 * 1024 };
+
+enum MHD_Result http_status_health(struct http_request *request)
+{
+    return http_answer_static(request, "application/json", SPAN_LITERAL("{\"status\":\"ok\"}"));
+}
+
+enum MHD_Result http_status_ready(struct http_request *request)
+{
+    const struct http_setup *setup = &request->http->setup;
+    struct fault fault = { 0 };
+    AUTO(buf_done) struct buf why;
+
+    buf_init(&why, FAULT_MESSAGE_BYTES);
+    if (setup->ready(setup->ready_ctx, &why))
+        return http_answer_static(request, "application/json",
+                                  SPAN_LITERAL("{\"status\":\"ready\"}"));
+    (void)fault_set(&fault, MHD_HTTP_SERVICE_UNAVAILABLE, "not_ready", NULL, "%.*s", (int)why.len,
+                    why.data ? why.data : "");
+    return http_answer_fault(request, &fault);
+}
+
+static const struct {
+    const char *name;
+    size_t offset;
+} http_limits[] = {
+    { "metricsBytesMax", offsetof(struct config, metrics_bytes_max) },
+    { "bodyBytesMax", offsetof(struct config, body_bytes_max) },
+    { "eventsMax", offsetof(struct config, events_max) },
+    { "memoryBytesMax", offsetof(struct config, memory_bytes_max) },
+    { "jsonDepthMax", offsetof(struct config, json_depth_max) },
+    { "deploymentsMax", offsetof(struct config, deployments_max) },
+    { "partitionsMax", offsetof(struct config, partitions_max) },
+    { "labelsPerPredictionMax", offsetof(struct config, labels_per_prediction_max) },
+    { "labelsWaitingMax", offsetof(struct config, labels_waiting_max) },
+    { "eventAheadMsMax", offsetof(struct config, event_ahead_ms_max) },
+    { "csvColumnsMax", offsetof(struct config, csv_columns_max) },
+    { "connectionsMax", offsetof(struct config, connections_max) },
+    { "readsMax", offsetof(struct config, reads_max) },
+    { "requestTimeoutMs", offsetof(struct config, request_timeout_ms) },
+    { "idleTimeoutMs", offsetof(struct config, idle_timeout_ms) },
+    { "commitTimeoutMs", offsetof(struct config, commit_timeout_ms) },
+    { "readStallTimeoutMs", offsetof(struct config, read_stall_timeout_ms) },
+};
+
+enum MHD_Result http_status_limits(struct http_request *request)
+{
+    const char *config = (const char *)request->http->setup.config;
+    AUTO(buf_done) struct buf out;
+
+    buf_init(&out, HTTP_STATUS_BYTES_MAX);
+    buf_append_fmt(&out, "{\"eventTimestampMsMin\":%lld", (long long)CONFIG_EVENT_MS_MIN);
+    for (size_t i = 0; i < LENGTH(http_limits); i++) {
+        int64_t value;
+
+        memcpy(&value, config + http_limits[i].offset, sizeof(value));
+        buf_append_fmt(&out, ",\"%s\":%lld", http_limits[i].name, (long long)value);
+    }
+    buf_append_char(&out, '}');
+    return http_answer(request, MHD_HTTP_OK, "application/json", &out);
+}
+
+enum MHD_Result http_status_metrics(struct http_request *request)
+{
+    const struct http_setup *setup = &request->http->setup;
+    AUTO(buf_done) struct buf out;
+
+    buf_init(&out, HTTP_STATUS_BYTES_MAX);
+    stats_set(setup->stats, STAT_BUDGET_BYTES, (int64_t)budget_used(setup->budget));
+    stats_set(setup->stats, STAT_QUEUE_REQUESTS,
+              (int64_t)queue_len(setup->queue) + queue_len(setup->graph_queue));
+    stats_write(setup->stats, &out);
+    return http_answer(request, MHD_HTTP_OK, "text/plain; version=0.0.4; charset=utf-8", &out);
+}
+
+enum MHD_Result http_status_openapi(struct http_request *request)
+{
+    struct fault fault = { 0 };
+
+    for (const struct embedded *file = embedded_files; file->name; file++) {
+        if (strcmp(file->name, "openapi.yaml") == 0)
+            return http_answer_static(request, "application/yaml",
+                                      (struct span){ file->data, file->len });
+    }
+    (void)fault_set(&fault, MHD_HTTP_NOT_FOUND, "not_found", NULL,
+                    "this build carries no openapi.yaml");
+    return http_answer_fault(request, &fault);
+}

@@ -1,0 +1,90 @@
+#include "collector/maintenance.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+enum { ROUND_MS = 1000 };
+
+struct maintenance {
+    struct store *store;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    bool is_stopping; /* guarded by lock */
+};
+
+/* Waits for the next round. false: there is none. */
+static bool maintenance_wait(struct maintenance *maintenance, int64_t ms)
+{
+    struct timespec until = clock_mono_after(ms);
+    bool go_on;
+
+    (void)pthread_mutex_lock(&maintenance->lock);
+    if (ms && !maintenance->is_stopping)
+        (void)pthread_cond_timedwait(&maintenance->wake, &maintenance->lock, &until);
+    go_on = !maintenance->is_stopping;
+    (void)pthread_mutex_unlock(&maintenance->lock);
+    return go_on;
+}
+
+static void *maintenance_run(void *arg)
+{
+    struct maintenance *maintenance = arg;
+    bool more = false, failing = false;
+
+    while (maintenance_wait(maintenance, more ? 0 : ROUND_MS)) {
+        struct err err = { 0 };
+        bool failed = store_maintain(maintenance->store, clock_now_ms(), &more, &err) < 0;
+
+        if (failed && !failing) /* once a failure, not once a round */
+            log_warn("event=maintenance_failed action=retry wait_ms=%d err=\"%s\"", ROUND_MS,
+                     err.text);
+        if (!failed && failing)
+            log_info("event=maintenance_works");
+        failing = failed;
+    }
+    return NULL;
+}
+
+struct maintenance *maintenance_start(const struct store_setup *setup)
+{
+    struct maintenance *maintenance = xcalloc(1, sizeof(*maintenance));
+    pthread_condattr_t attr;
+
+    maintenance->store = store_new(setup, "maintenance");
+    (void)pthread_mutex_init(&maintenance->lock, NULL);
+    (void)pthread_condattr_init(&attr);
+    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&maintenance->wake, &attr);
+    (void)pthread_condattr_destroy(&attr);
+    if (pthread_create(&maintenance->thread, NULL, maintenance_run, maintenance) != 0) {
+        log_error("event=thread_failed name=maintenance");
+        abort();
+    }
+    return maintenance;
+}
+
+void maintenance_stop(struct maintenance *maintenance)
+{
+    struct timespec pause = { 0, 20 * 1000000 };
+
+    if (!maintenance)
+        return;
+    (void)pthread_mutex_lock(&maintenance->lock);
+    maintenance->is_stopping = true;
+    (void)pthread_cond_signal(&maintenance->wake);
+    (void)pthread_mutex_unlock(&maintenance->lock);
+    while (pthread_tryjoin_np(maintenance->thread, NULL) != 0) {
+        (void)store_interrupt(maintenance->store, clock_mono_ms(), ROUND_MS);
+        (void)nanosleep(&pause, NULL);
+    }
+    store_free(maintenance->store);
+    (void)pthread_cond_destroy(&maintenance->wake);
+    (void)pthread_mutex_destroy(&maintenance->lock);
+    free(maintenance);
+}

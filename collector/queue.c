@@ -1,0 +1,131 @@
+#include "collector/queue.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+
+struct queue {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    struct submission *head; /* guarded by lock, as is all below */
+    struct submission **tail;
+    uint32_t len;
+    bool is_closed;
+};
+
+struct queue *queue_new(void)
+{
+    struct queue *queue = xcalloc(1, sizeof(*queue));
+
+    pthread_mutex_init(&queue->lock, NULL);
+    pthread_cond_init(&queue->changed, NULL);
+    queue->tail = &queue->head;
+    return queue;
+}
+
+void queue_free(struct queue *queue)
+{
+    if (!queue)
+        return;
+    assert(!queue->head);
+    pthread_cond_destroy(&queue->changed);
+    pthread_mutex_destroy(&queue->lock);
+    free(queue);
+}
+
+int queue_push(struct queue *queue, struct submission *submission)
+{
+    int rc = -1;
+
+    pthread_mutex_lock(&queue->lock);
+    if (!queue->is_closed) {
+        submission->next = NULL;
+        *queue->tail = submission;
+        queue->tail = &submission->next;
+        queue->len++;
+        pthread_cond_signal(&queue->changed);
+        rc = 0;
+    }
+    pthread_mutex_unlock(&queue->lock);
+    return rc;
+}
+
+/* Cuts the first `count` off; `last` is the last of them. */
+static struct submission *queue_cut(struct queue *queue, struct submission *last, uint32_t count)
+{
+    struct submission *first = queue->head;
+
+    queue->head = last->next;
+    if (!queue->head)
+        queue->tail = &queue->head;
+    last->next = NULL;
+    queue->len -= count;
+    return first;
+}
+
+struct submission *queue_take(struct queue *queue, uint32_t events_max, size_t bytes_max)
+{
+    struct submission *taken = NULL;
+
+    pthread_mutex_lock(&queue->lock);
+    while (!queue->head && !queue->is_closed)
+        pthread_cond_wait(&queue->changed, &queue->lock);
+    if (queue->head) {
+        struct submission *last = queue->head;
+        uint64_t events = last->list.len;
+        size_t bytes = last->bytes;
+        uint32_t count = 1;
+
+        while (last->next) {
+            events += last->next->list.len;
+            bytes += last->next->bytes;
+            if (events > events_max || bytes > bytes_max)
+                break;
+            last = last->next;
+            count++;
+        }
+        taken = queue_cut(queue, last, count);
+    }
+    pthread_mutex_unlock(&queue->lock);
+    return taken;
+}
+
+struct submission *queue_take_expired(struct queue *queue, int64_t now_mono_ms)
+{
+    struct submission *taken = NULL;
+
+    pthread_mutex_lock(&queue->lock);
+    if (queue->head && queue->head->deadline_mono_ms < now_mono_ms) {
+        struct submission *last = queue->head;
+        uint32_t count = 1;
+
+        while (last->next && last->next->deadline_mono_ms < now_mono_ms) {
+            last = last->next;
+            count++;
+        }
+        taken = queue_cut(queue, last, count);
+    }
+    pthread_mutex_unlock(&queue->lock);
+    return taken;
+}
+
+void queue_close(struct queue *queue)
+{
+    pthread_mutex_lock(&queue->lock);
+    queue->is_closed = true;
+    pthread_cond_broadcast(&queue->changed);
+    pthread_mutex_unlock(&queue->lock);
+}
+
+uint32_t queue_len(struct queue *queue)
+{
+    uint32_t len;
+
+    pthread_mutex_lock(&queue->lock);
+    len = queue->len;
+    pthread_mutex_unlock(&queue->lock);
+    return len;
+}

@@ -1,0 +1,234 @@
+#include "collector/stats.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+/* Rows of one name stand together: HELP and TYPE are written when the name changes. */
+static const struct {
+    enum stats_item stat;
+    const char *name;
+    const char *labels; /* with braces, or "" */
+    const char *type;
+    const char *help;
+} stats_table[] = {
+    { STAT_COMMITS, "plumbline_commits_total", "", "counter", "Batches committed" },
+    { STAT_COMMIT_SLOW, "plumbline_commits_slow_total", "", "counter",
+      "Batches committed by the slow path, because they held duplicates" },
+    { STAT_COMMIT_RETRIES, "plumbline_commit_retries_total", "", "counter",
+      "Attempts to commit that failed and were made again" },
+    { STAT_COMMIT_REPLAYS, "plumbline_commit_replays_total", "", "counter",
+      "Batches found already committed by their key" },
+    { STAT_REQUESTS_NOT_STORED, "plumbline_requests_not_stored_total", "", "counter",
+      "Requests answered 503 because Postgres did not take them in time" },
+    { STAT_QUEUE_REQUESTS, "plumbline_queue_requests", "", "gauge",
+      "Requests waiting for the committer" },
+    { STAT_BUDGET_BYTES, "plumbline_memory_budget_bytes", "", "gauge",
+      "Bytes taken from the memory budget" },
+    { STAT_BUDGET_REFUSED, "plumbline_memory_budget_refused_total", "", "counter",
+      "Requests refused because the memory budget was full" },
+    { STAT_POSTGRES_UP, "plumbline_postgres_up", "", "gauge",
+      "1 while the committer's connection works" },
+    { STAT_LABELS_RESOLVED, "plumbline_labels_resolved_total", "", "counter",
+      "Labels that waited and were joined to their prediction" },
+    { STAT_LABELS_WAITING, "plumbline_labels_waiting", "", "gauge",
+      "Labels whose prediction is not known yet" },
+    { STAT_LABELS_WAITING_OLDEST_SECONDS, "plumbline_labels_waiting_oldest_seconds", "", "gauge",
+      "Age of the oldest label that waits" },
+    { STAT_SETTLED_AGE_SECONDS, "plumbline_settled_age_seconds", "", "gauge",
+      "Age of the horizon up to which paged reads see rows" },
+    { STAT_PARTITIONS, "plumbline_partitions", "", "gauge", "Partitions of the event tables" },
+    { STAT_DEPLOYMENTS, "plumbline_deployments", "", "gauge", "Deployments in the catalog" },
+    { STAT_READS_ACTIVE, "plumbline_reads_active", "", "gauge", "Answers being read or streamed" },
+    { STAT_READS_DROPPED, "plumbline_reads_dropped_total", "", "counter",
+      "Readers dropped because they stopped reading" },
+    { STAT_READ_ROWS, "plumbline_read_rows_total", "", "counter", "Rows sent to readers" },
+    { STAT_CONNECTIONS, "plumbline_http_connections", "", "gauge", "HTTP connections open" },
+    { STAT_CONNECTIONS_EXPIRED, "plumbline_http_connections_expired_total", "", "counter",
+      "Connections closed because a request took too long to arrive" },
+};
+
+static const char *const stats_fates[FATES_LEN] = {
+    [FATE_RECEIVED] = "received", [FATE_ACCEPTED] = "accepted",     [FATE_DUPLICATE] = "duplicate",
+    [FATE_REJECTED] = "rejected", [FATE_NOT_STORED] = "not_stored",
+};
+
+/* Upper bounds of the commit histogram, in microseconds; +Inf comes behind them. */
+static const int64_t stats_commit_us[] = { 500,   1000,   2500,   5000,   10000,   25000,
+                                           50000, 100000, 250000, 500000, 1000000, 5000000 };
+
+/* A route and status that was answered. Routes and statuses come from tables, so there are few of
+ * them; whatever does not fit is counted under the last one, route "other". */
+enum { STATS_RESPONSES_MAX = 256 };
+
+struct stats_response {
+    const char *route;
+    unsigned status;
+    _Atomic uint64_t count;
+};
+
+struct stats {
+    _Atomic int64_t values[STATS_LEN];
+    _Atomic uint64_t events[FATES_LEN][EVENT_KINDS];
+    _Atomic uint64_t commits[LENGTH(stats_commit_us) + 1];
+    _Atomic uint64_t commit_us;
+    _Atomic uint64_t commit_events;
+
+    pthread_mutex_t lock;           /* for adding a response; finding one needs none */
+    _Atomic uint32_t responses_len; /* those below it never change but for their count */
+    struct stats_response responses[STATS_RESPONSES_MAX + 1];
+};
+
+struct stats *stats_new(void)
+{
+    struct stats *stats = xcalloc(1, sizeof(*stats));
+
+    pthread_mutex_init(&stats->lock, NULL);
+    stats->responses[STATS_RESPONSES_MAX].route = "other";
+    return stats;
+}
+
+void stats_free(struct stats *stats)
+{
+    if (!stats)
+        return;
+    pthread_mutex_destroy(&stats->lock);
+    free(stats);
+}
+
+void stats_add(struct stats *stats, enum stats_item stat, int64_t n)
+{
+    atomic_fetch_add_explicit(&stats->values[stat], n, memory_order_relaxed);
+}
+
+void stats_set(struct stats *stats, enum stats_item stat, int64_t value)
+{
+    atomic_store_explicit(&stats->values[stat], value, memory_order_relaxed);
+}
+
+void stats_add_events(struct stats *stats, enum stat_fate fate, enum event_kind kind, uint64_t n)
+{
+    atomic_fetch_add_explicit(&stats->events[fate][kind], n, memory_order_relaxed);
+}
+
+static struct stats_response *stats_response_find(struct stats *stats, const char *route,
+                                                  unsigned status)
+{
+    uint32_t len = atomic_load_explicit(&stats->responses_len, memory_order_acquire);
+
+    for (uint32_t i = 0; i < len; i++) {
+        struct stats_response *response = &stats->responses[i];
+
+        if (response->status == status && strcmp(response->route, route) == 0)
+            return response;
+    }
+    return NULL;
+}
+
+void stats_add_response(struct stats *stats, const char *route, unsigned status)
+{
+    struct stats_response *response = stats_response_find(stats, route, status);
+
+    if (!response) {
+        pthread_mutex_lock(&stats->lock);
+        response = stats_response_find(stats, route, status);
+        if (!response) {
+            uint32_t len = atomic_load(&stats->responses_len);
+
+            response = &stats->responses[len];
+            if (len < STATS_RESPONSES_MAX) {
+                response->route = route;
+                response->status = status;
+                atomic_store_explicit(&stats->responses_len, len + 1, memory_order_release);
+            }
+        }
+        pthread_mutex_unlock(&stats->lock);
+    }
+    atomic_fetch_add_explicit(&response->count, 1, memory_order_relaxed);
+}
+
+void stats_observe_commit(struct stats *stats, int64_t us, uint32_t events)
+{
+    size_t bucket = 0;
+
+    while (bucket < LENGTH(stats_commit_us) && us > stats_commit_us[bucket])
+        bucket++;
+    atomic_fetch_add_explicit(&stats->commits[bucket], 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&stats->commit_us, (uint64_t)us, memory_order_relaxed);
+    atomic_fetch_add_explicit(&stats->commit_events, events, memory_order_relaxed);
+}
+
+static void stats_write_head(struct buf *out, const char *name, const char *type, const char *help)
+{
+    buf_append_fmt(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void stats_write_events(struct stats *stats, struct buf *out)
+{
+    stats_write_head(out, "plumbline_events_total", "counter", "Events by kind and fate");
+    for (int fate = 0; fate < FATES_LEN; fate++) {
+        for (int kind = 0; kind < EVENT_KINDS; kind++)
+            buf_append_fmt(out, "plumbline_events_total{kind=\"%s\",fate=\"%s\"} %" PRIu64 "\n",
+                           event_kind_name((enum event_kind)kind), stats_fates[fate],
+                           atomic_load(&stats->events[fate][kind]));
+    }
+}
+
+static void stats_write_response(struct buf *out, const struct stats_response *response)
+{
+    buf_append_fmt(out, "plumbline_http_responses_total{route=\"%s\",status=\"%u\"} %" PRIu64 "\n",
+                   response->route, response->status, atomic_load(&response->count));
+}
+
+static void stats_write_responses(struct stats *stats, struct buf *out)
+{
+    uint32_t len = atomic_load_explicit(&stats->responses_len, memory_order_acquire);
+
+    stats_write_head(out, "plumbline_http_responses_total", "counter",
+                     "Answers by route and status");
+    for (uint32_t i = 0; i < len; i++)
+        stats_write_response(out, &stats->responses[i]);
+    if (len == STATS_RESPONSES_MAX)
+        stats_write_response(out, &stats->responses[len]);
+}
+
+static void stats_write_commits(struct stats *stats, struct buf *out)
+{
+    static const char *const name = "plumbline_commit_seconds";
+    uint64_t count = 0;
+
+    stats_write_head(out, name, "histogram", "How long a batch's transaction took");
+    for (size_t i = 0; i < LENGTH(stats_commit_us); i++) {
+        count += atomic_load(&stats->commits[i]);
+        buf_append_fmt(out, "%s_bucket{le=\"%g\"} %" PRIu64 "\n", name,
+                       (double)stats_commit_us[i] / 1e6, count);
+    }
+    count += atomic_load(&stats->commits[LENGTH(stats_commit_us)]);
+    buf_append_fmt(out, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n", name, count);
+    buf_append_fmt(out, "%s_sum %.6f\n%s_count %" PRIu64 "\n", name,
+                   (double)atomic_load(&stats->commit_us) / 1e6, name, count);
+    stats_write_head(out, "plumbline_commit_events_total", "counter",
+                     "Events in committed batches");
+    buf_append_fmt(out, "plumbline_commit_events_total %" PRIu64 "\n",
+                   atomic_load(&stats->commit_events));
+}
+
+void stats_write(struct stats *stats, struct buf *out)
+{
+    const char *name = "";
+
+    for (size_t i = 0; i < LENGTH(stats_table); i++) {
+        if (strcmp(name, stats_table[i].name) != 0)
+            stats_write_head(out, stats_table[i].name, stats_table[i].type, stats_table[i].help);
+        name = stats_table[i].name;
+        buf_append_fmt(out, "%s%s %" PRId64 "\n", name, stats_table[i].labels,
+                       atomic_load(&stats->values[stats_table[i].stat]));
+    }
+    stats_write_events(stats, out);
+    stats_write_responses(stats, out);
+    stats_write_commits(stats, out);
+}

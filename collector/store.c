@@ -1,0 +1,211 @@
+#include "collector/store.h"
+
+#include <assert.h>
+#include <endian.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "collector/store_internal.h"
+
+/* Defaults in front of the DSN, so that whoever writes the DSN has the last word. A server that
+ * is gone without saying so is noticed within half a minute. */
+static const char *const store_keywords[] = {
+    "application_name",    "connect_timeout",  "keepalives", "keepalives_idle", "keepalives_count",
+    "keepalives_interval", "tcp_user_timeout", "dbname",     "client_encoding", NULL,
+};
+
+/* synchronous_commit: acknowledged means kept, whatever the server's default is. The time-out
+ * ends a transaction whose daemon is stopped in the middle, so that it can't hold the LABELS
+ * lock for ever. */
+static const char store_session_sql[] =
+    "SELECT set_config('synchronous_commit', 'on', false)"
+    " WHERE current_setting('synchronous_commit') IN ('off', 'local');"
+    "SET idle_in_transaction_session_timeout = '60s';"
+    "SET statement_timeout = 0; SET lock_timeout = 0;"
+    "SET timezone = 'UTC'; SET datestyle = 'ISO, YMD'; SET bytea_output = 'hex';"
+    "SET standard_conforming_strings = on; SET jit = off";
+
+static void store_ignore_notice(void *ctx, const PGresult *result)
+{
+    (void)ctx;
+    (void)result;
+}
+
+/* The first line of a libpq message, without its full stop and line feed. */
+static void store_first_line(const char *message, char *text, size_t bytes)
+{
+    size_t len = strcspn(message, "\n");
+
+    if (len >= bytes)
+        len = bytes - 1;
+    memcpy(text, message, len);
+    text[len] = '\0';
+}
+
+PGconn *store_connect(const char *dsn, const char *role, struct err *err)
+{
+    AUTO(mem_free) char *name = xasprintf("plumbline %s", role);
+    const char *values[] = { name, "10", "1", "10", "3", "5", "30000", dsn, "UTF8", NULL };
+    AUTO(store_close) PGconn *conn = PQconnectdbParams(store_keywords, values, 1);
+    char line[256];
+
+    if (!conn) {
+        (void)err_set(err, ERR_RETRY, "postgres: out of memory");
+        return NULL;
+    }
+    if (PQstatus(conn) != CONNECTION_OK) {
+        store_first_line(PQerrorMessage(conn), line, sizeof(line));
+        (void)err_set(err, ERR_RETRY, "postgres: %s", line);
+        return NULL;
+    }
+    (void)PQsetNoticeReceiver(conn, store_ignore_notice, NULL);
+    if (store_exec(conn, store_session_sql, "session settings", err) < 0)
+        return NULL;
+    return TAKE(conn);
+}
+
+const char *store_sqlstate(const PGresult *result)
+{
+    const char *state = result ? PQresultErrorField(result, PG_DIAG_SQLSTATE) : NULL;
+
+    return state ? state : "";
+}
+
+int store_fail(PGconn *conn, const PGresult *result, const char *what, struct err *err)
+{
+    const char *state = store_sqlstate(result);
+    const char *message = result ? PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY) : NULL;
+    bool input = strncmp(state, "22", 2) == 0 || strncmp(state, "23", 2) == 0;
+    char line[256];
+
+    store_first_line(message ? message : PQerrorMessage(conn), line, sizeof(line));
+    if (!state[0])
+        return err_set(err, ERR_RETRY, "postgres: %s: %s", what,
+                       line[0] ? line : "connection lost");
+    return err_set(err, input ? ERR_INPUT : ERR_RETRY, "postgres: %s: %s (SQLSTATE %s)", what, line,
+                   state);
+}
+
+int store_exec(PGconn *conn, const char *sql, const char *what, struct err *err)
+{
+    AUTO(store_result_free) PGresult *result = PQexec(conn, sql);
+    ExecStatusType status = PQresultStatus(result);
+
+    if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK && status != PGRES_EMPTY_QUERY)
+        return store_fail(conn, result, what, err);
+    return 0;
+}
+
+PGresult *store_query(PGconn *conn, const char *sql, const char *what, struct err *err)
+{
+    AUTO(store_result_free) PGresult *result = PQexec(conn, sql);
+
+    if (PQresultStatus(result) != PGRES_TUPLES_OK) {
+        (void)store_fail(conn, result, what, err);
+        return NULL;
+    }
+    return TAKE(result);
+}
+
+void store_param_text(struct store_params *params, const char *value)
+{
+    assert(params->len < STORE_PARAMS_MAX);
+    params->values[params->len] = value;
+    params->lengths[params->len] = 0;
+    params->formats[params->len] = 0;
+    params->len++;
+}
+
+void store_param_binary(struct store_params *params, const struct buf *value)
+{
+    store_param_text(params, value->data);
+    params->lengths[params->len - 1] = (int)value->len;
+    params->formats[params->len - 1] = 1;
+}
+
+PGresult *store_query_params(PGconn *conn, const char *sql, const struct store_params *params,
+                             const char *what, struct err *err)
+{
+    AUTO(store_result_free)
+    PGresult *result = PQexecParams(conn, sql, params->len, NULL, params->values, params->lengths,
+                                    params->formats, 0);
+    ExecStatusType status = PQresultStatus(result);
+
+    if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK) {
+        (void)store_fail(conn, result, what, err);
+        return NULL;
+    }
+    return TAKE(result);
+}
+
+/* One dimension, lower bound 1; the flag says that nulls may be inside. */
+void store_array_init(struct store_array *array, uint32_t element_oid)
+{
+    buf_init(&array->buf, SIZE_MAX);
+    array->len = 0;
+    buf_append_be32(&array->buf, 1);
+    buf_append_be32(&array->buf, 1);
+    buf_append_be32(&array->buf, element_oid);
+    buf_append_be32(&array->buf, 0); /* the length, known at the end */
+    buf_append_be32(&array->buf, 1);
+}
+
+void store_array_done(struct store_array *array)
+{
+    buf_done(&array->buf);
+}
+
+void store_array_add_null(struct store_array *array)
+{
+    buf_append_be32(&array->buf, UINT32_MAX);
+    array->len++;
+}
+
+void store_array_add_uuid(struct store_array *array, const struct uuid *uuid)
+{
+    buf_append_be32(&array->buf, sizeof(uuid->bytes));
+    buf_append(&array->buf, uuid->bytes, sizeof(uuid->bytes));
+    array->len++;
+}
+
+void store_array_add_i64(struct store_array *array, int64_t value)
+{
+    buf_append_be32(&array->buf, 8);
+    buf_append_be64(&array->buf, (uint64_t)value);
+    array->len++;
+}
+
+void store_array_add_text(struct store_array *array, struct span text)
+{
+    if (!text.data) {
+        store_array_add_null(array);
+        return;
+    }
+    buf_append_be32(&array->buf, (uint32_t)text.len);
+    buf_append_span(&array->buf, text);
+    array->len++;
+}
+
+const struct buf *store_array_end(struct store_array *array)
+{
+    uint32_t len = htobe32(array->len);
+
+    memcpy(array->buf.data + 12, &len, sizeof(len));
+    return &array->buf;
+}
+
+int64_t store_get_i64(const PGresult *result, int row, int column)
+{
+    return strtoll(PQgetvalue(result, row, column), NULL, 10);
+}
+
+bool store_get_bool(const PGresult *result, int row, int column)
+{
+    return PQgetvalue(result, row, column)[0] == 't';
+}
+
+int store_get_uuid(const PGresult *result, int row, int column, struct uuid *uuid)
+{
+    return uuid_parse(uuid, span_of(PQgetvalue(result, row, column)));
+}

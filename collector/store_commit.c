@@ -1,0 +1,656 @@
+/* The way of a batch into Postgres.
+ *
+ *   commit_prepare   deployments and partitions, in short transactions of their own
+ *   commit_attempt   BEGIN
+ *                      labels looked up, LABELS lock        store_label.c
+ *                      batch_begin(): number, ledger row    sql/001_core.sql
+ *                      COPY predictions, aggregates         fast: straight in; slow: staged
+ *                      COPY labels, claim those that waited store_label.c
+ *                      lineage events                       store_lineage.c
+ *                    COMMIT
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/clock.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "collector/store_commit_internal.h"
+#include "collector/store_internal.h"
+
+enum {
+    SLOW_MS = 5000,     /* how long batches begin on the slow path after a duplicate */
+    ATTEMPTS_MAX = 100, /* of one batch, before it is given up as "not now" */
+};
+
+/* The committer's queries are index look-ups by arrays of keys: a plan that reads a table is
+ * never right. */
+static const char commit_session_sql[] =
+    "SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_seqscan = off;"
+    "SET plan_cache_mode = force_custom_plan;"
+    "CREATE TEMP TABLE staged_prediction (position int, is_first boolean, LIKE prediction)"
+    " ON COMMIT DELETE ROWS;"
+    "CREATE TEMP TABLE staged_aggregate (position int, is_first boolean, LIKE aggregate_metric)"
+    " ON COMMIT DELETE ROWS";
+
+struct store *store_new(const struct store_setup *setup, const char *role)
+{
+    struct store *store = xcalloc(1, sizeof(*store));
+
+    store->setup = *setup;
+    store->role = xstrdup(role);
+    store->socket = -1;
+    store->labels_waiting = INT32_MAX; /* not known: count when it first matters */
+    (void)pthread_mutex_init(&store->lock, NULL);
+    buf_init(&store->copy.buf, SIZE_MAX);
+    return store;
+}
+
+void store_disconnect(struct store *store)
+{
+    (void)pthread_mutex_lock(&store->lock);
+    store->socket = -1;
+    (void)pthread_mutex_unlock(&store->lock);
+    PQfinish(TAKE(store->conn));
+    stats_set(store->setup.stats, STAT_POSTGRES_UP, 0);
+}
+
+void store_free(struct store *store)
+{
+    if (!store)
+        return;
+    store_disconnect(store);
+    copy_done(&store->copy);
+    (void)pthread_mutex_destroy(&store->lock);
+    free(store->role);
+    free(store);
+}
+
+int store_ready(struct store *store, struct err *err)
+{
+    if (store->conn && PQstatus(store->conn) == CONNECTION_OK)
+        return 0;
+    store_disconnect(store);
+    store->conn = store_connect(store->setup.dsn, store->role, err);
+    if (!store->conn)
+        return -1;
+    if (store_exec(store->conn, commit_session_sql, "session settings", err) < 0 ||
+        partitions_refresh(store->setup.partitions, store->conn, err) < 0) {
+        err->kind = ERR_RETRY;
+        store_disconnect(store);
+        return -1;
+    }
+    (void)pthread_mutex_lock(&store->lock);
+    store->socket = PQsocket(store->conn);
+    (void)pthread_mutex_unlock(&store->lock);
+    stats_set(store->setup.stats, STAT_POSTGRES_UP, 1);
+    return 0;
+}
+
+void store_busy(struct store *store, bool busy)
+{
+    (void)pthread_mutex_lock(&store->lock);
+    store->busy_since_ms = busy ? clock_mono_ms() : 0;
+    (void)pthread_mutex_unlock(&store->lock);
+}
+
+bool store_interrupt(struct store *store, int64_t now_mono_ms, int64_t age_ms_max)
+{
+    bool late;
+
+    (void)pthread_mutex_lock(&store->lock);
+    late = store->busy_since_ms && store->socket >= 0 &&
+           now_mono_ms - store->busy_since_ms > age_ms_max;
+    if (late)
+        (void)shutdown(store->socket,
+                       SHUT_RDWR); /* libpq sees a lost connection, and owns the descriptor */
+    (void)pthread_mutex_unlock(&store->lock);
+    return late;
+}
+
+int attempt_rollback(struct store *store)
+{
+    AUTO(store_result_free) PGresult *result = NULL;
+
+    if (!store->conn)
+        return -1;
+    if (PQtransactionStatus(store->conn) == PQTRANS_ACTIVE) {
+        store_disconnect(store); /* in the middle of a COPY: cheaper to begin anew than to drain */
+        return -1;
+    }
+    /* an error inside batch_begin() may have left the stamp's session lock held */
+    result = PQexec(store->conn, "ROLLBACK; SELECT pg_advisory_unlock_all()");
+    if (PQresultStatus(result) == PGRES_TUPLES_OK)
+        return 0;
+    store_disconnect(store);
+    return -1;
+}
+
+bool attempt_wants(const struct attempt *attempt, const struct batch_row *row)
+{
+    if (row->fate != ROW_ACCEPTED || row->twin)
+        return false;
+    return !attempt->trial ||
+           (row->ordinal >= attempt->ordinal_from && row->ordinal < attempt->ordinal_to);
+}
+
+enum step attempt_failed(const struct copy_failure *failure, const struct err *err)
+{
+    if (failure && strcmp(failure->sqlstate, "23505") == 0) {
+        bool identity = strncmp(failure->table, "prediction", 10) == 0 ||
+                        strncmp(failure->table, "aggregate_metric", 16) == 0;
+
+        return identity ? STEP_SLOW : STEP_AGAIN; /* a label's revision: look again */
+    }
+    /* no partition: it was dropped, or another daemon knows better; a check of somebody's own
+     * has a name */
+    if (failure && strcmp(failure->sqlstate, "23514") == 0 && !failure->constraint[0])
+        return STEP_AGAIN;
+    return err->kind == ERR_INPUT ? STEP_INPUT : STEP_FAIL;
+}
+
+/* --------------------------------------------------------------------------------------- before */
+
+/* Asks the database for the deployments that the cache does not know, or knows without their
+ * CRNs. */
+static int prepare_catalog_ask(struct store *store, struct batch_row **rows, uint32_t len,
+                               struct err *err)
+{
+    AUTO(store_array_done) struct store_array crns, builds, models;
+    AUTO(store_result_free) PGresult *result = NULL;
+    AUTO(mem_free) char *max = xasprintf("%lld", (long long)store->setup.config->deployments_max);
+    struct store_params params = { 0 };
+
+    store_array_init(&crns, STORE_OID_TEXT);
+    store_array_init(&builds, STORE_OID_TEXT);
+    store_array_init(&models, STORE_OID_TEXT);
+    for (uint32_t i = 0; i < len; i++) {
+        store_array_add_text(&crns, rows[i]->event->deployment_crn);
+        store_array_add_text(&builds, rows[i]->event->build_crn);
+        store_array_add_text(&models, rows[i]->event->model_crn);
+    }
+    store_param_binary(&params, store_array_end(&crns));
+    store_param_binary(&params, store_array_end(&builds));
+    store_param_binary(&params, store_array_end(&models));
+    store_param_text(&params, max);
+    result = store_query_params(store->conn, "SELECT * FROM catalog_ensure($1, $2, $3, $4)",
+                                &params, "deployments", err);
+    if (!result)
+        return -1;
+    for (int i = 0; i < PQntuples(result); i++)
+        catalog_add(store->setup.catalog, span_of(PQgetvalue(result, i, 1)),
+                    (int32_t)store_get_i64(result, i, 0), store_get_bool(result, i, 2));
+    stats_set(store->setup.stats, STAT_DEPLOYMENTS, catalog_len(store->setup.catalog));
+    return 0;
+}
+
+/* The row's deployment from the cache. false: it has to be asked for. */
+static bool prepare_catalog_row(struct store *store, struct batch_row *row)
+{
+    const struct event *event = row->event;
+    bool complete = false;
+
+    if (!event->deployment_crn.data || event->kind == EVENT_DELAYED_METRICS)
+        return true; /* a label's prediction tells the deployment, whatever the label says */
+    if (!catalog_find(store->setup.catalog, event->deployment_crn, &row->deployment, &complete))
+        return false;
+    return complete || event->kind == EVENT_MODEL_DEPLOYED ||
+           (!event->build_crn.data && !event->model_crn.data);
+}
+
+static int prepare_catalog(struct store *store, struct batch *batch, struct err *err)
+{
+    AUTO(mem_free) struct batch_row **missing = xcalloc(batch->rows_len, sizeof(*missing));
+    AUTO(map_free) struct map *asked = NULL;
+    uint32_t len = 0, ask = 0;
+
+    for (uint32_t i = 0; i < batch->rows_len; i++) {
+        if (!batch->rows[i].barred && !prepare_catalog_row(store, &batch->rows[i]))
+            missing[len++] = &batch->rows[i];
+    }
+    if (len == 0)
+        return 0;
+    asked = map_new();
+    for (uint32_t i = 0; i < len;
+         i++) { /* of rows that say nothing more than another, one is enough */
+        const struct event *event = missing[i]->event;
+        bool added = true;
+
+        if (!event->build_crn.data && !event->model_crn.data)
+            (void)map_put(asked, event->deployment_crn, 1, &added);
+        if (added) {
+            struct batch_row *row = missing[i];
+
+            missing[i] = missing[ask];
+            missing[ask++] = row;
+        }
+    }
+    if (prepare_catalog_ask(store, missing, ask, err) < 0)
+        return -1;
+    for (uint32_t i = 0; i < len; i++) {
+        bool complete;
+
+        if (!catalog_find(store->setup.catalog, missing[i]->event->deployment_crn,
+                          &missing[i]->deployment, &complete))
+            batch_row_bar(missing[i], "too_many_deployments", "modelDeploymentCrn",
+                          "the limit deployments_max is reached: a new deployment can't be added");
+    }
+    return 0;
+}
+
+static int prepare_partitions_of(struct store *store, struct batch_rows *rows, struct err *err)
+{
+    int64_t last_ms = INT64_MIN;
+    bool made = true;
+
+    for (uint32_t i = 0; i < rows->len; i++) {
+        struct batch_row *row = rows->items[i];
+
+        if (row->barred)
+            continue;
+        row->partition_ms = partitions_floor(store->setup.partitions, row->event->start_ms);
+        if (row->partition_ms != last_ms &&
+            partitions_ensure(store->setup.partitions, store->conn, PARTITION_EVENT,
+                              row->partition_ms, &made, err) < 0)
+            return -1;
+        last_ms = row->partition_ms;
+        if (!made)
+            batch_row_bar(
+                row, "too_many_partitions", "startTimestampMs",
+                "the limit partitions_max is reached: no partition can be made for this time");
+    }
+    return 0;
+}
+
+static int commit_prepare(struct store *store, struct batch *batch, struct err *err)
+{
+    int64_t ledger_ms = partitions_floor(store->setup.partitions, batch->formed_ms);
+    bool made;
+
+    lineage_prepare(batch);
+    if (store_ready(store, err) < 0 || prepare_catalog(store, batch, err) < 0 ||
+        prepare_partitions_of(store, &batch->predictions, err) < 0 ||
+        prepare_partitions_of(store, &batch->aggregates, err) < 0 ||
+        partitions_ensure(store->setup.partitions, store->conn, PARTITION_LEDGER, ledger_ms, &made,
+                          err) < 0)
+        return -1;
+    stats_set(store->setup.stats, STAT_PARTITIONS, partitions_len(store->setup.partitions));
+    batch_arrange(batch);
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------- the ledger row */
+
+static void counts_write(struct buf *sql, const uint32_t counts[EVENT_KINDS])
+{
+    buf_append_text(sql, "'{");
+    for (int kind = 0; kind < EVENT_KINDS; kind++)
+        buf_append_fmt(sql, "%s%u", kind ? "," : "", counts[kind]);
+    buf_append_text(sql, "}'");
+}
+
+static void counts_write_all(struct buf *sql, const struct batch *batch, const char *separators[4])
+{
+    struct batch_counts counts;
+
+    batch_count(batch, &counts);
+    buf_append_text(sql, separators[0]);
+    counts_write(sql, counts.received);
+    buf_append_text(sql, separators[1]);
+    counts_write(sql, counts.accepted);
+    buf_append_text(sql, separators[2]);
+    counts_write(sql, counts.duplicate);
+    buf_append_text(sql, separators[3]);
+    counts_write(sql, counts.rejected);
+}
+
+/* `before` runs in the same round trip: BEGIN and locks. */
+static enum step ledger_begin(struct attempt *attempt, const char *before)
+{
+    const struct batch *batch = attempt->batch;
+    AUTO(buf_done) struct buf sql;
+    AUTO(store_result_free) PGresult *result = NULL;
+    const char *separators[] = { ", ", ", ", ", ", ", " };
+    char key[UUID_TEXT_LEN + 1];
+
+    uuid_format(&batch->key, key);
+    buf_init(&sql, SIZE_MAX);
+    buf_append_fmt(
+        &sql,
+        "%sSELECT * FROM batch_begin('%s', timestamptz 'epoch' + %lld * interval '1 ms', '%s'",
+        before, key, (long long)batch->formed_ms, batch->source);
+    counts_write_all(&sql, batch, separators);
+    buf_append_text(&sql, ")");
+    result = PQexec(attempt->store->conn, buf_text(&sql));
+    if (PQresultStatus(result) == PGRES_TUPLES_OK) {
+        attempt->batch_id = store_get_i64(result, 0, 0);
+        attempt->labels_wait = store_get_bool(result, 0, 1);
+        return STEP_DONE;
+    }
+    (void)store_fail(attempt->store->conn, result, "begin batch", attempt->err);
+    if (strcmp(store_sqlstate(result), "23505") == 0)
+        return STEP_THERE;
+    attempt->err->kind = ERR_RETRY;
+    return strcmp(store_sqlstate(result), "23514") == 0 ? STEP_AGAIN : STEP_FAIL;
+}
+
+/* On the slow path the counts are known only now. */
+static enum step ledger_correct(struct attempt *attempt)
+{
+    const struct batch *batch = attempt->batch;
+    AUTO(buf_done) struct buf sql;
+    const char *separators[] = { "UPDATE ingest_batch SET received = ", ", accepted = ",
+                                 ", duplicate = ", ", rejected = " };
+    char key[UUID_TEXT_LEN + 1];
+
+    uuid_format(&batch->key, key);
+    buf_init(&sql, SIZE_MAX);
+    counts_write_all(&sql, batch, separators);
+    buf_append_fmt(
+        &sql,
+        " WHERE batch_key = '%s' AND formed_at = timestamptz 'epoch' + %lld * interval '1 ms'", key,
+        (long long)batch->formed_ms);
+    return store_exec(attempt->store->conn, buf_text(&sql), "ledger", attempt->err) < 0 ? STEP_FAIL
+                                                                                        : STEP_DONE;
+}
+
+/* ----------------------------------------------------------------------------------------- rows */
+
+#define PREDICTION_COLUMNS                                                                         \
+    "batch_id, start_at, end_at, deployment, ordinal, uuid, failed, replica, metrics"
+#define AGGREGATE_COLUMNS                                                                          \
+    "batch_id, start_at, end_at, deployment, ordinal, event_id, replica, metrics"
+
+static void prediction_fields(struct copy *copy, const struct batch_row *row, int64_t batch_id)
+{
+    const struct event *event = row->event;
+
+    copy_i64(copy, batch_id);
+    copy_time_ms(copy, event->start_ms);
+    copy_time_ms(copy, event->end_ms);
+    copy_i32(copy, row->deployment);
+    copy_i32(copy, (int32_t)row->ordinal);
+    copy_uuid(copy, &event->uuid);
+    copy_bool(copy, event->failed);
+    copy_bytes(copy, event->replica);
+    copy_bytes(copy, event->metrics);
+}
+
+static void aggregate_fields(struct copy *copy, const struct batch_row *row, int64_t batch_id)
+{
+    const struct event *event = row->event;
+
+    copy_i64(copy, batch_id);
+    copy_time_ms(copy, event->start_ms);
+    copy_time_ms(copy, event->end_ms);
+    copy_i32(copy, row->deployment);
+    copy_i32(copy, (int32_t)row->ordinal);
+    if (event->has_event_id)
+        copy_uuid(copy, &event->event_id);
+    else
+        copy_null(copy);
+    copy_bytes(copy, event->replica);
+    copy_bytes(copy, event->metrics);
+}
+
+/* The two tables whose rows have an identity that Postgres enforces, and how each is written. */
+static const struct row_table {
+    const char *what;
+    uint16_t columns;
+    void (*fields)(struct copy *copy, const struct batch_row *row, int64_t batch_id);
+    const char *copy_sql;
+    const char *stage_sql; /* the same rows behind (position, is_first) */
+    const char
+        *insert_sql; /* the first of each identity, in the order of COPY, or two daemons deadlock */
+    const char
+        *losers_sql; /* position of each row that is not in, and whether what stands is the same */
+} row_tables[] = {
+    { "COPY prediction", 9, prediction_fields,
+      "COPY prediction (" PREDICTION_COLUMNS ") FROM STDIN (FORMAT binary)",
+      "COPY staged_prediction (position, is_first, " PREDICTION_COLUMNS
+      ") FROM STDIN (FORMAT binary)",
+      "INSERT INTO prediction (" PREDICTION_COLUMNS ") SELECT " PREDICTION_COLUMNS
+      " FROM staged_prediction WHERE is_first ORDER BY position"
+      " ON CONFLICT (uuid, deployment, start_at) DO NOTHING",
+      "SELECT s.position, p.end_at = s.end_at AND p.failed = s.failed"
+      " AND p.replica IS NOT DISTINCT FROM s.replica"
+      " AND (p.metrics::text = s.metrics::text OR p.metrics::jsonb = s.metrics::jsonb)"
+      " FROM staged_prediction AS s JOIN prediction AS p USING (uuid, deployment, start_at)"
+      " WHERE (p.batch_id, p.ordinal) <> (s.batch_id, s.ordinal)" },
+    { "COPY aggregate_metric", 8, aggregate_fields,
+      "COPY aggregate_metric (" AGGREGATE_COLUMNS ") FROM STDIN (FORMAT binary)",
+      "COPY staged_aggregate (position, is_first, " AGGREGATE_COLUMNS
+      ") FROM STDIN (FORMAT binary)",
+      "INSERT INTO aggregate_metric (" AGGREGATE_COLUMNS ") SELECT " AGGREGATE_COLUMNS
+      " FROM staged_aggregate WHERE is_first ORDER BY position"
+      " ON CONFLICT (deployment, start_at, event_id) DO NOTHING",
+      "SELECT s.position, a.end_at = s.end_at AND a.replica IS NOT DISTINCT FROM s.replica"
+      " AND (a.metrics::text = s.metrics::text OR a.metrics::jsonb = s.metrics::jsonb)"
+      " FROM staged_aggregate AS s JOIN aggregate_metric AS a USING (deployment, start_at, "
+      "event_id)"
+      " WHERE (a.batch_id, a.ordinal) <> (s.batch_id, s.ordinal)" },
+};
+
+/* Sends the wanted rows; staged ones carry their position in `rows` in front. */
+static enum step rows_copy(struct attempt *attempt, const struct batch_rows *rows,
+                           const struct row_table *table, bool staged)
+{
+    struct copy *copy = &attempt->store->copy;
+    struct copy_failure failure;
+
+    if (copy_begin(copy, attempt->store->conn, staged ? table->stage_sql : table->copy_sql,
+                   attempt->err) < 0)
+        return STEP_FAIL;
+    for (uint32_t i = 0; i < rows->len; i++) {
+        const struct batch_row *row = rows->items[i];
+
+        if (!attempt_wants(attempt, row))
+            continue;
+        copy_row(copy, (uint16_t)(table->columns + (staged ? 2 : 0)));
+        if (staged) {
+            copy_i32(copy, (int32_t)i);
+            copy_bool(copy, row->is_first);
+        }
+        table->fields(copy, row, attempt->batch_id);
+        if (copy_flush(copy, attempt->err) < 0)
+            return STEP_FAIL;
+    }
+    if (copy_end(copy, table->what, &failure, attempt->err) < 0)
+        return attempt_failed(&failure, attempt->err);
+    return STEP_DONE;
+}
+
+static enum step rows_insert_staged(struct attempt *attempt, const struct batch_rows *rows,
+                                    const struct row_table *table)
+{
+    PGconn *conn = attempt->store->conn;
+    AUTO(store_result_free) PGresult *result = PQexec(conn, table->insert_sql);
+    AUTO(store_result_free) PGresult *losers = NULL;
+
+    if (PQresultStatus(result) != PGRES_COMMAND_OK) {
+        struct copy_failure failure = { 0 };
+
+        (void)snprintf(failure.sqlstate, sizeof(failure.sqlstate), "%s", store_sqlstate(result));
+        (void)store_fail(conn, result, table->what, attempt->err);
+        return attempt_failed(&failure, attempt->err);
+    }
+    losers = store_query(conn, table->losers_sql, table->what, attempt->err);
+    if (!losers)
+        return STEP_FAIL;
+    for (int i = 0; i < PQntuples(losers); i++) {
+        struct batch_row *row = rows->items[store_get_i64(losers, i, 0)];
+
+        if (store_get_bool(losers, i, 1))
+            row->fate = ROW_DUPLICATE;
+        else if (row->event->kind == EVENT_TRACK_METRICS)
+            batch_row_reject(row, "conflict", "predictionUuid",
+                             "a prediction with this predictionUuid, modelDeploymentCrn and "
+                             "startTimestampMs is stored with other content");
+        else
+            batch_row_reject(row, "conflict", "eventId",
+                             "aggregate metrics with this eventId, modelDeploymentCrn and "
+                             "startTimestampMs are stored with other content");
+    }
+    return STEP_DONE;
+}
+
+static enum step rows_write(struct attempt *attempt, const struct batch_rows *rows,
+                            const struct row_table *table)
+{
+    enum step step;
+
+    if (rows->len == 0)
+        return STEP_DONE;
+    step = rows_copy(attempt, rows, table, attempt->slow);
+    return step == STEP_DONE && attempt->slow ? rows_insert_staged(attempt, rows, table) : step;
+}
+
+/* ------------------------------------------------------------------------------ the transaction */
+
+static enum step commit_body(struct attempt *attempt)
+{
+    struct batch *batch = attempt->batch;
+    enum step step = STEP_DONE;
+
+    if (batch->lineage.len)
+        step = lineage_lock(attempt);
+    if (step == STEP_DONE && batch->labels.len)
+        step = label_lookup(attempt);
+    if (step == STEP_DONE) {
+        bool begun = batch->lineage.len || batch->labels.len;
+
+        batch_settle_twins(
+            batch); /* as if all first ones went in: what COPY finds out corrects it */
+        /* without labels of its own a batch takes the LABELS lock shared, in the same round trip */
+        step = ledger_begin(attempt,
+                            begun ? "" : "BEGIN; SELECT pg_advisory_xact_lock_shared(7236, 3);");
+    }
+    if (step == STEP_DONE)
+        step = rows_write(attempt, &batch->predictions, &row_tables[0]);
+    if (step == STEP_DONE)
+        step = rows_write(attempt, &batch->aggregates, &row_tables[1]);
+    if (step == STEP_DONE && batch->labels.len)
+        step = label_write(attempt);
+    if (step == STEP_DONE && batch->predictions.len && attempt->labels_wait)
+        step = label_claim(attempt);
+    if (step == STEP_DONE && batch->lineage.len)
+        step = lineage_write(attempt);
+    batch_settle_twins(batch);
+    if (step == STEP_DONE && (attempt->slow || batch->lineage.len))
+        step = ledger_correct(attempt);
+    return step;
+}
+
+/* COMMIT went out: from here on only batch_key knows. */
+static enum store_result commit_send(struct attempt *attempt)
+{
+    AUTO(store_result_free) PGresult *result = PQexec(attempt->store->conn, "COMMIT");
+
+    if (PQresultStatus(result) == PGRES_COMMAND_OK && strcmp(PQcmdStatus(result), "COMMIT") == 0)
+        return STORE_COMMITTED;
+    (void)store_fail(attempt->store->conn, result, "COMMIT", attempt->err);
+    store_disconnect(attempt->store);
+    return STORE_UNKNOWN;
+}
+
+/* Finds the event that Postgres refuses by trying halves, and bars it. */
+static enum step commit_find_refused(struct attempt *attempt)
+{
+    struct attempt trial = *attempt;
+    struct err refusal = *attempt->err;
+    uint32_t from = 0, to = attempt->batch->rows_len;
+
+    trial.trial = trial.slow = true;
+    trial.err = &refusal;
+    while (to - from > 1) {
+        enum step step;
+
+        trial.ordinal_from = from;
+        trial.ordinal_to = from + (to - from) / 2;
+        if (attempt_rollback(attempt->store) < 0)
+            return STEP_FAIL;
+        batch_reset(attempt->batch);
+        step = commit_body(&trial);
+        if (step == STEP_INPUT)
+            to = trial.ordinal_to;
+        else if (step == STEP_DONE)
+            from = trial.ordinal_to;
+        else
+            return step;
+    }
+    {
+        AUTO(mem_free)
+        char *message = xasprintf("the database refused the event: %s", refusal.text);
+
+        batch_row_bar(&attempt->batch->rows[from], "refused", NULL, message);
+    }
+    return STEP_AGAIN;
+}
+
+static enum store_result commit_attempts(struct attempt *attempt)
+{
+    struct store *store = attempt->store;
+
+    for (int i = 0; i < ATTEMPTS_MAX; i++) {
+        enum step step;
+
+        batch_reset(attempt->batch);
+        attempt->slow = attempt->batch->must_stage || clock_mono_ms() < store->slow_until_ms;
+        step = commit_body(attempt);
+        attempt->batch->batch_id = attempt->batch_id;
+        if (step == STEP_DONE) {
+            stats_add(store->setup.stats, STAT_COMMIT_SLOW, attempt->slow);
+            return commit_send(attempt);
+        }
+        if (step == STEP_INPUT)
+            step = commit_find_refused(attempt);
+        if (step == STEP_SLOW)
+            store->slow_until_ms = clock_mono_ms() + SLOW_MS;
+        /* a batch whose COMMIT went out is settled before it comes here, so its key can't be in */
+        if (attempt_rollback(store) < 0 || step == STEP_FAIL || step == STEP_THERE)
+            return STORE_NOT_STORED;
+        stats_add(store->setup.stats, STAT_COMMIT_RETRIES, 1);
+        if (partitions_refresh(store->setup.partitions, store->conn, attempt->err) < 0 ||
+            commit_prepare(store, attempt->batch, attempt->err) < 0)
+            return STORE_NOT_STORED;
+    }
+    (void)err_set(attempt->err, ERR_RETRY, "postgres: %d attempts at one batch", ATTEMPTS_MAX);
+    return STORE_NOT_STORED;
+}
+
+enum store_result store_commit(struct store *store, struct batch *batch, struct err *err)
+{
+    struct attempt attempt = { .store = store, .batch = batch, .err = err };
+    enum store_result result = STORE_NOT_STORED;
+
+    store_busy(store, true);
+    if (commit_prepare(store, batch, err) == 0)
+        result = commit_attempts(&attempt);
+    else if (store->conn && PQstatus(store->conn) != CONNECTION_OK)
+        store_disconnect(store);
+    store_busy(store, false);
+    return result;
+}
+
+enum store_result store_settle(struct store *store, struct batch *batch, struct err *err)
+{
+    struct attempt attempt = { .store = store, .batch = batch, .err = err };
+    enum store_result result = STORE_UNKNOWN;
+
+    store_busy(store, true);
+    if (store_ready(store, err) == 0) {
+        enum step step = ledger_begin(&attempt, "BEGIN;");
+
+        if (step == STEP_THERE)
+            result = STORE_COMMITTED;
+        else if (step == STEP_DONE)
+            result =
+                STORE_NOT_STORED; /* the key was free: the attempt is dead, this one rolled back */
+        if (attempt_rollback(store) < 0 && step == STEP_DONE)
+            result = STORE_NOT_STORED;
+    }
+    store_busy(store, false);
+    return result;
+}

@@ -1,0 +1,84 @@
+/* One attempt to commit a batch, shared by store_commit.c, store_label.c and store_lineage.c. */
+#ifndef COLLECTOR_STORE_COMMIT_INTERNAL_H
+#define COLLECTOR_STORE_COMMIT_INTERNAL_H
+
+#include <libpq-fe.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/attr.h"
+#include "base/err.h"
+#include "collector/batch_internal.h"
+#include "collector/store.h"
+#include "collector/store_copy_internal.h"
+#include "collector/store_partition_internal.h"
+
+struct store {
+    struct store_setup setup;
+    char *role;   /* owned */
+    PGconn *conn; /* NULL while there is none */
+    struct copy copy;
+    int64_t slow_until_ms;  /* monotonic: until then batches begin on the slow path */
+    int64_t labels_waiting; /* about how many wait; counted when it matters, and by maintenance */
+
+    pthread_mutex_t lock;
+    int socket;            /* guarded by lock; -1: none */
+    int64_t busy_since_ms; /* guarded by lock; monotonic, 0: idle */
+};
+
+/* What came of a step. */
+enum step {
+    STEP_DONE,
+    STEP_SLOW,  /* a duplicate: roll back, take the slow path */
+    STEP_AGAIN, /* somebody else was faster: roll back, look again */
+    STEP_INPUT, /* Postgres refuses an event: roll back, find it */
+    STEP_THERE, /* the batch_key is in: an earlier attempt did commit */
+    STEP_FAIL,  /* not now */
+};
+
+struct attempt {
+    struct store *store;
+    struct batch *batch;
+    bool slow;  /* through staging tables, ON CONFLICT */
+    bool trial; /* only rows of ordinal_from <= ordinal < ordinal_to, rolled back at the end */
+    uint32_t ordinal_from;
+    uint32_t ordinal_to;
+    bool labels_wait; /* what batch_begin saw */
+    int64_t batch_id;
+    struct err *err;
+};
+
+/* Connects unless there is a working connection. ERR_RETRY: the server is away. */
+int store_ready(struct store *store, struct err *err) MUST_CHECK;
+void store_disconnect(struct store *store);
+/* Marks the time in which store_interrupt may break the connection. */
+void store_busy(struct store *store, bool busy);
+
+/* Whether the attempt writes the row: in its range, accepted so far, and no twin of another. */
+bool attempt_wants(const struct attempt *attempt, const struct batch_row *row);
+/* err, set from a failed statement, as a step. */
+enum step attempt_failed(const struct copy_failure *failure, const struct err *err);
+
+/* Ends a transaction that is or may be open; -1: the connection is of no more use. */
+int attempt_rollback(struct store *store);
+
+/* Before the first write: finds the predictions of the batch's labels, and takes the LABELS lock
+ * as the batch needs it. */
+enum step label_lookup(struct attempt *attempt) MUST_CHECK;
+/* After the predictions are in: writes the labels, those whose prediction is known and those
+ * that wait. */
+enum step label_write(struct attempt *attempt) MUST_CHECK;
+/* Last: the batch's predictions take the labels that waited for them. */
+enum step label_claim(struct attempt *attempt) MUST_CHECK;
+
+/* Decodes the batch's lineage events; their deployments then stand in the events, for the
+ * catalog. */
+void lineage_prepare(struct batch *batch);
+/* Takes the GRAPH lock: the first thing in the transaction of a batch with lineage events. */
+enum step lineage_lock(struct attempt *attempt) MUST_CHECK;
+/* Compares the lineage events with what is known, writes those that say something new, and
+ * completes the catalog. */
+enum step lineage_write(struct attempt *attempt) MUST_CHECK;
+
+#endif

@@ -1,0 +1,96 @@
+/* What the store_*.c files share: connections, results, and how a failure of Postgres becomes a
+ * struct err. */
+#ifndef COLLECTOR_STORE_INTERNAL_H
+#define COLLECTOR_STORE_INTERNAL_H
+
+#include <libpq-fe.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/attr.h"
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/uuid.h"
+
+static inline void store_result_free(PGresult *result)
+{
+    PQclear(result);
+}
+AUTO_DEFINE(PGresult, store_result_free);
+
+static inline void store_close(PGconn *conn)
+{
+    PQfinish(conn);
+}
+AUTO_DEFINE(PGconn, store_close);
+
+/* Advisory locks, (STORE_LOCK_CLASS, n). sql/ names the first by number. */
+enum {
+    STORE_LOCK_CLASS = 7236,
+    STORE_LOCK_STAMP = 1,      /* session: xid, batch_id and recorded_at are taken together */
+    STORE_LOCK_MIGRATE = 2,    /* session: one daemon migrates */
+    STORE_LOCK_LABELS = 3,     /* transaction: labels that wait against predictions that arrive */
+    STORE_LOCK_GRAPH = 4,      /* transaction: lineage events and the graph */
+    STORE_LOCK_PARTITIONS = 5, /* transaction: one daemon makes partitions */
+    STORE_LOCK_CATALOG =
+        6, /* transaction: one daemon adds deployments, so that their number is bounded */
+};
+
+/* Event time begins here in the tables: microseconds between 1970 and 2000, as timestamptz
+ * counts. */
+#define STORE_EPOCH_US INT64_C(946684800000000)
+
+/* Opens a connection with the settings every session of ours has; `role` ends up in
+ * application_name. Owned. ERR_RETRY: the server is away. ERR_INPUT: it will never work like
+ * this (wrong DSN, password, database). */
+PGconn *store_connect(const char *dsn, const char *role, struct err *err) MUST_CHECK;
+
+/* SQLSTATE of a result, "" when it has none (the connection broke). Borrowed. */
+const char *store_sqlstate(const PGresult *result);
+/* Sets err from a failed result (NULL: from the connection): class 22 and 23 are ERR_INPUT, all
+ * else ERR_RETRY. */
+int store_fail(PGconn *conn, const PGresult *result, const char *what, struct err *err);
+
+/* Runs one or more statements, wants no rows. */
+int store_exec(PGconn *conn, const char *sql, const char *what, struct err *err) MUST_CHECK;
+/* Runs one statement that gives rows, in text format. Owned. */
+PGresult *store_query(PGconn *conn, const char *sql, const char *what, struct err *err) MUST_CHECK;
+
+/* Parameters of one statement, each in text or binary form. */
+enum { STORE_PARAMS_MAX = 12 };
+struct store_params {
+    int len;
+    const char *values[STORE_PARAMS_MAX]; /* borrowed, NULL: null */
+    int lengths[STORE_PARAMS_MAX];
+    int formats[STORE_PARAMS_MAX];
+};
+void store_param_text(struct store_params *params, const char *value);
+void store_param_binary(struct store_params *params, const struct buf *value);
+/* As store_query, with parameters; also for statements without rows. */
+PGresult *store_query_params(PGconn *conn, const char *sql, const struct store_params *params,
+                             const char *what, struct err *err) MUST_CHECK;
+
+/* Arrays in Postgres's binary form, written element by element into a buf. */
+struct store_array {
+    struct buf buf;
+    uint32_t len;
+};
+enum { STORE_OID_INT8 = 20, STORE_OID_INT4 = 23, STORE_OID_TEXT = 25, STORE_OID_UUID = 2950 };
+void store_array_init(struct store_array *array, uint32_t element_oid);
+void store_array_done(struct store_array *array);
+void store_array_add_null(struct store_array *array);
+void store_array_add_uuid(struct store_array *array, const struct uuid *uuid);
+void store_array_add_i64(struct store_array *array, int64_t value);
+void store_array_add_text(struct store_array *array, struct span text);
+/* Finishes the header; the buf is borrowed from the array. */
+const struct buf *store_array_end(struct store_array *array);
+static inline void store_array_done_auto(struct store_array *array)
+{
+    store_array_done(array);
+}
+
+int64_t store_get_i64(const PGresult *result, int row, int column);
+bool store_get_bool(const PGresult *result, int row, int column);
+int store_get_uuid(const PGresult *result, int row, int column, struct uuid *uuid) MUST_CHECK;
+
+#endif

@@ -1,0 +1,260 @@
+/* A read in SQL. Each (deployment, kind) is one stream in order of insertion, from one index in
+ * each partition; all of them are merged. Labels are gathered beside each prediction.
+ *
+ *   SELECT r.*, (labels of r)
+ *   FROM (SELECT ... FROM prediction WHERE deployment = 1 AND ...   index prediction_insertion
+ *         UNION ALL SELECT ... FROM aggregate_metric WHERE deployment = 1 AND ...
+ *         UNION ALL ...) AS r
+ *   ORDER BY batch_id, ordinal                                      MergeAppend, no Sort
+ */
+#include "collector/store_read_internal.h"
+
+#include <inttypes.h>
+
+#include "base/clock.h"
+#include "collector/store_internal.h"
+
+enum { READ_STREAMS_MAX = 1024 }; /* index scans merged in one query; more are sorted */
+
+/* Event times are between 2000 and a day ahead; bounds outside would only overflow timestamptz. */
+#define READ_MS_MIN INT64_C(0)
+#define READ_MS_MAX INT64_C(32503680000000) /* the year 3000 */
+
+static int64_t read_clamp(int64_t ms)
+{
+    return ms < READ_MS_MIN ? READ_MS_MIN : ms > READ_MS_MAX ? READ_MS_MAX : ms;
+}
+
+static void read_write_bounds(struct buf *sql, const struct read_query *query, const char *alias)
+{
+    char from[CLOCK_TEXT_BYTES], to[CLOCK_TEXT_BYTES];
+
+    clock_format(read_clamp(query->start_ms), from);
+    clock_format(read_clamp(query->end_ms), to);
+    buf_append_fmt(sql, "%s.start_at >= timestamptz '%s' AND %s.start_at <= timestamptz '%s'",
+                   alias, from, alias, to);
+}
+
+int store_read_begin(PGconn *conn, const struct read_query *query, struct read_facts *facts,
+                     struct err *err)
+{
+    AUTO(store_result_free) PGresult *result = NULL;
+    AUTO(buf_done) struct buf sql;
+    char from[CLOCK_TEXT_BYTES], to[CLOCK_TEXT_BYTES];
+
+    buf_init(&sql, SIZE_MAX);
+    buf_append_text(&sql, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
+                          "SELECT settled_batch(), EXISTS (SELECT FROM delayed_metric AS d WHERE ");
+    read_write_bounds(&sql, query, "d");
+    clock_format(read_clamp(query->start_ms), from);
+    clock_format(read_clamp(query->end_ms), to);
+    buf_append_fmt(
+        &sql,
+        "), EXISTS (SELECT FROM delayed_metric_waiting), (SELECT count(*) FROM time_partition"
+        " WHERE family = 'event' AND to_at > timestamptz '%s' AND from_at <= timestamptz '%s')",
+        from, to);
+    result = store_query(conn, buf_text(&sql), "begin read", err);
+    if (!result)
+        return -1;
+    facts->settled = store_get_i64(result, 0, 0);
+    facts->has_labels = store_get_bool(result, 0, 1);
+    facts->has_waiting = store_get_bool(result, 0, 2);
+    facts->partitions = store_get_i64(result, 0, 3);
+    return 0;
+}
+
+static void read_add_crns(struct store_params *params, struct store_array *array,
+                          const struct strings *crns)
+{
+    store_array_init(array, STORE_OID_TEXT);
+    for (size_t i = 0; i < crns->len; i++)
+        store_array_add_text(array, span_of(crns->items[i]));
+    store_param_binary(params, store_array_end(array));
+}
+
+PGresult *store_read_deployments(PGconn *conn, const struct read_query *query, struct err *err)
+{
+    AUTO(store_array_done) struct store_array crns, builds, models;
+    struct store_params params = { 0 };
+
+    read_add_crns(&params, &crns, &query->deployment_crns);
+    read_add_crns(&params, &builds, &query->build_crns);
+    read_add_crns(&params, &models, &query->model_crns);
+    return store_query_params(
+        conn,
+        "SELECT deployment, crn, coalesce(build_crn, ''), coalesce(model_crn, '')"
+        " FROM model_deployment"
+        " WHERE (cardinality($1::text[]) = 0 OR crn = ANY ($1))"
+        " AND (cardinality($2::text[]) = 0 OR build_crn = ANY ($2))"
+        " AND (cardinality($3::text[]) = 0 OR model_crn = ANY ($3))"
+        " ORDER BY deployment",
+        &params, "read deployments", err);
+}
+
+/* -------------------------------------------------------------------------------------- streams */
+
+/* What a stream may show; `which` says whose rows. */
+static void read_write_where(struct buf *sql, const struct read_query *query,
+                             const struct read_position *position)
+{
+    read_write_bounds(sql, query, "m");
+    if (position->settled != INT64_MAX)
+        buf_append_fmt(sql, " AND m.batch_id <= %" PRId64, position->settled);
+    if (position->batch_id >= 0)
+        buf_append_fmt(sql, " AND (m.batch_id, m.ordinal) > (%" PRId64 ", %" PRId64 ")",
+                       position->batch_id, position->ordinal);
+}
+
+static void read_write_uuids(struct buf *sql, const struct read_query *query)
+{
+    buf_append_text(sql, " AND m.uuid = ANY ('{");
+    for (size_t i = 0; i < query->uuids_len; i++) {
+        char text[UUID_TEXT_LEN + 1];
+
+        uuid_format(&query->uuids[i], text);
+        buf_append_fmt(sql, "%s%s", i ? "," : "", text);
+    }
+    buf_append_text(sql, "}')");
+}
+
+/* `deployment`: one id, or NULL for all of the result. */
+static void read_write_stream(struct buf *sql, const struct read_query *query,
+                              const struct read_position *position, bool prediction,
+                              const char *deployment, const PGresult *deployments)
+{
+    buf_append_fmt(
+        sql,
+        "SELECT m.batch_id, m.ordinal, m.deployment, m.start_at, m.end_at, %s, m.metrics FROM %s"
+        " AS m WHERE ",
+        prediction ? "m.uuid" : "NULL::uuid AS uuid",
+        prediction ? "prediction" : "aggregate_metric");
+    read_write_where(sql, query, position);
+    if (deployment) {
+        buf_append_fmt(sql, " AND m.deployment = %s", deployment);
+    } else {
+        buf_append_text(sql, " AND m.deployment = ANY ('{");
+        for (int i = 0; i < PQntuples(deployments); i++)
+            buf_append_fmt(sql, "%s%s", i ? "," : "", PQgetvalue(deployments, i, 0));
+        buf_append_text(sql, "}')");
+    }
+    if (query->uuids_len)
+        read_write_uuids(sql, query);
+}
+
+static void read_write_streams(struct buf *sql, const struct read_query *query,
+                               const struct read_facts *facts, const struct read_position *position,
+                               const PGresult *deployments, bool *sorts)
+{
+    bool aggregates = query->aggregates && !query->uuids_len;
+    int64_t kinds = query->predictions + aggregates;
+    const char *separator = "";
+
+    *sorts =
+        query->uuids_len || PQntuples(deployments) * kinds * facts->partitions > READ_STREAMS_MAX;
+    for (int i = 0; i < (*sorts ? 1 : PQntuples(deployments)); i++) {
+        const char *deployment = *sorts ? NULL : PQgetvalue(deployments, i, 0);
+
+        if (query->predictions) {
+            buf_append_text(sql, separator);
+            read_write_stream(sql, query, position, true, deployment, deployments);
+            separator = " UNION ALL ";
+        }
+        if (aggregates) {
+            buf_append_text(sql, separator);
+            read_write_stream(sql, query, position, false, deployment, deployments);
+            separator = " UNION ALL ";
+        }
+    }
+}
+
+/* --------------------------------------------------------------------------------------- labels */
+
+/* Labels in order of revision, then those that still wait in order of arrival; null where there
+ * are none. */
+static void read_write_labels(struct buf *sql, const struct read_query *query,
+                              const struct read_facts *facts, const struct read_position *position)
+{
+    AUTO(buf_done) struct buf settled;
+
+    buf_init(&settled, 64);
+    if (!facts->has_labels && !facts->has_waiting) {
+        buf_append_text(sql, "NULL::json[]");
+        return;
+    }
+    if (position->settled != INT64_MAX)
+        buf_append_fmt(&settled, " AND l.batch_id <= %" PRId64, position->settled);
+    if (!facts->has_waiting) {
+        buf_append_text(sql,
+                        "(SELECT array_agg(l.metrics ORDER BY l.revision) FROM delayed_metric AS l"
+                        " WHERE l.uuid = r.uuid AND l.deployment = r.deployment"
+                        " AND l.start_at = r.start_at AND ");
+        read_write_bounds(sql, query, "l");
+        buf_append_fmt(sql, "%s)", buf_text(&settled));
+        return;
+    }
+    buf_append_text(
+        sql,
+        "(SELECT array_agg(a.metrics ORDER BY a.waits, a.revision, a.batch_id, a.ordinal) FROM"
+        " (SELECT 0 AS waits, l.revision, l.batch_id, l.ordinal, l.metrics FROM delayed_metric AS l"
+        " WHERE l.uuid = r.uuid AND l.deployment = r.deployment"
+        " AND l.start_at = r.start_at AND ");
+    read_write_bounds(sql, query, "l");
+    buf_append_fmt(sql,
+                   "%s UNION ALL SELECT 1, 0, l.batch_id, l.ordinal, l.metrics FROM "
+                   "delayed_metric_waiting AS l"
+                   " WHERE l.uuid = r.uuid%s) AS a)",
+                   buf_text(&settled), buf_text(&settled));
+}
+
+void store_read_write_select(struct buf *sql, const struct read_query *query,
+                             const struct read_facts *facts, const struct read_position *position,
+                             const PGresult *deployments, bool *sorts)
+{
+    buf_append_text(
+        sql,
+        "SELECT r.batch_id, r.ordinal, r.deployment, r.start_at, r.end_at, r.uuid, r.metrics, ");
+    read_write_labels(sql, query, facts, position);
+    buf_append_text(sql, " FROM (");
+    read_write_streams(sql, query, facts, position, deployments, sorts);
+    buf_append_text(sql, ") AS r ORDER BY r.batch_id, r.ordinal");
+    if (position->limit) /* one more tells whether there is a next page */
+        buf_append_fmt(sql, " LIMIT %" PRId64, position->limit + 1);
+}
+
+void store_read_write_copy(struct buf *sql, const struct read_query *query,
+                           const struct read_facts *facts, const struct read_position *position,
+                           const PGresult *deployments, bool *sorts)
+{
+    buf_append_text(sql, "COPY (");
+    store_read_write_select(sql, query, facts, position, deployments, sorts);
+    buf_append_text(sql, ") TO STDOUT (FORMAT binary)");
+}
+
+PGresult *store_read_page_end(PGconn *conn, const struct read_query *query,
+                              const struct read_facts *facts, const struct read_position *position,
+                              const PGresult *deployments, struct err *err)
+{
+    AUTO(buf_done) struct buf sql;
+    bool sorts;
+
+    buf_init(&sql, SIZE_MAX);
+    buf_append_text(&sql, "SELECT r.batch_id, r.ordinal FROM (");
+    read_write_streams(&sql, query, facts, position, deployments, &sorts);
+    buf_append_fmt(&sql, ") AS r ORDER BY r.batch_id, r.ordinal LIMIT 2 OFFSET %" PRId64,
+                   position->limit - 1);
+    if (store_read_plan(conn, sorts, err) < 0)
+        return NULL;
+    return store_query(conn, buf_text(&sql), "page end", err);
+}
+
+int store_read_plan(PGconn *conn, bool sorts, struct err *err)
+{
+    if (sorts)
+        return store_exec(conn, "SET LOCAL enable_sort = on", "plan", err);
+    return store_exec(
+        conn,
+        "SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off;"
+        "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off;"
+        "SET LOCAL enable_mergejoin = off; SET LOCAL max_parallel_workers_per_gather = 0",
+        "plan", err);
+}

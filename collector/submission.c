@@ -1,0 +1,16 @@
+#include "collector/submission.h"
+
+#include <stdlib.h>
+
+#include "collector/budget.h"
+
+void submission_free(struct submission *submission)
+{
+    if (!submission)
+        return;
+    event_list_done(&submission->list);
+    free(submission->body);
+    if (submission->bytes)
+        budget_release(submission->budget, submission->bytes);
+    free(submission);
+}

@@ -1,0 +1,24 @@
+/* The catalog of deployments: CRN -> small id, with what else is known of each. One a daemon,
+ * shared by its committers; entries enter it only after their row is committed. Any thread. */
+#ifndef COLLECTOR_CATALOG_H
+#define COLLECTOR_CATALOG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/attr.h"
+#include "base/span.h"
+
+struct catalog;
+
+struct catalog *catalog_new(void);
+void catalog_free(struct catalog *catalog);
+AUTO_DEFINE(struct catalog, catalog_free);
+
+/* false: not in the cache (the database may know it all the same). */
+bool catalog_find(struct catalog *catalog, struct span crn, int32_t *id, bool *complete);
+/* `complete`: build and model CRN are both known, so that an event's own need not be looked at. */
+void catalog_add(struct catalog *catalog, struct span crn, int32_t id, bool complete);
+uint32_t catalog_len(struct catalog *catalog);
+
+#endif

@@ -1,0 +1,111 @@
+/* The configuration: one table of keys in config.c, plain data here. Const after start, passed
+ * down, no globals. */
+#ifndef COLLECTOR_CONFIG_H
+#define COLLECTOR_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+#include "base/attr.h"
+#include "base/err.h"
+#include "base/log.h"
+
+struct config {
+    char *listen;   /* ADDR:PORT, [ADDR]:PORT; port 0 picks one */
+    char *database; /* libpq DSN or URI; NULL: a private Postgres in data_dir */
+    char *data_dir;
+    bool keys_off; /* serve on an address other than loopback without keys */
+    enum log_level log_level;
+
+    int64_t http_threads; /* 0: as many as cores, at most 8 */
+    int64_t connections_max;
+    int64_t idle_timeout_ms;
+    int64_t request_timeout_ms; /* for the whole of a request to arrive */
+    int64_t commit_timeout_ms;  /* how long a request waits for Postgres before its 503 */
+    int64_t drain_timeout_ms;   /* at SIGTERM */
+    int64_t reads_max;          /* answers being streamed at one time */
+    int64_t read_stall_timeout_ms;
+
+    int64_t memory_bytes_max; /* the budget */
+    int64_t body_bytes_max;   /* one request, after inflating as well */
+    int64_t metrics_bytes_max;
+    int64_t events_max; /* in one request */
+    int64_t json_depth_max;
+    int64_t deployments_max;
+    int64_t partitions_max;
+    int64_t partition_days;   /* fixed when the database is made */
+    int64_t partitions_ahead; /* weeks (or whatever a partition is) made before they are needed */
+    int64_t labels_per_prediction_max;
+    int64_t labels_waiting_max;
+    int64_t event_ahead_ms_max; /* how far in the future an event's time may be */
+    int64_t csv_columns_max;
+
+    int64_t batch_events_max; /* a batch takes no further request beyond these */
+    int64_t batch_bytes_max;
+};
+
+/* The earliest event time, 2000-01-01T00:00:00Z. */
+#define CONFIG_EVENT_MS_MIN INT64_C(946684800000)
+
+enum config_type {
+    CONFIG_TEXT,  /* char *; an empty value is the default */
+    CONFIG_BOOL,  /* bool */
+    CONFIG_LEVEL, /* enum log_level */
+    CONFIG_COUNT, /* int64_t */
+    CONFIG_BYTES, /* int64_t: 67108864 or 64MiB */
+    CONFIG_MS,    /* int64_t: 30000, 30s, 7d */
+};
+
+/* One key, as the file and the environment (PLUMBLINE_<NAME>) spell it. */
+struct config_key {
+    const char *name;
+    enum config_type type;
+    size_t offset;      /* in struct config */
+    const char *preset; /* the default, as one would write it; "": config_init chooses or NULL */
+    int64_t min;        /* numbers */
+    int64_t max;
+    const char *help;
+};
+
+/* A row a key; a NULL name ends the table. */
+extern const struct config_key config_keys[];
+
+/* Where to listen, from ADDR:PORT. */
+struct config_address {
+    struct sockaddr_storage addr;
+    socklen_t len;
+    bool is_loopback; /* nobody outside this machine can reach it */
+};
+
+/* Defaults. */
+void config_init(struct config *config);
+void config_done(struct config *config);
+static inline void config_done_auto(struct config *config) /* AUTO(config_done) struct config c; */
+{
+    config_done(config);
+}
+
+/* Reads YAML; `name` stands in messages: "plumbline.yaml:7:3: unknown key \"lisen\"...". */
+int config_parse(struct config *config, const char *name, const char *text, size_t len,
+                 struct err *err) MUST_CHECK;
+int config_load(struct config *config, const char *path, struct err *err) MUST_CHECK;
+/* PLUMBLINE_<KEY> of the environment, over what stands; unknown PLUMBLINE_* variables are an error
+ * except those named in config.c. */
+int config_apply_environment(struct config *config, char *const *environment,
+                             struct err *err) MUST_CHECK;
+/* One key from its text, as the command line gives it. The error does not name the key: the caller
+ * knows how the user spelled it. Asserts that the key exists. */
+int config_set(struct config *config, const char *key, const char *text,
+               struct err *err) MUST_CHECK;
+/* What no single key can say: a budget smaller than a body, an open address without keys. */
+int config_check(const struct config *config, struct err *err) MUST_CHECK;
+/* `127.0.0.1:8190`, `[::1]:8190`, `localhost:0`: numbers, no look-up of names. */
+int config_address_parse(struct config_address *address, const char *text,
+                         struct err *err) MUST_CHECK;
+/* The whole configuration as YAML that config_parse reads back to the same. */
+void config_write(const struct config *config, FILE *out);
+
+#endif

@@ -1,0 +1,11 @@
+/* The second look at lineage events, between decoding and the queue. */
+#ifndef COLLECTOR_LINEAGE_CHECK_H
+#define COLLECTOR_LINEAGE_CHECK_H
+
+#include "metrics/event.h"
+
+/* Checks every lineage event of the list by atlas/event.h: what is refused leaves list->events and
+ * is counted and noted as rejected, warnings are noted. */
+void lineage_check(struct event_list *list, const struct event_limits *limits);
+
+#endif

@@ -1,0 +1,21 @@
+/* The answers that are read from the database. */
+#ifndef COLLECTOR_QUERIES_H
+#define COLLECTOR_QUERIES_H
+
+#include "collector/query.h"
+
+/* GET /v1/metrics: every parameter of it, three formats. */
+query_run query_metrics;
+/* POST /read-metrics: the older clients' request and answer. */
+query_run query_read_metrics;
+
+/* GET /v1/deployments. */
+query_run query_deployments;
+/* GET /v1/deployments/{crn}: query->argument. */
+query_run query_deployment;
+/* GET /v1/balance. */
+query_run query_balance;
+/* POST /get-model-deployment-crn: query->body. */
+query_run query_deployment_crn;
+
+#endif

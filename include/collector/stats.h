@@ -1,0 +1,62 @@
+/* What /metrics shows: counters and gauges of this process, each an atomic. Any thread. */
+#ifndef COLLECTOR_STATS_H
+#define COLLECTOR_STATS_H
+
+#include <stdint.h>
+
+#include "base/attr.h"
+#include "base/buf.h"
+#include "metrics/event.h"
+
+/* The table in stats.c gives each its Prometheus name, labels, type and help. */
+enum stats_item {
+    STAT_COMMITS,                       /* batches committed */
+    STAT_COMMIT_SLOW,                   /* of these by the slow path */
+    STAT_COMMIT_RETRIES,                /* attempts that failed and were made again */
+    STAT_COMMIT_REPLAYS,                /* batches found already committed by their batch_key */
+    STAT_REQUESTS_NOT_STORED,           /* answered 503 by the committer */
+    STAT_QUEUE_REQUESTS,                /* gauge: waiting for the committer */
+    STAT_BUDGET_BYTES,                  /* gauge */
+    STAT_BUDGET_REFUSED,                /* requests refused because the budget was full */
+    STAT_POSTGRES_UP,                   /* gauge: 1 while the committer's connection works */
+    STAT_LABELS_RESOLVED,               /* labels that waited and were joined to their prediction */
+    STAT_LABELS_WAITING,                /* gauge, from the database */
+    STAT_LABELS_WAITING_OLDEST_SECONDS, /* gauge: how far label resolution lags */
+    STAT_SETTLED_AGE_SECONDS, /* gauge: the horizon's age: how long the newest unsettled batch has
+                                 been on its way */
+    STAT_PARTITIONS,          /* gauge */
+    STAT_DEPLOYMENTS,         /* gauge */
+    STAT_READS_ACTIVE,        /* gauge */
+    STAT_READS_DROPPED,       /* readers that stopped reading */
+    STAT_READ_ROWS,
+    STAT_CONNECTIONS,         /* gauge: HTTP connections open */
+    STAT_CONNECTIONS_EXPIRED, /* closed because a request took too long to arrive */
+    STATS_LEN,
+};
+
+struct stats;
+
+struct stats *stats_new(void);
+void stats_free(struct stats *stats);
+AUTO_DEFINE(struct stats, stats_free);
+
+void stats_add(struct stats *stats, enum stats_item stat, int64_t n); /* gauges may go down */
+void stats_set(struct stats *stats, enum stats_item stat, int64_t value);
+/* One event's fate, by kind. */
+enum stat_fate {
+    FATE_RECEIVED,
+    FATE_ACCEPTED,
+    FATE_DUPLICATE,
+    FATE_REJECTED,
+    FATE_NOT_STORED,
+    FATES_LEN
+};
+void stats_add_events(struct stats *stats, enum stat_fate fate, enum event_kind kind, uint64_t n);
+/* One answer: route is a static text such as "/v1/events". */
+void stats_add_response(struct stats *stats, const char *route, unsigned status);
+/* One commit's duration, into a histogram of seconds. */
+void stats_observe_commit(struct stats *stats, int64_t us, uint32_t events);
+/* Prometheus text format 0.0.4. */
+void stats_write(struct stats *stats, struct buf *out);
+
+#endif

@@ -1,0 +1,93 @@
+#include "collector/balance.h"
+
+#include <check.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+
+static struct balance balance_example(void)
+{
+    struct balance balance = { .batches = 3 };
+
+    balance.kinds[EVENT_TRACK_METRICS] = (struct balance_counts){ 10, 7, 2, 1 };
+    balance.kinds[EVENT_UNKNOWN] = (struct balance_counts){ 4, 0, 0, 4 };
+    return balance;
+}
+
+START_TEST(adds_up)
+{
+    struct balance balance = balance_example();
+    struct balance_counts total = balance_total(&balance);
+
+    ck_assert_int_eq(total.received, 14);
+    ck_assert_int_eq(total.accepted, 7);
+    ck_assert_int_eq(total.duplicate, 2);
+    ck_assert_int_eq(total.rejected, 5);
+    ck_assert(balance_holds(&balance));
+}
+END_TEST
+
+START_TEST(does_not_hold)
+{
+    struct balance balance = balance_example();
+
+    /* The sums agree, the kinds do not. */
+    balance.kinds[EVENT_TRACK_METRICS].received++;
+    balance.kinds[EVENT_UNKNOWN].received--;
+    ck_assert(!balance_holds(&balance));
+}
+END_TEST
+
+START_TEST(table)
+{
+    struct balance balance = balance_example();
+    AUTO(mem_free) char *text = NULL;
+    size_t len;
+    FILE *out = open_memstream(&text, &len);
+
+    balance_write_table(&balance, out);
+    (void)fclose(out);
+    ck_assert_str_eq(
+        text, "                         received       accepted      duplicate       rejected\n"
+              "track_metrics                  10              7              2              1\n"
+              "delayed_metrics                 0              0              0              0\n"
+              "aggregate_metrics               0              0              0              0\n"
+              "model_deployed                  0              0              0              0\n"
+              "unknown                         4              0              0              4\n"
+              "total                          14              7              2              5\n"
+              "3 batches; the books balance\n");
+}
+END_TEST
+
+START_TEST(json)
+{
+    struct balance balance = balance_example();
+    AUTO(buf_done) struct buf out;
+
+    buf_init(&out, 4096);
+    balance_write_json(&balance, &out);
+    ck_assert_str_eq(
+        buf_text(&out),
+        "{\"total\":{\"received\":14,\"accepted\":7,\"duplicate\":2,\"rejected\":5},\"events\":{"
+        "\"track_metrics\":{\"received\":10,\"accepted\":7,\"duplicate\":2,\"rejected\":1},"
+        "\"delayed_metrics\":{\"received\":0,\"accepted\":0,\"duplicate\":0,\"rejected\":0},"
+        "\"aggregate_metrics\":{\"received\":0,\"accepted\":0,\"duplicate\":0,\"rejected\":0},"
+        "\"model_deployed\":{\"received\":0,\"accepted\":0,\"duplicate\":0,\"rejected\":0},"
+        "\"unknown\":{\"received\":4,\"accepted\":0,\"duplicate\":0,\"rejected\":4}},"
+        "\"batches\":3,\"balanced\":true}");
+}
+END_TEST
+
+Suite *balance_suite(void);
+Suite *balance_suite(void)
+{
+    Suite *suite = suite_create("balance");
+    TCase *tc = tcase_create("balance");
+
+    tcase_add_test(tc, adds_up);
+    tcase_add_test(tc, does_not_hold);
+    tcase_add_test(tc, table);
+    tcase_add_test(tc, json);
+    suite_add_tcase(suite, tc);
+    return suite;
+}

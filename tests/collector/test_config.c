@@ -1,0 +1,436 @@
+#include "collector/config.h"
+
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+
+static const struct {
+    const char *name, *yaml;
+    const char *want; /* the line of config_write that it leads to */
+} parse_cases[] = {
+    { "empty file", "", "listen: \"127.0.0.1:8190\"\n" },
+    { "only comments", "# nothing\n\n# here\n", "memory_bytes_max: 64MiB\n" },
+    { "empty document", "---\n{}\n", "log_level: info\n" },
+    { "text", "listen: 127.0.0.2:9000\n", "listen: \"127.0.0.2:9000\"\n" },
+    { "quoted text", "database: \"host=x password='a\\\\b'\"\n",
+      "database: \"host=x password='a\\\\b'\"\n" },
+    { "empty text is the default", "listen: \"\"\n", "listen: \"127.0.0.1:8190\"\n" },
+    { "null text is the default", "listen: ~\n", "listen: \"127.0.0.1:8190\"\n" },
+    { "quoted null is a text", "database: \"null\"\n", "database: \"null\"\n" },
+    { "boolean", "keys_off: true\n", "keys_off: true\n" },
+    { "level", "log_level: debug\n", "log_level: debug\n" },
+    { "plain bytes", "memory_bytes_max: 67108865\n", "memory_bytes_max: 67108865\n" },
+    { "KiB", "body_bytes_max: 512KiB\n", "body_bytes_max: 512KiB\n" },
+    { "MiB with a space", "memory_bytes_max: 128 MiB\n", "memory_bytes_max: 128MiB\n" },
+    { "a thousand MiB", "memory_bytes_max: 1024MiB\n", "memory_bytes_max: 1GiB\n" },
+    { "TiB", "memory_bytes_max: 1TiB\n", "memory_bytes_max: 1TiB\n" },
+    { "B", "metrics_bytes_max: 1000B\n", "metrics_bytes_max: 1000\n" },
+    { "plain milliseconds", "commit_timeout_ms: 1500\n", "commit_timeout_ms: 1500ms\n" },
+    { "ms", "commit_timeout_ms: 500ms\n", "commit_timeout_ms: 500ms\n" },
+    { "s", "commit_timeout_ms: 30s\n", "commit_timeout_ms: 30s\n" },
+    { "m", "commit_timeout_ms: 5m\n", "commit_timeout_ms: 5m\n" },
+    { "h", "request_timeout_ms: 1h\n", "request_timeout_ms: 1h\n" },
+    { "d", "event_ahead_ms_max: 7d\n", "event_ahead_ms_max: 7d\n" },
+    { "zero duration", "event_ahead_ms_max: 0\n", "event_ahead_ms_max: 0\n" },
+    { "quoted number", "reads_max: \"4\"\n", "reads_max: 4\n" },
+    { "flow mapping", "{reads_max: 4, keys_off: true}\n", "keys_off: true\n" },
+};
+
+static char *config_text(const struct config *config)
+{
+    char *text = NULL;
+    size_t len;
+    FILE *out = open_memstream(&text, &len);
+
+    config_write(config, out);
+    (void)fclose(out);
+    return text;
+}
+
+START_TEST(parse_case)
+{
+    AUTO(config_done) struct config config;
+    AUTO(mem_free) char *text = NULL;
+    struct err err = { 0 };
+    int rc;
+
+    config_init(&config);
+    rc = config_parse(&config, "t.yaml", parse_cases[_i].yaml, strlen(parse_cases[_i].yaml), &err);
+    ck_assert_msg(rc == 0, "%s: %s", parse_cases[_i].name, err.text);
+    text = config_text(&config);
+    ck_assert_msg(strstr(text, parse_cases[_i].want), "%s: no %s in %s", parse_cases[_i].name,
+                  parse_cases[_i].want, text);
+}
+END_TEST
+
+static const struct {
+    const char *name, *yaml, *want;
+} refuse_cases[] = {
+    { "unknown key", "reads_max: 4\nlisen: 127.0.0.1:1\n",
+      "t.yaml:2:1: unknown key \"lisen\"; did you mean \"listen\"?" },
+    { "unknown key, unit forgotten", "memory_max: 1\n",
+      "t.yaml:1:1: unknown key \"memory_max\"; did you mean \"memory_bytes_max\"?" },
+    { "unknown key like no other", "frobnicate: 4\n",
+      "t.yaml:1:1: unknown key \"frobnicate\"; `plumbline check-config --keys` lists all" },
+    { "unknown key with a line feed", "\"a\\nb\": 4\n",
+      "t.yaml:1:1: unknown key \"a?b\"; `plumbline check-config --keys` lists all" },
+    { "key of a hundred characters",
+      "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+      "a"
+      "aaaa: 1\n",
+      "t.yaml:1:1: unknown key "
+      "\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...\"; "
+      "`plumbline check-config --keys` lists all" },
+    { "key in capitals", "Listen: 127.0.0.1:1\n",
+      "t.yaml:1:1: unknown key \"Listen\"; did you mean \"listen\"?" },
+    { "repeated key", "reads_max: 4\n# x\nreads_max: 5\n",
+      "t.yaml:3:1: key \"reads_max\" is repeated; it stands in line 1 already" },
+    { "word for a number", "reads_max: many\n",
+      "t.yaml:1:12: reads_max: \"many\" is not a whole number" },
+    { "fraction", "reads_max: 1.5\n", "t.yaml:1:12: reads_max: \"1.5\" is not a whole number" },
+    { "unit on a plain number", "reads_max: 4s\n",
+      "t.yaml:1:12: reads_max: \"4s\" is not a whole number" },
+    { "plus sign", "reads_max: +4\n", "t.yaml:1:12: reads_max: \"+4\" is not a whole number" },
+    { "leading space", "reads_max: \" 4\"\n",
+      "t.yaml:1:12: reads_max: \" 4\" is not a whole number" },
+    { "no value", "reads_max:\n",
+      "t.yaml:1:11: reads_max: the value is missing; the default is 16" },
+    { "null number", "reads_max: null\n",
+      "t.yaml:1:12: reads_max: the value is missing; the default is 16" },
+    { "too small", "reads_max: 0\n",
+      "t.yaml:1:12: reads_max: \"0\" is too small; the smallest is 1" },
+    { "negative", "reads_max: -1\n",
+      "t.yaml:1:12: reads_max: \"-1\" is too small; the smallest is 1" },
+    { "too large", "reads_max: 2000\n",
+      "t.yaml:1:12: reads_max: \"2000\" is too large; the largest is 1024" },
+    { "larger than 64 bits", "reads_max: 99999999999999999999\n",
+      "t.yaml:1:12: reads_max: \"99999999999999999999\" is too large; the largest is 1024" },
+    { "larger than 64 bits with its unit", "memory_bytes_max: 99999999999999TiB\n",
+      "t.yaml:1:19: memory_bytes_max: \"99999999999999TiB\" is too large; the largest is 1TiB" },
+    { "budget too small", "memory_bytes_max: 1KiB\n",
+      "t.yaml:1:19: memory_bytes_max: \"1KiB\" is too small; the smallest is 1MiB" },
+    { "decimal unit", "memory_bytes_max: 64MB\n",
+      "t.yaml:1:19: memory_bytes_max: \"64MB\" is not a number of bytes; write it like 65536 or "
+      "64MiB (B, KiB, MiB, GiB, TiB)" },
+    { "duration as bytes", "memory_bytes_max: 30s\n",
+      "t.yaml:1:19: memory_bytes_max: \"30s\" is not a number of bytes; write it like 65536 or "
+      "64MiB (B, KiB, MiB, GiB, TiB)" },
+    { "long unit", "commit_timeout_ms: 5 sec\n",
+      "t.yaml:1:20: commit_timeout_ms: \"5 sec\" is not a duration; write it like 500ms, 30s, 5m, "
+      "1h, 7d, or as plain milliseconds" },
+    { "duration too short", "idle_timeout_ms: 5\n",
+      "t.yaml:1:18: idle_timeout_ms: \"5\" is too small; the smallest is 1s" },
+    { "duration too long", "idle_timeout_ms: 7d\n",
+      "t.yaml:1:18: idle_timeout_ms: \"7d\" is too large; the largest is 1h" },
+    { "boolean of YAML 1.1", "keys_off: yes\n",
+      "t.yaml:1:11: keys_off: \"yes\" is neither true nor false" },
+    { "unknown level", "log_level: loud\n",
+      "t.yaml:1:12: log_level: \"loud\" is not a log level; use debug, info, warn or error" },
+    { "list as value", "reads_max: [1]\n",
+      "t.yaml:1:12: reads_max: takes one value, not a list or a mapping" },
+    { "mapping as value", "listen:\n  port: 1\n",
+      "t.yaml:2:3: listen: takes one value, not a list or a mapping" },
+    { "mapping as key", "{a: b}: c\n", "t.yaml:1:1: a key must be one word" },
+    { "list as document", "- listen\n", "t.yaml:1:1: expected lines of the form `key: value`" },
+    { "scalar as document", "hello\n", "t.yaml:1:1: expected lines of the form `key: value`" },
+    { "zero byte in a value", "database: \"a\\0b\"\n",
+      "t.yaml:1:11: database: the value holds a zero byte" },
+    { "alias", "reads_max: *x\n",
+      "t.yaml:1:12: aliases are not allowed here; write the value out" },
+    { "anchor", "reads_max: &x 4\n", "t.yaml:1:12: anchors are not allowed here; remove \"x\"" },
+    { "anchor on the document", "&x {reads_max: 4}\n",
+      "t.yaml:1:1: anchors are not allowed here; remove \"x\"" },
+    { "tag", "reads_max: !!int 4\n",
+      "t.yaml:1:12: tags are not allowed here; remove \"tag:yaml.org,2002:int\"" },
+    { "two documents", "reads_max: 4\n---\nreads_max: 5\n",
+      "t.yaml:2:1: a second document begins here; a configuration is one" },
+    { "tab", "reads_max: 4\n\tkeys_off: true\n",
+      "t.yaml:2:1: found a tab character that violates indentation" },
+    { "unterminated quote", "listen: \"127\n", "t.yaml:2:1: found unexpected end of stream" },
+};
+
+START_TEST(refuse_case)
+{
+    AUTO(config_done) struct config config;
+    AUTO(mem_free) char *before = NULL, *after = NULL;
+    struct err err = { 0 };
+    int rc;
+
+    config_init(&config);
+    before = config_text(&config);
+    rc =
+        config_parse(&config, "t.yaml", refuse_cases[_i].yaml, strlen(refuse_cases[_i].yaml), &err);
+    ck_assert_msg(rc == -1, "%s: taken", refuse_cases[_i].name);
+    ck_assert_str_eq(err.text, refuse_cases[_i].want);
+    ck_assert_int_eq(err.kind, ERR_INPUT);
+    after = config_text(&config);
+    ck_assert_str_eq(before, after);
+}
+END_TEST
+
+START_TEST(file_too_large)
+{
+    AUTO(config_done) struct config config;
+    AUTO(mem_free) char *text = xmalloc(70000);
+    struct err err = { 0 };
+
+    memset(text, '#', 70000);
+    config_init(&config);
+    ck_assert_int_eq(config_parse(&config, "t.yaml", text, 70000, &err), -1);
+    ck_assert_str_eq(err.text, "t.yaml: larger than a configuration may be (65536 bytes)");
+}
+END_TEST
+
+START_TEST(file_missing)
+{
+    AUTO(config_done) struct config config;
+    struct err err = { 0 };
+
+    config_init(&config);
+    ck_assert_int_eq(config_load(&config, "/nowhere/p.yaml", &err), -1);
+    ck_assert_str_eq(err.text,
+                     "cannot read the configuration /nowhere/p.yaml: No such file or directory");
+    ck_assert_int_eq(config_load(&config, "/", &err), -1);
+    ck_assert_str_eq(err.text, "cannot read the configuration /: Is a directory");
+}
+END_TEST
+
+static const struct {
+    const char *name, *variable, *want; /* want: a line of config_write, or the error */
+    int rc;
+} environment_cases[] = {
+    { "a key", "PLUMBLINE_READS_MAX=4", "reads_max: 4\n", 0 },
+    { "a unit", "PLUMBLINE_MEMORY_BYTES_MAX=128MiB", "memory_bytes_max: 128MiB\n", 0 },
+    { "a value with =", "PLUMBLINE_DATABASE=host=x dbname=y", "database: \"host=x dbname=y\"\n",
+      0 },
+    { "an empty text", "PLUMBLINE_LISTEN=", "listen: \"127.0.0.1:8190\"\n", 0 },
+    { "somebody else's", "PATH=/bin", "reads_max: 16\n", 0 },
+    { "nearly ours", "PLUMBLINES=1", "reads_max: 16\n", 0 },
+    { "the file", "PLUMBLINE_CONFIG=/x.yaml", "reads_max: 16\n", 0 },
+    { "the client's", "PLUMBLINE_URL=http://x", "reads_max: 16\n", 0 },
+    { "the tests'", "PLUMBLINE_BINARY=build/plumbline", "reads_max: 16\n", 0 },
+    { "the tests' own", "PLUMBLINE_TEST_KEEP=1", "reads_max: 16\n", 0 },
+    { "misspelt", "PLUMBLINE_LISEN=x",
+      "environment: PLUMBLINE_LISEN is no key of the configuration; did you mean "
+      "PLUMBLINE_LISTEN?",
+      -1 },
+    { "unknown", "PLUMBLINE_FROBNICATE=x",
+      "environment: PLUMBLINE_FROBNICATE is no key of the configuration; unset it", -1 },
+    { "in lower case", "PLUMBLINE_reads_max=4",
+      "environment: PLUMBLINE_reads_max is no key of the configuration; did you mean "
+      "PLUMBLINE_READS_MAX?",
+      -1 },
+    { "wrong value", "PLUMBLINE_READS_MAX=x",
+      "environment: PLUMBLINE_READS_MAX: \"x\" is not a whole number", -1 },
+    { "empty number",
+      "PLUMBLINE_READS_MAX=", "environment: PLUMBLINE_READS_MAX: \"\" is not a whole number", -1 },
+};
+
+START_TEST(environment_case)
+{
+    char variable[128];
+    char *environment[] = { variable, NULL };
+    AUTO(config_done) struct config config;
+    AUTO(mem_free) char *text = NULL;
+    struct err err = { 0 };
+    int rc;
+
+    (void)snprintf(variable, sizeof(variable), "%s", environment_cases[_i].variable);
+    config_init(&config);
+    rc = config_apply_environment(&config, environment, &err);
+    ck_assert_msg(rc == environment_cases[_i].rc, "%s: %s", environment_cases[_i].name, err.text);
+    text = config_text(&config);
+    if (rc < 0)
+        ck_assert_str_eq(err.text, environment_cases[_i].want);
+    else
+        ck_assert_msg(strstr(text, environment_cases[_i].want), "%s", text);
+}
+END_TEST
+
+static const struct {
+    const char *name, *yaml, *want; /* want: NULL, or the error */
+} check_cases[] = {
+    { "defaults", "", NULL },
+    { "any loopback", "listen: 127.9.9.9:1\n", NULL },
+    { "loopback of IPv6", "listen: \"[::1]:0\"\n", NULL },
+    { "mapped loopback", "listen: \"[::ffff:127.0.0.1]:0\"\n", NULL },
+    { "localhost", "listen: localhost:8190\n", NULL },
+    { "open with keys off", "listen: 0.0.0.0:8190\nkeys_off: true\n", NULL },
+    { "open IPv6 with keys off", "listen: \"[::]:8190\"\nkeys_off: true\n", NULL },
+    { "small budget with a small body", "memory_bytes_max: 8MiB\nbody_bytes_max: 1MiB\n", NULL },
+    { "open", "listen: 0.0.0.0:8190\n",
+      "listen: 0.0.0.0:8190 can be reached from other machines and this version has no API keys "
+      "yet, so whoever reaches it could read and write everything; listen on 127.0.0.1, or accept "
+      "that by setting keys_off: true" },
+    { "open IPv6", "listen: \"[::]:8190\"\n",
+      "listen: [::]:8190 can be reached from other machines and this version has no API keys yet, "
+      "so whoever reaches it could read and write everything; listen on 127.0.0.1, or accept that "
+      "by setting keys_off: true" },
+    { "no port", "listen: 127.0.0.1\n",
+      "listen: \"127.0.0.1\" is not ADDR:PORT, as in 127.0.0.1:8190 or [::1]:8190" },
+    { "no address", "listen: \":8190\"\n",
+      "listen: \":8190\" is not ADDR:PORT, as in 127.0.0.1:8190 or [::1]:8190" },
+    { "empty port", "listen: \"127.0.0.1:\"\n",
+      "listen: \"127.0.0.1:\" is not ADDR:PORT, as in 127.0.0.1:8190 or [::1]:8190" },
+    { "large port", "listen: 127.0.0.1:65536\n",
+      "listen: \"127.0.0.1:65536\" is not ADDR:PORT, as in 127.0.0.1:8190 or [::1]:8190" },
+    { "port by name", "listen: 127.0.0.1:http\n",
+      "listen: \"127.0.0.1:http\" is not ADDR:PORT, as in 127.0.0.1:8190 or [::1]:8190" },
+    { "bare IPv6", "listen: \"::1:8190\"\n",
+      "listen: \"::1:8190\": an IPv6 address stands in brackets, as in [::1]:8190" },
+    { "host name", "listen: example.org:8190\n",
+      "listen: \"example.org:8190\": the address is given by its number, not by a name" },
+    { "budget smaller than a request", "memory_bytes_max: 16MiB\n", "memory_bytes_max: 16777216 " },
+    { "metrics larger than a body", "body_bytes_max: 64KiB\n",
+      "metrics_bytes_max: 102400 does not fit into body_bytes_max (65536); lower it or raise "
+      "body_bytes_max" },
+    { "more ahead than there may be", "partitions_max: 8\npartitions_ahead: 8\n",
+      "partitions_ahead: 8 leaves no room below partitions_max (8); lower it or raise "
+      "partitions_max" },
+};
+
+START_TEST(check_case)
+{
+    const char *want = check_cases[_i].want;
+    AUTO(config_done) struct config config;
+    struct err err = { 0 };
+    int rc;
+
+    config_init(&config);
+    rc = config_parse(&config, "t.yaml", check_cases[_i].yaml, strlen(check_cases[_i].yaml), &err);
+    ck_assert_msg(rc == 0, "%s: %s", check_cases[_i].name, err.text);
+    rc = config_check(&config, &err);
+    ck_assert_msg(rc == (want ? -1 : 0), "%s: %s", check_cases[_i].name, err.text);
+    if (want && want[strlen(want) - 1] == ' ') /* the rest depends on the size of a record */
+        ck_assert_msg(strncmp(err.text, want, strlen(want)) == 0, "%s", err.text);
+    else if (want)
+        ck_assert_str_eq(err.text, want);
+}
+END_TEST
+
+START_TEST(set_one_key)
+{
+    AUTO(config_done) struct config config;
+    struct err err = { 0 };
+
+    config_init(&config);
+    ck_assert_int_eq(config_set(&config, "listen", "127.0.0.1:0", &err), 0);
+    ck_assert_str_eq(config.listen, "127.0.0.1:0");
+    ck_assert_int_eq(config_set(&config, "reads_max", "x", &err), -1);
+    ck_assert_str_eq(err.text, "\"x\" is not a whole number");
+    ck_assert_int_eq(config.reads_max, 16);
+}
+END_TEST
+
+START_TEST(defaults)
+{
+    AUTO(config_done) struct config config;
+
+    config_init(&config);
+    ck_assert_str_eq(config.listen, "127.0.0.1:8190");
+    ck_assert_ptr_null(config.database);
+    ck_assert_str_eq(config.data_dir, geteuid() == 0 ? "/var/lib/plumbline" : "./var");
+    ck_assert_int_eq(config.metrics_bytes_max, 102400);
+    ck_assert_int_eq(config.body_bytes_max, 16 << 20);
+    ck_assert_int_eq(config.events_max, 100000);
+    ck_assert_int_eq(config.memory_bytes_max, 64 << 20);
+    ck_assert_int_eq(config.json_depth_max, 32);
+    ck_assert_int_eq(config.deployments_max, 100000);
+    ck_assert_int_eq(config.partitions_max, 600);
+    ck_assert_int_eq(config.labels_per_prediction_max, 1000);
+    ck_assert_int_eq(config.labels_waiting_max, 1000000);
+    ck_assert_int_eq(config.event_ahead_ms_max, 86400000);
+    ck_assert_int_eq(config.connections_max, 4096);
+}
+END_TEST
+
+/* The text of a file with a line feed in front, so that every line begins behind one. Owned. */
+static char *file_text(const char *path)
+{
+    enum { BYTES_MAX = 65536 };
+    char *text = xcalloc(1, BYTES_MAX + 2);
+    FILE *file = fopen(path, "re");
+
+    ck_assert_msg(file, "%s", path);
+    text[0] = '\n';
+    ck_assert_uint_gt(fread(text + 1, 1, BYTES_MAX, file), 0);
+    (void)fclose(file);
+    return text;
+}
+
+START_TEST(sample_is_the_defaults)
+{
+    AUTO(config_done) struct config config, sample;
+    AUTO(mem_free) char *want = NULL, *have = NULL;
+    struct err err = { 0 };
+
+    config_init(&config);
+    config_init(&sample);
+    ck_assert_msg(config_load(&sample, "plumbline.sample.yaml", &err) == 0, "%s", err.text);
+    want = config_text(&config);
+    have = config_text(&sample);
+    ck_assert_str_eq(have, want);
+}
+END_TEST
+
+START_TEST(sample_and_readme_name_every_key)
+{
+    AUTO(mem_free) char *sample = file_text("plumbline.sample.yaml");
+    AUTO(mem_free) char *readme = file_text("README.md");
+
+    for (const struct config_key *key = config_keys; key->name; key++) {
+        const char *quote = key->type == CONFIG_TEXT ? "\"" : "";
+        const char *mark = *key->preset ? "`" : "";
+        char line[512];
+
+        (void)snprintf(line, sizeof(line), "\n# %s\n%s: %s%s%s\n", key->help, key->name, quote,
+                       key->preset, quote);
+        ck_assert_msg(strstr(sample, line), "plumbline.sample.yaml lacks:%s", line);
+        (void)snprintf(line, sizeof(line), "\n| `%s` | %s%s%s | %s |\n", key->name, mark,
+                       key->preset, mark, key->help);
+        ck_assert_msg(strstr(readme, line), "README.md lacks:%s", line);
+    }
+}
+END_TEST
+
+START_TEST(written_is_read_back)
+{
+    AUTO(config_done) struct config config, again;
+    AUTO(mem_free) char *want = NULL, *have = NULL;
+    struct err err = { 0 };
+
+    config_init(&config);
+    config_init(&again);
+    ck_assert_int_eq(config_set(&config, "database", "a\"b\\c\td\x7f", &err), 0);
+    ck_assert_int_eq(config_set(&config, "commit_timeout_ms", "1501", &err), 0);
+    want = config_text(&config);
+    ck_assert_msg(config_parse(&again, "t", want, strlen(want), &err) == 0, "%s", err.text);
+    have = config_text(&again);
+    ck_assert_str_eq(have, want);
+    ck_assert_str_eq(again.database, "a\"b\\c\td\x7f");
+}
+END_TEST
+
+Suite *config_suite(void);
+Suite *config_suite(void)
+{
+    Suite *suite = suite_create("config");
+    TCase *tc = tcase_create("config");
+
+    tcase_add_test(tc, defaults);
+    tcase_add_loop_test(tc, parse_case, 0, LENGTH(parse_cases));
+    tcase_add_loop_test(tc, refuse_case, 0, LENGTH(refuse_cases));
+    tcase_add_test(tc, file_too_large);
+    tcase_add_test(tc, file_missing);
+    tcase_add_loop_test(tc, environment_case, 0, LENGTH(environment_cases));
+    tcase_add_loop_test(tc, check_case, 0, LENGTH(check_cases));
+    tcase_add_test(tc, set_one_key);
+    tcase_add_test(tc, sample_is_the_defaults);
+    tcase_add_test(tc, sample_and_readme_name_every_key);
+    tcase_add_test(tc, written_is_read_back);
+    suite_add_tcase(suite, tc);
+    return suite;
+}

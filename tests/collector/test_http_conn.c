@@ -1,0 +1,422 @@
+/* Connections that misbehave, and how the server ends. */
+#include <check.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "collector/http.h"
+#include "fake_collector.h"
+
+static struct fake_collector fake;
+
+#define TRACK                                                                                      \
+    "{\"modelDeploymentCrn\":\"crn:d\",\"predictionUuid\":"                                        \
+    "\"2bd4a9a5-40f1-4a6b-a7a4-2a5a6bd3a001\",\"startTimestampMs\":1596185100000,"                 \
+    "\"endTimestampMs\":1596185100010,\"metrics\":{\"a\":1}}"
+
+static void conn_setup(void)
+{
+    fake_init(&fake);
+    fake.config.request_timeout_ms = 300;
+    fake.config.idle_timeout_ms = 2000;
+}
+
+static void conn_teardown(void)
+{
+    fake_stop(&fake);
+}
+
+/* The whole request, with its length right. Owned. */
+static char *conn_request(const char *version, const char *headers)
+{
+    return xasprintf("POST /track-metrics HTTP/%s\r\nHost: t\r\n%sContent-Length: %zu\r\n\r\n%s",
+                     version, headers, strlen(TRACK), TRACK);
+}
+
+/* One byte each 20 ms: the library's own time-out never strikes. The milliseconds until closed. */
+static int64_t conn_drip(int fd, const char *text)
+{
+    int64_t start = clock_mono_ms();
+
+    for (; *text && clock_mono_ms() - start < CLIENT_TIMEOUT_MS; text++) {
+        if (!client_send(fd, text, 1) || client_wait_closed(fd, 20))
+            break;
+    }
+    return clock_mono_ms() - start;
+}
+
+static const struct {
+    const char *name, *at_once;
+    size_t drips;
+} drip_cases[] = {
+    { "request line", "", 400 },
+    { "headers", "POST /track-metrics HTTP/1.1\r\nHost: t\r\nX: ", 400 },
+    { "body", "POST /track-metrics HTTP/1.1\r\nHost: t\r\nContent-Length: 1000\r\n\r\n", 400 },
+    { "body of a refused request", "POST /nope HTTP/1.1\r\nHost: t\r\nContent-Length: 9999\r\n\r\n",
+      400 },
+};
+
+START_TEST(drip_case)
+{
+    AUTO(mem_free) char *drips = xmalloc(drip_cases[_i].drips + 1);
+    int64_t took;
+    int fd;
+
+    fake_start(&fake);
+    memset(drips, 'a', drip_cases[_i].drips);
+    drips[drip_cases[_i].drips] = '\0';
+    fd = client_connect(fake.address);
+    ck_assert(client_send_text(fd, drip_cases[_i].at_once));
+    took = conn_drip(fd, drips);
+    ck_assert_msg(took >= 250 && took < 3000, "%s: %lld ms", drip_cases[_i].name, (long long)took);
+    (void)close(fd);
+}
+END_TEST
+
+/* The second request of a connection drips; the first did not. */
+START_TEST(drip_on_keep_alive)
+{
+    AUTO(mem_free) char *request = conn_request("1.1", "");
+    AUTO(answer_done) struct answer answer;
+    int64_t took;
+    int fd;
+
+    fake_start(&fake);
+    fd = client_connect(fake.address);
+    answer_init(&answer);
+    ck_assert(client_send_text(fd, request));
+    client_read(fd, &answer, false);
+    ck_assert_uint_eq(answer.status, 200);
+    took =
+        conn_drip(fd, "POST /track-metrics HTTP/1.1\r\nHost: test\r\nX-Long: aaaaaaaaaaaaaaaaaaaaaa"
+                      "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
+    ck_assert_msg(took >= 250 && took < 3000, "%lld ms", (long long)took);
+    (void)close(fd);
+}
+END_TEST
+
+/* Longer than a request may take to arrive: an idle connection is not one that drips. */
+START_TEST(idle_is_not_late)
+{
+    AUTO(mem_free) char *request = conn_request("1.1", "");
+    AUTO(answer_done) struct answer answer;
+    int fd;
+
+    fake_start(&fake);
+    fd = client_connect(fake.address);
+    answer_init(&answer);
+    for (int i = 0; i < 2; i++) {
+        ck_assert(!client_wait_closed(fd, 800));
+        ck_assert(client_send_text(fd, request));
+        client_read(fd, &answer, false);
+        ck_assert_uint_eq(answer.status, 200);
+    }
+    ck_assert(client_wait_closed(fd, 8000)); /* by the time-out for silence */
+    (void)close(fd);
+}
+END_TEST
+
+/* A request that waits for its commit longer than it may take to arrive is not cut off. */
+START_TEST(waiting_is_not_late)
+{
+    AUTO(mem_free) char *request = conn_request("1.1", "");
+    AUTO(answer_done) struct answer answer;
+    int fd;
+
+    fake_start(&fake);
+    fake_hold(&fake, true);
+    fd = client_connect(fake.address);
+    answer_init(&answer);
+    ck_assert(client_send_text(fd, request));
+    ck_assert(!client_wait_closed(fd, 3000));
+    fake_hold(&fake, false);
+    client_read(fd, &answer, false);
+    ck_assert_uint_eq(answer.status, 200);
+    (void)close(fd);
+}
+END_TEST
+
+START_TEST(body_cut_short)
+{
+    int fd;
+
+    fake_start(&fake);
+    fd = client_connect(fake.address);
+    ck_assert(client_send_text(fd, "POST /track-metrics HTTP/1.1\r\nHost: t\r\n"
+                                   "Content-Length: 1000\r\n\r\n{\"a\""));
+    ck_assert_int_eq(shutdown(fd, SHUT_WR), 0);
+    ck_assert(client_wait_closed(fd, 3000));
+    (void)close(fd);
+    ck_assert_uint_eq(fake.submissions, 0);
+}
+END_TEST
+
+static const struct {
+    const char *name, *text;
+} garbage_cases[] = {
+    { "not http", "hello\r\n\r\n" },
+    { "length is not a number",
+      "POST /track-metrics HTTP/1.1\r\nHost: t\r\nContent-Length: x\r\n\r\n" },
+    { "negative length", "POST /track-metrics HTTP/1.1\r\nHost: t\r\nContent-Length: -1\r\n\r\n" },
+    { "length of 30 digits", "POST /track-metrics HTTP/1.1\r\nHost: t\r\n"
+                             "Content-Length: 999999999999999999999999999999\r\n\r\n" },
+    { "broken chunk", "POST /track-metrics HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n"
+                      "\r\nzz\r\n" },
+};
+
+/* The library answers in its own words or closes; the server goes on. */
+START_TEST(garbage_case)
+{
+    AUTO(answer_done) struct answer answer;
+    int fd;
+
+    fake_start(&fake);
+    fd = client_connect(fake.address);
+    answer_init(&answer);
+    ck_assert(client_send_text(fd, garbage_cases[_i].text));
+    client_read(fd, &answer, false);
+    ck_assert_msg(answer.status == 0 || (answer.status >= 400 && answer.status < 500), "%s: %u",
+                  garbage_cases[_i].name, answer.status);
+    (void)close(fd);
+    client_ask(fake.address, &answer, "GET", "/healthz", "", NULL, 0);
+    ck_assert_uint_eq(answer.status, 200);
+}
+END_TEST
+
+START_TEST(http_1_0)
+{
+    AUTO(mem_free) char *request = conn_request("1.0", "");
+    AUTO(answer_done) struct answer answer;
+    int fd;
+
+    fake_start(&fake);
+    fd = client_connect(fake.address);
+    answer_init(&answer);
+    ck_assert(client_send_text(fd, request));
+    client_read(fd, &answer, false);
+    ck_assert_uint_eq(answer.status, 200);
+    ck_assert(client_wait_closed(fd, 3000));
+    (void)close(fd);
+}
+END_TEST
+
+START_TEST(pipelined)
+{
+    AUTO(mem_free) char *request = conn_request("1.1", "");
+    AUTO(mem_free) char *three = xasprintf("%s%s%s", request, request, request);
+    AUTO(answer_done) struct answer answer;
+    int fd;
+
+    fake_start(&fake);
+    fd = client_connect(fake.address);
+    answer_init(&answer);
+    ck_assert(client_send_text(fd, three));
+    for (int i = 1; i <= 3; i++) {
+        AUTO(mem_free) char *want = xasprintf("{\"batch\":%d,", i);
+
+        client_read(fd, &answer, false);
+        ck_assert_uint_eq(answer.status, 200);
+        ck_assert_msg(strncmp(buf_text(&answer.body), want, strlen(want)) == 0, "%s",
+                      buf_text(&answer.body));
+    }
+    (void)close(fd);
+}
+END_TEST
+
+/* One more than there may be waits until another closes. */
+START_TEST(connection_limit)
+{
+    enum { LIMIT = 4 };
+    AUTO(answer_done) struct answer answer;
+    int fds[LIMIT + 1];
+    struct pollfd pollfd = { .events = POLLIN };
+
+    fake.config.connections_max = LIMIT;
+    fake.config.http_threads = 1;
+    fake.config.idle_timeout_ms = 60000;
+    fake_start(&fake);
+    answer_init(&answer);
+    for (int i = 0; i <= LIMIT; i++) {
+        fds[i] = client_connect(fake.address);
+        ck_assert(client_send_text(fds[i], "GET /healthz HTTP/1.1\r\nHost: t\r\n\r\n"));
+        if (i < LIMIT) {
+            client_read(fds[i], &answer, false);
+            ck_assert_uint_eq(answer.status, 200);
+        }
+    }
+    pollfd.fd = fds[LIMIT];
+    ck_assert_int_eq(poll(&pollfd, 1, 300), 0);
+    (void)close(fds[0]);
+    client_read(fds[LIMIT], &answer, false);
+    ck_assert_uint_eq(answer.status, 200);
+    for (int i = 1; i <= LIMIT; i++)
+        (void)close(fds[i]);
+}
+END_TEST
+
+static void *conn_release(void *arg)
+{
+    (void)arg;
+    fake_wait_submissions(&fake, 1);
+    fake_hold(&fake, false);
+    return NULL;
+}
+
+/* Stopping waits for the committer: no connection is suspended when the library stops. */
+START_TEST(stop_with_suspended_requests)
+{
+    AUTO(mem_free) char *request = conn_request("1.1", "");
+    pthread_t thread;
+    int fds[8];
+
+    fake_start(&fake);
+    fake_hold(&fake, true);
+    for (size_t i = 0; i < LENGTH(fds); i++) {
+        fds[i] = client_connect(fake.address);
+        ck_assert(client_send_text(fds[i], request));
+    }
+    fake_wait_submissions(&fake, 1);
+    ck_assert_int_eq(pthread_create(&thread, NULL, conn_release, NULL), 0);
+    http_stop(fake.http);
+    fake.http = NULL;
+    pthread_join(thread, NULL);
+    for (size_t i = 0; i < LENGTH(fds); i++)
+        (void)close(fds[i]);
+}
+END_TEST
+
+/* What has begun is answered; what comes then is not begun. */
+START_TEST(drain)
+{
+    AUTO(mem_free) char *request = conn_request("1.1", "");
+    AUTO(mem_free) char *connection = NULL;
+    AUTO(answer_done) struct answer answer;
+    pthread_t thread;
+    int held, idle;
+
+    fake_start(&fake);
+    answer_init(&answer);
+    idle = client_connect(fake.address);
+    ck_assert(client_send_text(idle, request));
+    client_read(idle, &answer, false);
+    fake_hold(&fake, true);
+    held = client_connect(fake.address);
+    ck_assert(client_send_text(held, request));
+    fake_wait_submissions(&fake, 2);              /* the first was answered long ago */
+    http_drain(fake.http, clock_mono_ms() + 100); /* too short: it gives up */
+    ck_assert(client_send_text(idle, request));
+    client_read(idle, &answer, false);
+    ck_assert_uint_eq(answer.status, 503);
+    ck_assert_str_eq(buf_text(&answer.body), "{\"error\":{\"code\":\"stopping\",\"message\":"
+                                             "\"the server is stopping: send it again\"}}");
+    connection = answer_header(&answer, "Connection");
+    ck_assert_str_eq(connection, "close");
+    client_ask(fake.address, &answer, "GET", "/healthz", "", NULL, 0);
+    ck_assert_uint_eq(answer.status, 503);
+    ck_assert_int_eq(pthread_create(&thread, NULL, conn_release, NULL), 0);
+    http_drain(fake.http, clock_mono_ms() + 10000);
+    client_read(held, &answer, false);
+    ck_assert_uint_eq(answer.status, 200);
+    pthread_join(thread, NULL);
+    (void)close(held);
+    (void)close(idle);
+}
+END_TEST
+
+START_TEST(closed_queue)
+{
+    AUTO(answer_done) struct answer answer;
+
+    fake_start(&fake);
+    answer_init(&answer);
+    queue_close(fake.queue);
+    client_ask(fake.address, &answer, "POST", "/track-metrics", "", TRACK, strlen(TRACK));
+    ck_assert_uint_eq(answer.status, 503);
+}
+END_TEST
+
+static const struct {
+    const char *listen, *message;
+} listen_cases[] = {
+    { "127.0.0.1", "listen \"127.0.0.1\": must be ADDRESS:PORT or [ADDRESS]:PORT" },
+    { "127.0.0.1:http", "listen \"127.0.0.1:http\": must be ADDRESS:PORT or [ADDRESS]:PORT" },
+    { "::1:80", "listen \"::1:80\": must be ADDRESS:PORT or [ADDRESS]:PORT" },
+    { "192.0.2.1:0", "listen 192.0.2.1:0: this machine does not have that address: choose another "
+                     "with --listen" },
+};
+
+static struct http *conn_start(const char *listen, struct err *err)
+{
+    struct config config = fake.config;
+    struct http_setup setup = { .config = &config, .stats = fake.stats, .budget = fake.budget };
+    AUTO(mem_free) char *text = xstrdup(listen);
+
+    config.listen = text;
+    return http_start(&setup, err);
+}
+
+START_TEST(listen_case)
+{
+    struct err err = { 0 };
+
+    fake_start(&fake);
+    ck_assert_ptr_null(conn_start(listen_cases[_i].listen, &err));
+    ck_assert_int_eq(err.kind, ERR_FATAL);
+    ck_assert_str_eq(err.text, listen_cases[_i].message);
+}
+END_TEST
+
+START_TEST(port_taken)
+{
+    AUTO(mem_free) char *want = NULL;
+    struct err err = { 0 };
+
+    fake_start(&fake);
+    want = xasprintf("listen %s: address already in use: another plumbline? choose another with "
+                     "--listen",
+                     fake.address);
+    ck_assert_ptr_null(conn_start(fake.address, &err));
+    ck_assert_str_eq(err.text, want);
+}
+END_TEST
+
+START_TEST(ipv6)
+{
+    free(fake.config.listen);
+    fake.config.listen = xstrdup("[::1]:0");
+    fake_start(&fake);
+    ck_assert_int_eq(strncmp(fake.address, "[::1]:", 6), 0);
+}
+END_TEST
+
+Suite *http_conn_suite(void); /* called from the table that tools/suites writes */
+
+Suite *http_conn_suite(void)
+{
+    Suite *suite = suite_create("http_conn");
+    TCase *tc = tcase_create("http_conn");
+
+    tcase_set_timeout(tc, 60);
+    tcase_add_checked_fixture(tc, conn_setup, conn_teardown);
+    tcase_add_loop_test(tc, drip_case, 0, LENGTH(drip_cases));
+    tcase_add_test(tc, drip_on_keep_alive);
+    tcase_add_test(tc, idle_is_not_late);
+    tcase_add_test(tc, waiting_is_not_late);
+    tcase_add_test(tc, body_cut_short);
+    tcase_add_loop_test(tc, garbage_case, 0, LENGTH(garbage_cases));
+    tcase_add_test(tc, http_1_0);
+    tcase_add_test(tc, pipelined);
+    tcase_add_test(tc, connection_limit);
+    tcase_add_test(tc, stop_with_suspended_requests);
+    tcase_add_test(tc, drain);
+    tcase_add_test(tc, closed_queue);
+    tcase_add_loop_test(tc, listen_case, 0, LENGTH(listen_cases));
+    tcase_add_test(tc, port_taken);
+    tcase_add_test(tc, ipv6);
+    suite_add_tcase(suite, tc);
+    return suite;
+}

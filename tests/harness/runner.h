@@ -1,0 +1,18 @@
+/* The table of suites that tools/suites writes and runner.c runs. */
+#ifndef HARNESS_RUNNER_H
+#define HARNESS_RUNNER_H
+
+#include <check.h>
+#include <stdbool.h>
+
+struct runner_suite {
+    const char *name; /* NULL ends the table */
+    Suite *(*make)(void);
+};
+
+extern const struct runner_suite runner_suites[];
+
+/* true: TEST_SHORT is set (a run under a sanitizer), so loops should be brief. */
+bool runner_short(void);
+
+#endif
