@@ -38,7 +38,7 @@ struct batch_row {
     bool is_first;        /* no row before it in the batch has its identity */
     enum row_fate fate;
     const char *code;    /* static */
-    const char *field;   /* static, may be NULL */
+    const char *field;   /* static or of `lineage`, may be NULL */
     const char *message; /* static, or held by `refusal` */
     char *refusal;       /* owned: what Postgres said of this row alone */
 
@@ -84,7 +84,7 @@ struct submission *batch_release(struct batch *batch);
 void batch_arrange(struct batch *batch);
 /* Every row back to what it was before the first attempt. */
 void batch_reset(struct batch *batch);
-/* For this attempt; the texts are static, field may be NULL. */
+/* For this attempt; the texts live as long as the row, field may be NULL. */
 void batch_row_reject(struct batch_row *row, const char *code, const char *field,
                       const char *message);
 /* For good: later attempts don't try this row again. The message is copied. Call batch_arrange

@@ -440,8 +440,9 @@ static enum MHD_Result http_query_fault(struct http_request *request)
         (void)fault_set(fault, MHD_HTTP_INTERNAL_SERVER_ERROR, "internal", NULL, "%s",
                         job->err.text);
     else if (!fault->status)
-        (void)fault_set(fault, MHD_HTTP_SERVICE_UNAVAILABLE, "unavailable", NULL, "%s",
-                        job->err.text);
+        (void)fault_set(fault, MHD_HTTP_SERVICE_UNAVAILABLE, "unavailable", NULL,
+                        "the question can't be answered now, the daemon's log says why: ask again "
+                        "later");
     return http_answer_fault(request, fault);
 }
 

@@ -154,9 +154,6 @@ static int metrics_parse_object(struct read_query *read, const json_t *object, s
             0 ||
         metrics_parse_ms(&read->end_ms, object, "endTimestampMs", "endTimeStampMs", fault) < 0)
         return -1;
-    if (!read->deployment_crns.len && !read->build_crns.len && !read->model_crns.len)
-        return fault_set(fault, 400, "missing_field", "modelDeploymentCrn",
-                         "one of modelDeploymentCrn, modelBuildCrn, modelCrn is needed");
     return metrics_check_span(read, "endTimestampMs", fault);
 }
 

@@ -380,9 +380,7 @@ int read_next(struct read *read, struct row *row, struct err *err)
     if (read->is_cancelled)
         return err_set(err, ERR_RETRY, "the read was cancelled");
     if (!read->rows && !read->is_copying) {
-        if (PQntuples(read->deployments) == 0 ||
-            !(read->query->predictions || read->query->aggregates) ||
-            (read->query->uuids_len && !read->query->predictions))
+        if (store_read_is_empty(read->query, &read->facts, read->deployments))
             return 0;
         if (read_start(read, err) < 0)
             return -1;
@@ -422,7 +420,7 @@ int read_peek_cursor(struct read *read, const char **cursor, struct err *err)
     AUTO(store_result_free) PGresult *end = NULL;
 
     *cursor = NULL;
-    if (!read->position.limit || PQntuples(read->deployments) == 0)
+    if (!read->position.limit || store_read_is_empty(read->query, &read->facts, read->deployments))
         return 0;
     end = store_read_page_end(read->conn, read->query, &read->facts, &read->position,
                               read->deployments, err);

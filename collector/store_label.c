@@ -248,6 +248,55 @@ static int lookup_query(struct label_lookup *lookup, struct err *err)
     return 0;
 }
 
+static bool lookup_misses(struct label_lookup *lookup, const struct batch_row *row)
+{
+    return row->fate == ROW_ACCEPTED && row->event->has_event_id &&
+           !label_home_of(lookup, &row->event->uuid)->found;
+}
+
+/* A label with an eventId whose prediction lies outside the partitions looked at may have been
+ * taken and brought there in the background: once means once, so all partitions are asked. */
+static int lookup_query_identities(struct label_lookup *lookup, struct err *err)
+{
+    const struct batch_rows *labels = &lookup->attempt->batch->labels;
+    AUTO(mem_free) struct batch_row **rows = xcalloc(labels->len, sizeof(*rows));
+    AUTO(store_array_done) struct store_array uuids, event_ids, metrics;
+    AUTO(store_result_free) PGresult *result = NULL;
+    struct store_params params = { 0 };
+    uint32_t len = 0;
+
+    store_array_init(&uuids, STORE_OID_UUID);
+    store_array_init(&event_ids, STORE_OID_UUID);
+    store_array_init(&metrics, STORE_OID_TEXT);
+    for (uint32_t i = 0; i < labels->len; i++) {
+        const struct event *event = labels->items[i]->event;
+
+        if (!lookup_misses(lookup, labels->items[i]))
+            continue;
+        rows[len++] = labels->items[i];
+        store_array_add_uuid(&uuids, &event->uuid);
+        store_array_add_uuid(&event_ids, &event->event_id);
+        store_array_add_text(&metrics, event->metrics);
+    }
+    if (!len)
+        return 0;
+    store_param_binary(&params, store_array_end(&uuids));
+    store_param_binary(&params, store_array_end(&event_ids));
+    store_param_binary(&params, store_array_end(&metrics));
+    result = store_query_params(lookup->attempt->store->conn,
+                                "SELECT g.n, d.metrics::jsonb = g.metrics::jsonb"
+                                " FROM unnest($1::uuid[], $2::uuid[], $3::text[])"
+                                " WITH ORDINALITY AS g(uuid, event_id, metrics, n)"
+                                " JOIN delayed_metric AS d"
+                                " ON d.uuid = g.uuid AND d.event_id = g.event_id",
+                                &params, "look up eventIds", err);
+    if (!result)
+        return -1;
+    for (int i = 0; i < PQntuples(result); i++)
+        lookup_take_identity(rows[store_get_i64(result, i, 0) - 1], store_get_bool(result, i, 1));
+    return 0;
+}
+
 /* ---------------------------------------------------------------------------------------- fates */
 
 /* The same eventId for the same prediction twice in one batch. Asks Postgres only when the bytes
@@ -328,6 +377,8 @@ static int label_look(struct attempt *attempt, uint32_t *left, struct err *err)
 
     lookup_init(&lookup, attempt);
     rc = lookup_query(&lookup, err);
+    if (rc == 0)
+        rc = lookup_query_identities(&lookup, err);
     if (rc == 0)
         rc = label_check_twins(attempt, err);
     if (rc == 0)

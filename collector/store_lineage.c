@@ -179,14 +179,11 @@ static void lineage_judge(struct lineage_known *known, struct batch_row *row)
             return;
         }
         if (comparison == LINEAGE_CONFLICT) {
-            AUTO(mem_free)
-            char *message = xasprintf("an event with this modelDeploymentCrn, status and "
-                                      "statusAtMs is stored with another \"%s\"",
-                                      member);
-
             free(row->refusal);
-            row->refusal = xstrdup(message);
-            batch_row_reject(row, "conflict", NULL, row->refusal);
+            row->refusal = xasprintf("an event with this modelDeploymentCrn, status and "
+                                     "statusAtMs is stored with another \"%s\"",
+                                     member);
+            batch_row_reject(row, "conflict", member, row->refusal);
             return;
         }
     }

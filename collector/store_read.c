@@ -25,14 +25,26 @@ static int64_t read_clamp(int64_t ms)
     return ms < READ_MS_MIN ? READ_MS_MIN : ms > READ_MS_MAX ? READ_MS_MAX : ms;
 }
 
-static void read_write_bounds(struct buf *sql, const struct read_query *query, const char *alias)
+/* Both bounds inclusive. */
+static void read_write_bounds(struct buf *sql, int64_t start_ms, int64_t end_ms, const char *alias)
 {
     char from[CLOCK_TEXT_BYTES], to[CLOCK_TEXT_BYTES];
 
-    clock_format(read_clamp(query->start_ms), from);
-    clock_format(read_clamp(query->end_ms), to);
+    clock_format(read_clamp(start_ms), from);
+    clock_format(read_clamp(end_ms), to);
     buf_append_fmt(sql, "%s.start_at >= timestamptz '%s' AND %s.start_at <= timestamptz '%s'",
                    alias, from, alias, to);
+}
+
+static void read_get_range(const PGresult *result, int column, const struct read_query *query,
+                           struct read_range *range)
+{
+    int64_t from_ms = store_get_i64(result, 0, column + 1);
+    int64_t to_ms = store_get_i64(result, 0, column + 2);
+
+    range->partitions = store_get_i64(result, 0, column);
+    range->start_ms = query->start_ms > from_ms ? query->start_ms : from_ms;
+    range->end_ms = query->end_ms < to_ms ? query->end_ms : to_ms - 1;
 }
 
 int store_read_begin(PGconn *conn, const struct read_query *query, struct read_facts *facts,
@@ -43,23 +55,24 @@ int store_read_begin(PGconn *conn, const struct read_query *query, struct read_f
     char from[CLOCK_TEXT_BYTES], to[CLOCK_TEXT_BYTES];
 
     buf_init(&sql, SIZE_MAX);
-    buf_append_text(&sql, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
-                          "SELECT settled_batch(), EXISTS (SELECT FROM delayed_metric AS d WHERE ");
-    read_write_bounds(&sql, query, "d");
     clock_format(read_clamp(query->start_ms), from);
     clock_format(read_clamp(query->end_ms), to);
-    buf_append_fmt(
-        &sql,
-        "), EXISTS (SELECT FROM delayed_metric_waiting), (SELECT count(*) FROM time_partition"
-        " WHERE family = 'event' AND to_at > timestamptz '%s' AND from_at <= timestamptz '%s')",
-        from, to);
+    buf_append_text(&sql, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
+                          "SELECT settled_batch(), EXISTS (SELECT FROM delayed_metric AS d WHERE ");
+    read_write_bounds(&sql, query->start_ms, query->end_ms, "d");
+    buf_append_fmt(&sql,
+                   "), EXISTS (SELECT FROM delayed_metric_waiting), p.*, a.*"
+                   " FROM partition_span('prediction', '%s', '%s') AS p,"
+                   " partition_span('aggregate_metric', '%s', '%s') AS a",
+                   from, to, from, to);
     result = store_query(conn, buf_text(&sql), "begin read", err);
     if (!result)
         return -1;
     facts->settled = store_get_i64(result, 0, 0);
     facts->has_labels = store_get_bool(result, 0, 1);
     facts->has_waiting = store_get_bool(result, 0, 2);
-    facts->partitions = store_get_i64(result, 0, 3);
+    read_get_range(result, 3, query, &facts->predictions);
+    read_get_range(result, 6, query, &facts->aggregates);
     return 0;
 }
 
@@ -93,11 +106,10 @@ PGresult *store_read_deployments(PGconn *conn, const struct read_query *query, s
 
 /* -------------------------------------------------------------------------------------- streams */
 
-/* What a stream may show; `which` says whose rows. */
-static void read_write_where(struct buf *sql, const struct read_query *query,
+static void read_write_where(struct buf *sql, const struct read_range *range,
                              const struct read_position *position)
 {
-    read_write_bounds(sql, query, "m");
+    read_write_bounds(sql, range->start_ms, range->end_ms, "m");
     if (position->settled != INT64_MAX)
         buf_append_fmt(sql, " AND m.batch_id <= %" PRId64, position->settled);
     if (position->batch_id >= 0)
@@ -117,67 +129,85 @@ static void read_write_uuids(struct buf *sql, const struct read_query *query)
     buf_append_text(sql, "}')");
 }
 
-/* `deployment`: one id, or NULL for all of the result. */
-static void read_write_stream(struct buf *sql, const struct read_query *query,
-                              const struct read_position *position, bool prediction,
-                              const char *deployment, const PGresult *deployments)
+static bool read_has_predictions(const struct read_query *query, const struct read_facts *facts)
 {
-    buf_append_fmt(
-        sql,
-        "SELECT m.batch_id, m.ordinal, m.deployment, m.start_at, m.end_at, %s, m.metrics FROM %s"
-        " AS m WHERE ",
-        prediction ? "m.uuid" : "NULL::uuid AS uuid",
-        prediction ? "prediction" : "aggregate_metric");
-    read_write_where(sql, query, position);
-    if (deployment) {
-        buf_append_fmt(sql, " AND m.deployment = %s", deployment);
-    } else {
-        buf_append_text(sql, " AND m.deployment = ANY ('{");
-        for (int i = 0; i < PQntuples(deployments); i++)
-            buf_append_fmt(sql, "%s%s", i ? "," : "", PQgetvalue(deployments, i, 0));
-        buf_append_text(sql, "}')");
+    return query->predictions && facts->predictions.partitions > 0;
+}
+
+static bool read_has_aggregates(const struct read_query *query, const struct read_facts *facts)
+{
+    return query->aggregates && !query->uuids_len && facts->aggregates.partitions > 0;
+}
+
+static void read_write_deployments(struct buf *sql, const PGresult *deployments)
+{
+    buf_append_text(sql, " AND m.deployment = ANY ('{");
+    for (int i = 0; i < PQntuples(deployments); i++)
+        buf_append_fmt(sql, "%s%s", i ? "," : "", PQgetvalue(deployments, i, 0));
+    buf_append_text(sql, "}')");
+}
+
+/* The rows of one kind: a stream a deployment, each in order; all in one without order when they
+ * are to be sorted. */
+static void read_write_kind(struct buf *sql, const struct read_query *query,
+                            const struct read_position *position, const struct read_range *range,
+                            const char *columns, const PGresult *deployments, const char *separator,
+                            bool sorts)
+{
+    for (int i = 0; i < (sorts ? 1 : PQntuples(deployments)); i++) {
+        buf_append_text(sql, i ? " UNION ALL " : separator);
+        buf_append_fmt(sql,
+                       "(SELECT m.batch_id, m.ordinal, m.deployment, m.start_at, m.end_at, %s AS m"
+                       " WHERE ",
+                       columns);
+        read_write_where(sql, range, position);
+        if (sorts)
+            read_write_deployments(sql, deployments);
+        else
+            buf_append_fmt(sql, " AND m.deployment = %s", PQgetvalue(deployments, i, 0));
+        if (query->uuids_len)
+            read_write_uuids(sql, query);
+        buf_append_text(sql, sorts ? ")" : " ORDER BY m.batch_id, m.ordinal)");
     }
-    if (query->uuids_len)
-        read_write_uuids(sql, query);
+}
+
+bool store_read_is_empty(const struct read_query *query, const struct read_facts *facts,
+                         const PGresult *deployments)
+{
+    return PQntuples(deployments) == 0 ||
+           (!read_has_predictions(query, facts) && !read_has_aggregates(query, facts));
 }
 
 static void read_write_streams(struct buf *sql, const struct read_query *query,
                                const struct read_facts *facts, const struct read_position *position,
                                const PGresult *deployments, bool *sorts)
 {
-    bool aggregates = query->aggregates && !query->uuids_len;
-    int64_t kinds = query->predictions + aggregates;
-    const char *separator = "";
+    bool predictions = read_has_predictions(query, facts);
+    bool aggregates = read_has_aggregates(query, facts);
+    int64_t partitions = (predictions ? facts->predictions.partitions : 0) +
+                         (aggregates ? facts->aggregates.partitions : 0);
 
-    *sorts =
-        query->uuids_len || PQntuples(deployments) * kinds * facts->partitions > READ_STREAMS_MAX;
-    for (int i = 0; i < (*sorts ? 1 : PQntuples(deployments)); i++) {
-        const char *deployment = *sorts ? NULL : PQgetvalue(deployments, i, 0);
-
-        if (query->predictions) {
-            buf_append_text(sql, separator);
-            read_write_stream(sql, query, position, true, deployment, deployments);
-            separator = " UNION ALL ";
-        }
-        if (aggregates) {
-            buf_append_text(sql, separator);
-            read_write_stream(sql, query, position, false, deployment, deployments);
-            separator = " UNION ALL ";
-        }
-    }
+    *sorts = query->uuids_len || PQntuples(deployments) * partitions > READ_STREAMS_MAX;
+    if (predictions)
+        read_write_kind(sql, query, position, &facts->predictions,
+                        "m.uuid, m.metrics FROM prediction", deployments, "", *sorts);
+    if (aggregates)
+        read_write_kind(sql, query, position, &facts->aggregates,
+                        "NULL::uuid AS uuid, m.metrics FROM aggregate_metric", deployments,
+                        predictions ? " UNION ALL " : "", *sorts);
 }
 
 /* --------------------------------------------------------------------------------------- labels */
 
 /* Labels in order of revision, then those that still wait in order of arrival; null where there
  * are none. */
-static void read_write_labels(struct buf *sql, const struct read_query *query,
-                              const struct read_facts *facts, const struct read_position *position)
+static void read_write_labels(struct buf *sql, const struct read_facts *facts,
+                              const struct read_position *position)
 {
     AUTO(buf_done) struct buf settled;
 
     buf_init(&settled, 64);
-    if (!facts->has_labels && !facts->has_waiting) {
+    if ((!facts->has_labels && !facts->has_waiting) || !facts->predictions.partitions) {
         buf_append_text(sql, "NULL::json[]");
         return;
     }
@@ -188,7 +218,7 @@ static void read_write_labels(struct buf *sql, const struct read_query *query,
                         "(SELECT array_agg(l.metrics ORDER BY l.revision) FROM delayed_metric AS l"
                         " WHERE l.uuid = r.uuid AND l.deployment = r.deployment"
                         " AND l.start_at = r.start_at AND ");
-        read_write_bounds(sql, query, "l");
+        read_write_bounds(sql, facts->predictions.start_ms, facts->predictions.end_ms, "l");
         buf_append_fmt(sql, "%s)", buf_text(&settled));
         return;
     }
@@ -198,7 +228,7 @@ static void read_write_labels(struct buf *sql, const struct read_query *query,
         " (SELECT 0 AS waits, l.revision, l.batch_id, l.ordinal, l.metrics FROM delayed_metric AS l"
         " WHERE l.uuid = r.uuid AND l.deployment = r.deployment"
         " AND l.start_at = r.start_at AND ");
-    read_write_bounds(sql, query, "l");
+    read_write_bounds(sql, facts->predictions.start_ms, facts->predictions.end_ms, "l");
     buf_append_fmt(sql,
                    "%s UNION ALL SELECT 1, 0, l.batch_id, l.ordinal, l.metrics FROM "
                    "delayed_metric_waiting AS l"
@@ -213,7 +243,7 @@ void store_read_write_select(struct buf *sql, const struct read_query *query,
     buf_append_text(
         sql,
         "SELECT r.batch_id, r.ordinal, r.deployment, r.start_at, r.end_at, r.uuid, r.metrics, ");
-    read_write_labels(sql, query, facts, position);
+    read_write_labels(sql, facts, position);
     buf_append_text(sql, " FROM (");
     read_write_streams(sql, query, facts, position, deployments, sorts);
     buf_append_text(sql, ") AS r ORDER BY r.batch_id, r.ordinal");
@@ -250,7 +280,7 @@ PGresult *store_read_page_end(PGconn *conn, const struct read_query *query,
 int store_read_plan(PGconn *conn, bool sorts, struct err *err)
 {
     if (sorts)
-        return store_exec(conn, "SET LOCAL enable_sort = on", "plan", err);
+        return store_exec(conn, "SET LOCAL max_parallel_workers_per_gather = 0", "plan", err);
     return store_exec(
         conn,
         "SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off;"

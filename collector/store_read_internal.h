@@ -11,12 +11,19 @@
 #include "base/err.h"
 #include "collector/read.h"
 
+/* Where in the query's time the rows of a kind can be: the partitions that are not empty. */
+struct read_range {
+    int64_t partitions; /* 0: there are no rows */
+    int64_t start_ms;   /* both inclusive */
+    int64_t end_ms;
+};
+
 /* What the snapshot holds, as far as the query depends on it. */
 struct read_facts {
-    int64_t settled;    /* the largest batch that a page shows */
-    bool has_labels;    /* delayed_metric has rows in the range */
-    bool has_waiting;   /* labels wait */
-    int64_t partitions; /* in the range */
+    int64_t settled;  /* the largest batch that a page shows */
+    bool has_labels;  /* delayed_metric has rows in the range */
+    bool has_waiting; /* labels wait */
+    struct read_range predictions, aggregates;
 };
 
 /* Where a page begins and how long it is. */
@@ -34,6 +41,9 @@ int store_read_begin(PGconn *conn, const struct read_query *query, struct read_f
  * Owned. */
 PGresult *store_read_deployments(PGconn *conn, const struct read_query *query,
                                  struct err *err) MUST_CHECK;
+/* No row can answer the query: there is nothing to select from. */
+bool store_read_is_empty(const struct read_query *query, const struct read_facts *facts,
+                         const PGresult *deployments);
 /* "COPY (SELECT batch_id, ordinal, deployment, start_at, end_at, uuid, metrics, labels ...) TO
  * STDOUT (FORMAT binary)", in order of insertion. *sorts: so many streams that Postgres has to
  * sort instead of merging them. */

@@ -47,6 +47,20 @@ BEGIN
 END
 $$;
 
+-- The time that those partitions of `in_parent` span, in milliseconds since 1970, that hold rows and overlap
+-- [in_from, in_to]. A partition without a page has none; those made ahead are like that.
+CREATE FUNCTION partition_span(
+  in_parent text, in_from timestamptz, in_to timestamptz,
+  OUT out_partitions bigint, OUT out_from_ms bigint, OUT out_to_ms bigint
+) LANGUAGE sql STABLE AS $$
+  SELECT count(*),
+         coalesce((extract(epoch FROM min(from_at)) * 1000)::bigint, 0),
+         coalesce((extract(epoch FROM max(to_at)) * 1000)::bigint, 0)
+  FROM time_partition
+  WHERE family = 'event' AND to_at > in_from AND from_at <= in_to
+    AND pg_relation_size(to_regclass(format('%I', in_parent || '_' || suffix))) > 0
+$$;
+
 -- ------------------------------------------------------------------------------------------------ batches
 
 CREATE SEQUENCE batch_number;             -- batch_id
