@@ -21,8 +21,7 @@ static const struct command_line balance_line = {
     .name = "balance",
     .operands = "",
     .summary = "Prints what became of every event received; fails when the books do not balance.",
-    .notes = "A running daemon answers the same at GET /v1/balance; its private Postgres can't be "
-             "opened twice.",
+    .notes = "A running daemon answers the same at GET /v1/balance.",
     .rows = balance_rows,
 };
 

@@ -22,13 +22,17 @@ int cmd_read(int argc, char **argv);
 /* "plumbline NAME: text" on standard error; CMD_FAILED. */
 int cmd_fail(const char *name, const struct err *err);
 
-/* The database of a command that is no daemon: the configured one, or the private Postgres, which
- * then runs as long as the command. */
+/* The database of a command: the configured one, or the private Postgres, which then runs as
+ * long as the command. */
 struct cmd_database {
     struct pg_local *local; /* owned; NULL when the configuration names a server */
     const char *dsn;        /* borrowed from `local` or the configuration */
 };
 
+/* For the daemon: a private Postgres is its alone. */
+int cmd_database_own(struct cmd_database *database, const struct config *config,
+                     struct err *err) MUST_CHECK;
+/* For a command beside it: uses the private Postgres of a daemon that runs. */
 int cmd_database_open(struct cmd_database *database, const struct config *config,
                       struct err *err) MUST_CHECK;
 void cmd_database_close(struct cmd_database *database);

@@ -111,7 +111,7 @@ static int serve_start(struct serve *serve, struct err *err)
 {
     struct http_setup http = { .config = serve->config, .ready = serve_ready, .ready_ctx = serve };
 
-    if (cmd_database_open(&serve->database, serve->config, err) < 0 ||
+    if (cmd_database_own(&serve->database, serve->config, err) < 0 ||
         store_migrate(serve->database.dsn, serve->config, err) < 0)
         return -1;
     serve->stats = stats_new();

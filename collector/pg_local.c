@@ -46,6 +46,7 @@ struct pg_local {
     int lock_fd;
     pid_t pid;  /* 0: not running */
     bool child; /* ours to reap; else adopted */
+    bool guest; /* another plumbline runs it */
     bool socket_elsewhere;
 };
 
@@ -190,6 +191,7 @@ static int pg_local_data_dir_make(struct pg_local *local, const char *data_dir, 
     return 0;
 }
 
+/* 1: another plumbline has it; err says so. */
 static int pg_local_lock(struct pg_local *local, struct err *err)
 {
     AUTO(mem_free) char *path = xasprintf("%s/lock", local->data_dir);
@@ -201,10 +203,11 @@ static int pg_local_lock(struct pg_local *local, struct err *err)
         return err_set(err, ERR_FATAL, "%s: %s", path, strerror(errno));
     if (flock(local->lock_fd, LOCK_EX | LOCK_NB) < 0) {
         (void)pg_local_read(local, "lock", text);
-        return err_set(err, ERR_FATAL,
-                       "data directory %s is in use by another plumbline (process %s): stop that "
-                       "one, or name another --data-dir",
-                       local->data_dir, pg_local_line(text, 0));
+        (void)err_set(err, ERR_FATAL,
+                      "data directory %s is in use by another plumbline (process %s): stop that "
+                      "one, or name another --data-dir",
+                      local->data_dir, pg_local_line(text, 0));
+        return 1;
     }
     len = snprintf(text, sizeof(text), "%d\n", (int)getpid());
     if (ftruncate(local->lock_fd, 0) < 0 || write(local->lock_fd, text, (size_t)len) != len)
@@ -596,10 +599,29 @@ struct pg_local *pg_local_start(const char *data_dir, struct err *err)
 
     local->lock_fd = -1;
     if (pg_user_find(&local->user, err) < 0 || pg_local_data_dir_make(local, data_dir, err) < 0 ||
-        pg_local_lock(local, err) < 0 || pg_local_owner_check(local, err) < 0 ||
+        pg_local_lock(local, err) != 0 || pg_local_owner_check(local, err) < 0 ||
         pg_local_socket_dir_make(local, err) < 0 || pg_local_bring_up(local, err) < 0)
         return NULL;
     return TAKE(local);
+}
+
+struct pg_local *pg_local_join(const char *data_dir, struct err *err)
+{
+    AUTO(pg_local_stop) struct pg_local *local = xcalloc(1, sizeof(*local));
+    int rc;
+
+    local->lock_fd = -1;
+    if (pg_user_find(&local->user, err) < 0 || pg_local_data_dir_make(local, data_dir, err) < 0)
+        return NULL;
+    rc = pg_local_lock(local, err);
+    if (rc < 0)
+        return NULL;
+    if (rc == 0) { /* nobody runs it */
+        pg_local_stop(TAKE(local));
+        return pg_local_start(data_dir, err);
+    }
+    local->guest = true;
+    return pg_local_adopt(local) ? TAKE(local) : NULL; /* it is starting, or stopping */
 }
 
 int pg_local_keep(struct pg_local *local, struct err *err)
@@ -632,7 +654,8 @@ void pg_local_stop(struct pg_local *local)
 {
     if (!local)
         return;
-    pg_local_server_stop(local);
+    if (!local->guest)
+        pg_local_server_stop(local);
     if (local->socket_elsewhere && local->socket_dir && rmdir(local->socket_dir) == 0) {
         AUTO(mem_free) char *path = xasprintf("%s/socket.path", local->data_dir);
 

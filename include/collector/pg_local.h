@@ -24,6 +24,9 @@ const char *pg_local_default_dir(void);
  * waits until it answers; recovery after a crash may take minutes. A blocked SIGINT or SIGTERM that
  * is pending ends the wait. ERR_FATAL: the text says what to do. */
 struct pg_local *pg_local_start(const char *data_dir, struct err *err) MUST_CHECK;
+/* The same for a command beside the daemon: when another plumbline runs the server, this one
+ * uses it and leaves it running at the stop. */
+struct pg_local *pg_local_join(const char *data_dir, struct err *err) MUST_CHECK;
 /* Fast shutdown with a deadline, then immediate; then frees. Accepts NULL. */
 void pg_local_stop(struct pg_local *local);
 AUTO_DEFINE(struct pg_local, pg_local_stop);

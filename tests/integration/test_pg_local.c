@@ -177,6 +177,21 @@ START_TEST(directory_in_use_is_refused)
 }
 END_TEST
 
+START_TEST(a_command_joins_and_leaves_it_running)
+{
+    AUTO(mem_free) char *dir = temp_dir();
+    AUTO(mem_free) char *data = xasprintf("%s/var", dir);
+    AUTO(pg_local_stop) struct pg_local *local = local_start(data);
+    struct err err = { 0 };
+    struct pg_local *guest = pg_local_join(data, &err);
+
+    ck_assert_msg(guest != NULL, "%s", err.text);
+    ck_assert_str_eq(pg_local_dsn(guest), pg_local_dsn(local));
+    pg_local_stop(guest);
+    ck_assert_int_eq(pg_query_i64(pg_local_dsn(local), "SELECT 1"), 1);
+}
+END_TEST
+
 START_TEST(long_name_has_its_socket_elsewhere)
 {
     AUTO(mem_free) char *dir = temp_dir();
@@ -311,6 +326,7 @@ Suite *pg_local_suite(void)
     tcase_add_test(tcase, crash_of_everything_is_recovered);
     tcase_add_test(tcase, dead_server_is_started_again);
     tcase_add_test(tcase, directory_in_use_is_refused);
+    tcase_add_test(tcase, a_command_joins_and_leaves_it_running);
     tcase_add_test(tcase, long_name_has_its_socket_elsewhere);
     tcase_add_loop_test(tcase, odd_name, 0, LENGTH(odd_names));
     tcase_add_test(tcase, other_major_version_is_refused);
