@@ -133,7 +133,7 @@ void bench_say(const char *fmt, ...)
     (void)fputc('\n', stderr);
 }
 
-/* ----------------------------------------------------------------------------- server and daemon */
+/* ---------------------------------------------------------------------------- server and daemon */
 
 struct pg *bench_pg(struct bench *bench)
 {

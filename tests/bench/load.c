@@ -145,7 +145,7 @@ static bool conn_receive(struct load_conn *conn)
     return conn_answered(conn);
 }
 
-/* -------------------------------------------------------------------------------------- the loop */
+/* ------------------------------------------------------------------------------------- the loop */
 
 static int64_t load_due_us(const struct load *load)
 {
