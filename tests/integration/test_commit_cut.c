@@ -187,7 +187,7 @@ START_TEST(random_cuts)
     struct fixture fixture;
     AUTO(load_free) struct load *load = NULL;
     unsigned seed = 23;
-    int rounds = runner_short() ? 15 : 60;
+    int rounds = runner_short() ? 12 : 30;
 
     fixture_start(&fixture, NULL);
     load = load_start(&(struct load_options){ .seed = seed,
