@@ -69,7 +69,7 @@ static bool serve_ready(void *ctx, struct buf *why)
 {
     const struct serve *serve = ctx;
 
-    if (committer_is_up(serve->committer))
+    if (committer_is_up(serve->committer, maintenance_works_ms(serve->maintenance)))
         return true;
     buf_append_text(why, "Postgres can't be reached: events are not committed");
     return false;

@@ -28,7 +28,9 @@ void committer_free(struct committer *committer);
 /* Any thread, several times a second: answers submissions whose time is over, and breaks a
  * connection that hangs. */
 void committer_tick(struct committer *committer, int64_t now_mono_ms);
-/* Any thread: the last attempt to reach Postgres succeeded. */
-bool committer_is_up(const struct committer *committer);
+/* Any thread: whether what comes now can be expected to be committed. Under load the last attempt
+ * tells; a committer without work knows only its last failure, which is over when somebody else's
+ * transaction that began later, at works_mono_ms, went well (0: the last one did not). */
+bool committer_is_up(const struct committer *committer, int64_t works_mono_ms);
 
 #endif

@@ -36,6 +36,9 @@ AUTO_DEFINE(struct proxy, proxy_stop);
 /* DSN through the proxy. Owned. */
 char *proxy_dsn(const struct proxy *proxy, const char *database) MUST_CHECK;
 
+/* Only connections with this application_name are harmed by what is armed from now on; the others
+ * pass uncounted. Borrowed. */
+void proxy_aim(struct proxy *proxy, const char *application_name);
 /* The harm befalls the COMMIT that comes after `commits` more of them, once; then it passes again.
  * PROXY_PASS disarms. */
 void proxy_arm(struct proxy *proxy, enum proxy_mode mode, uint32_t commits);
