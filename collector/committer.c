@@ -20,6 +20,7 @@ enum {
 struct committer {
     struct store_setup setup;
     struct queue *queue; /* borrowed */
+    size_t bytes_min;
     struct store *store; /* the thread's, but for store_interrupt */
     char *name;          /* owned */
     pthread_t thread;
@@ -160,8 +161,9 @@ static void *committer_run(void *arg)
     int64_t wait_ms = BACKOFF_MS_MIN;
     struct submission *submissions;
 
-    while ((submissions = queue_take(committer->queue, (uint32_t)config->batch_events_max,
-                                     (size_t)config->batch_bytes_max))) {
+    while ((submissions =
+                queue_take(committer->queue, committer->bytes_min,
+                           (uint32_t)config->batch_events_max, (size_t)config->batch_bytes_max))) {
         bool failed;
 
         committer->is_busy = true;
@@ -181,13 +183,14 @@ static void *committer_run(void *arg)
 }
 
 struct committer *committer_start(const struct store_setup *setup, struct queue *queue,
-                                  const char *name)
+                                  size_t bytes_min, const char *name)
 {
     struct committer *committer = xcalloc(1, sizeof(*committer));
     pthread_condattr_t attr;
 
     committer->setup = *setup;
     committer->queue = queue;
+    committer->bytes_min = bytes_min;
     committer->name = xstrdup(name);
     committer->store = store_new(setup, name);
     committer->stop_at_ms = INT64_MAX;

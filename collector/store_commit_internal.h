@@ -19,8 +19,9 @@ struct store {
     char *role;   /* owned */
     PGconn *conn; /* NULL while there is none */
     struct copy copy;
-    int64_t slow_until_ms;  /* monotonic: until then batches begin on the slow path */
-    int64_t labels_waiting; /* about how many wait; counted when it matters, and by maintenance */
+    int64_t slow_until_ms;    /* monotonic: until then batches begin on the slow path */
+    int64_t waiting_until_ms; /* monotonic: until then labels are taken to wait for predictions */
+    int64_t labels_waiting;   /* about how many wait; counted when it matters, and by maintenance */
 
     pthread_mutex_t lock;
     int socket;            /* guarded by lock; -1: none */

@@ -20,6 +20,8 @@ struct copy {
 
 /* Sends "COPY ... FROM STDIN (FORMAT binary)". Inside a transaction of the caller's. */
 int copy_begin(struct copy *copy, PGconn *conn, const char *sql, struct err *err) MUST_CHECK;
+/* The same when the server has answered a COPY that stands among other statements of one query. */
+void copy_begin_answered(struct copy *copy, PGconn *conn);
 /* A row: copy_row, then each of its fields in the order of the columns. */
 void copy_row(struct copy *copy, uint16_t fields);
 void copy_null(struct copy *copy);
@@ -43,6 +45,9 @@ struct copy_failure {
 };
 int copy_end(struct copy *copy, const char *what, struct copy_failure *failure,
              struct err *err) MUST_CHECK;
+/* The same for a COPY among other statements: takes its result, those of the others are to come. */
+int copy_end_answered(struct copy *copy, const char *what, struct copy_failure *failure,
+                      struct err *err) MUST_CHECK;
 /* Frees the buffer; a COPY that was begun and not ended is for the caller to end by ROLLBACK. */
 void copy_done(struct copy *copy);
 

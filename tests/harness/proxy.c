@@ -24,7 +24,7 @@
 enum {
     CHUNK_BYTES = 65536,
     POLL_MS = 10,
-    COMMIT_BYTES_MAX = 64, /* a longer Query is not a COMMIT */
+    QUERY_BYTES_MAX = 16384, /* a longer Query has no COMMIT in it */
     NAME_BYTES = 64,
 };
 
@@ -55,6 +55,7 @@ struct proxy {
 /* One connection. What the daemon sends is read message by message:
  *
  *   start-up: int32 length, int32 code          then: 'Q', int32 length, text, NUL
+ *                                                     'c', int32 length: the end of a COPY
  */
 struct link {
     struct proxy *proxy;
@@ -65,6 +66,8 @@ struct link {
     size_t pass; /* bytes of a message that only need forwarding */
     char head[CHUNK_BYTES];
     size_t head_len; /* bytes of which nothing has been forwarded */
+    /* A Query that goes on to COMMIT when its COPYs are over: so many of them are not. */
+    uint32_t copies_to_commit;
     bool drop_answer;
 };
 
@@ -183,6 +186,22 @@ static void link_take_name(struct link *link, size_t len)
     }
 }
 
+/* Of a whole Query in head. */
+static uint32_t link_copies_to_commit(const struct link *link, size_t len)
+{
+    static const char end[] = ";COMMIT";
+    const char *text = link->head + 5;
+    uint32_t copies = 0;
+
+    if (len < 5 + sizeof(end) || strcmp(link->head + len - sizeof(end), end) != 0)
+        return 0;
+    while ((text = strstr(text, "FROM STDIN"))) {
+        copies++;
+        text++;
+    }
+    return copies;
+}
+
 /* Bytes of head that can be dealt with now; 0: more is needed. -1: cut. */
 static ssize_t link_message(struct link *link)
 {
@@ -199,10 +218,16 @@ static ssize_t link_message(struct link *link)
         link->started = code != CODE_SSL && code != CODE_GSS;
         if (link->started)
             link_take_name(link, len);
-    } else if (link->head[0] == 'Q' && len <= COMMIT_BYTES_MAX) {
+    } else if (link->head[0] == 'Q' && len <= QUERY_BYTES_MAX) {
         if (link->head_len < len)
             return 0;
+        link->copies_to_commit = link_copies_to_commit(link, len);
         if (strncasecmp(link->head + 5, "COMMIT", 6) == 0)
+            return link_commit(link, len) < 0 ? -1 : (ssize_t)len;
+    } else if (link->head[0] == 'c' && link->copies_to_commit) {
+        if (link->head_len < len)
+            return 0;
+        if (--link->copies_to_commit == 0)
             return link_commit(link, len) < 0 ? -1 : (ssize_t)len;
     }
     if (len > link->head_len) {

@@ -1,5 +1,6 @@
 /* A proxy between a daemon and its Postgres that reads along far enough to see a COMMIT and does
- * harm at that moment. It listens on .s.PGSQL.5432 in a folder of its own, so a DSN with that
+ * harm at that moment. Where one Query goes on to COMMIT by itself, the end of its last COPY stands
+ * for it. It listens on .s.PGSQL.5432 in a folder of its own, so a DSN with that
  * folder as host goes through it. One thread for each connection; control it from the test.
  *
  *   daemon ── Query "COMMIT" ──> proxy ─────────────────────> Postgres
