@@ -5,9 +5,9 @@
  * library shows a request only when its head is complete, so the first byte is found by asking the
  * kernel how many have arrived since the connection became idle.
  *
- * Nor does the library always notice that a client has hung up: told once that there is something to
- * read, it stops at the first read that is not full, and when the end came along with those bytes
- * nobody tells it again. The request would keep its part of the memory budget until it is late. */
+ * Nor does the library always notice that a client has hung up: told once that there is something
+ * to read, it stops at the first read that is not full, and when the end came along with those
+ * bytes nobody tells it again. The request would keep its memory until it is late. */
 #include <assert.h>
 #include <linux/tcp.h> /* the C library's tcp_info ends before tcpi_bytes_received */
 #include <netinet/in.h>
