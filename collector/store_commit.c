@@ -9,7 +9,6 @@
  *                      lineage events                       store_lineage.c
  *                    COMMIT
  */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -490,9 +489,9 @@ static enum step rows_insert_staged(struct attempt *attempt, const struct batch_
     AUTO(store_result_free) PGresult *losers = NULL;
 
     if (PQresultStatus(result) != PGRES_COMMAND_OK) {
-        struct copy_failure failure = { 0 };
+        struct copy_failure failure;
 
-        (void)snprintf(failure.sqlstate, sizeof(failure.sqlstate), "%s", store_sqlstate(result));
+        copy_failure_set(&failure, result);
         (void)store_fail(conn, result, table->what, attempt->err);
         return attempt_failed(&failure, attempt->err);
     }

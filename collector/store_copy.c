@@ -98,7 +98,7 @@ int copy_flush(struct copy *copy, struct err *err)
     return copy->buf.len < COPY_FLUSH_BYTES ? 0 : copy_send(copy, err);
 }
 
-static void copy_failure_set(struct copy_failure *failure, const PGresult *result)
+void copy_failure_set(struct copy_failure *failure, const PGresult *result)
 {
     const char *table = result ? PQresultErrorField(result, PG_DIAG_TABLE_NAME) : NULL;
     const char *constraint = result ? PQresultErrorField(result, PG_DIAG_CONSTRAINT_NAME) : NULL;

@@ -35,14 +35,16 @@ void copy_uuid(struct copy *copy, const struct uuid *uuid);
 void copy_bytes(struct copy *copy, struct span bytes);
 /* Sends what is buffered once it is large; call it after each row. */
 int copy_flush(struct copy *copy, struct err *err) MUST_CHECK;
-/* Ends the COPY and waits for the server's word. 0: exactly the rows written are in. On failure
- * *sqlstate is set (5 characters and NUL, "" when the connection broke) and so is *table: where
- * the row clashed. */
+/* Why the server refused: sqlstate (5 characters and NUL, "" when the connection broke), and the
+ * table and constraint with which a row clashed, "" when it names none. */
 struct copy_failure {
     char sqlstate[6];
     char table[64];
     char constraint[64];
 };
+void copy_failure_set(struct copy_failure *failure, const PGresult *result);
+/* Ends the COPY and waits for the server's word. 0: exactly the rows written are in. On failure
+ * *failure is set. */
 int copy_end(struct copy *copy, const char *what, struct copy_failure *failure,
              struct err *err) MUST_CHECK;
 /* The same for a COPY among other statements: takes its result, those of the others are to come. */

@@ -522,6 +522,53 @@ static void load_copy_sent(const struct load *load, PGconn *conn)
     PQclear(result);
 }
 
+/* ---- the books */
+
+/* Statements that return what is wrong, or null. */
+static const char *const book_checks[] = {
+    "SELECT string_agg(b::text, '; ') FROM ingest_balance AS b"
+    " WHERE received <> accepted + duplicate + rejected",
+    "SELECT string_agg(b.batch_id::text, ', ') FROM ingest_batch AS b,"
+    " generate_series(1, 5) AS place"
+    " WHERE received[place] <> accepted[place] + duplicate[place] + rejected[place]",
+    /* each batch has as many rows of a kind as it says that it has accepted */
+    "SELECT string_agg(t::text, '; ') FROM ("
+    " SELECT batch_id, kind, b.accepted, s.rows"
+    " FROM (SELECT batch_id, event_kind(place) AS kind, accepted[place] AS accepted"
+    "       FROM ingest_batch, generate_series(1, 3) AS place) AS b"
+    " FULL JOIN (SELECT batch_id, kind, count(*) AS rows FROM load_stored GROUP BY 1, 2) AS s"
+    " USING (batch_id, kind) WHERE coalesce(b.accepted, -1) <> coalesce(s.rows, 0) LIMIT 5) AS t",
+    "SELECT string_agg(b::text, '; ') FROM ingest_balance AS b"
+    " JOIN (SELECT kind, count(*) AS rows FROM load_stored GROUP BY kind) AS s USING (kind)"
+    " WHERE b.accepted <> s.rows",
+};
+
+void load_check_books(const char *dsn)
+{
+    pg_exec(dsn, "%s", stored_sql);
+    for (size_t i = 0; i < LENGTH(book_checks); i++) {
+        AUTO(mem_free) char *wrong = pg_query_text(dsn, "%s", book_checks[i]);
+
+        ck_assert_msg(!wrong, "check %zu of the books: %s", i, wrong);
+    }
+}
+
+/* What was answered 200 is in the books once; beyond it there is only what the lost answers would
+ * have told. */
+static void load_check_told(struct load *load, const char *dsn)
+{
+    struct load_tally tally = load_tally(load);
+    int64_t received = pg_query_i64(dsn, "SELECT sum(received) FROM ingest_balance");
+    int64_t accepted = pg_query_i64(dsn, "SELECT sum(accepted) FROM ingest_balance");
+
+    ck_assert_int_ge(received, (int64_t)tally.events);
+    ck_assert_int_ge(accepted, (int64_t)tally.accepted);
+    if (!tally.lost) {
+        ck_assert_int_eq(received, (int64_t)tally.events);
+        ck_assert_int_eq(accepted, (int64_t)tally.accepted);
+    }
+}
+
 void load_check(struct load *load, const char *dsn)
 {
     AUTO(mem_free) char *examples = NULL;
@@ -546,48 +593,6 @@ void load_check(struct load *load, const char *dsn)
     WAIT_UNTIL(20000,
                pg_query_i64(dsn, "SELECT count(*) FROM delayed_metric_waiting AS w WHERE "
                                  "EXISTS (SELECT FROM prediction WHERE uuid = w.uuid)") == 0);
-    load_check_books(load, dsn);
-}
-
-/* ---- the books */
-
-/* Statements that return what is wrong, or null. */
-static const char *const book_checks[] = {
-    "SELECT string_agg(b::text, '; ') FROM ingest_balance AS b"
-    " WHERE received <> accepted + duplicate + rejected",
-    "SELECT string_agg(b.batch_id::text, ', ') FROM ingest_batch AS b,"
-    " generate_series(1, 5) AS place"
-    " WHERE received[place] <> accepted[place] + duplicate[place] + rejected[place]",
-    /* each batch has as many rows of a kind as it says that it has accepted */
-    "SELECT string_agg(t::text, '; ') FROM ("
-    " SELECT batch_id, kind, b.accepted, s.rows"
-    " FROM (SELECT batch_id, event_kind(place) AS kind, accepted[place] AS accepted"
-    "       FROM ingest_batch, generate_series(1, 3) AS place) AS b"
-    " FULL JOIN (SELECT batch_id, kind, count(*) AS rows FROM load_stored GROUP BY 1, 2) AS s"
-    " USING (batch_id, kind) WHERE coalesce(b.accepted, -1) <> coalesce(s.rows, 0) LIMIT 5) AS t",
-    "SELECT string_agg(b::text, '; ') FROM ingest_balance AS b"
-    " JOIN (SELECT kind, count(*) AS rows FROM load_stored GROUP BY kind) AS s USING (kind)"
-    " WHERE b.accepted <> s.rows",
-};
-
-void load_check_books(struct load *load, const char *dsn)
-{
-    struct load_tally tally = load_tally(load);
-    int64_t received = pg_query_i64(dsn, "SELECT sum(received) FROM ingest_balance");
-    int64_t accepted = pg_query_i64(dsn, "SELECT sum(accepted) FROM ingest_balance");
-
-    pg_exec(dsn, "%s", stored_sql);
-    for (size_t i = 0; i < LENGTH(book_checks); i++) {
-        AUTO(mem_free) char *wrong = pg_query_text(dsn, "%s", book_checks[i]);
-
-        ck_assert_msg(!wrong, "check %zu of the books: %s", i, wrong);
-    }
-    /* What was answered 200 is in the books once; beyond it there is only what the lost answers
-     * would have told. */
-    ck_assert_int_ge(received, (int64_t)tally.events);
-    ck_assert_int_ge(accepted, (int64_t)tally.accepted);
-    if (!tally.lost) {
-        ck_assert_int_eq(received, (int64_t)tally.events);
-        ck_assert_int_eq(accepted, (int64_t)tally.accepted);
-    }
+    load_check_books(dsn);
+    load_check_told(load, dsn);
 }

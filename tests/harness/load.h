@@ -65,12 +65,12 @@ void load_finish(struct load *load);
 
 /* After load_finish: every event stands in the tables exactly once with what was posted, and
  * nothing else does; an event without identity at least once, and once more at most for each answer
- * that was lost. Then load_check_books. Once a
+ * that was lost. Then load_check_books, and what the clients were told is in them. Once a
  * database: makes a table load_event in it. */
 void load_check(struct load *load, const char *dsn);
 /* The books: received = accepted + duplicate + rejected in each batch and in total, accepted = rows
- * of each batch, and what the clients were told is in them. */
-void load_check_books(struct load *load, const char *dsn);
+ * of each batch. Every row's metrics must have a UUID under "id". */
+void load_check_books(const char *dsn);
 
 /* ---- for tests that post by themselves ---- */
 

@@ -3,12 +3,10 @@
  * and the tables' counts must be equal. */
 #include <check.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 #include "base/mem.h"
 #include "tests/harness/daemon.h"
-#include "tests/harness/http.h"
 #include "tests/harness/load.h"
 #include "tests/harness/pg.h"
 #include "tests/harness/proxy.h"
@@ -47,18 +45,6 @@ static void fixture_stop(struct fixture *fixture)
     free(fixture->dsn);
 }
 
-static int64_t metric(const struct fixture *fixture, const char *name)
-{
-    AUTO(mem_free) char *url = daemon_url(fixture->daemon, "/metrics");
-    AUTO(mem_free) char *line = xasprintf("\n%s ", name);
-    AUTO(http_free) struct http *http = http_new();
-    AUTO(http_answer_free) struct http_answer *answer = http_get(http, url);
-    const char *found = strstr(answer->body, line);
-
-    ck_assert_msg(found != NULL, "no %s in /metrics", name);
-    return strtoll(found + strlen(line), NULL, 10);
-}
-
 static const struct {
     const char *name;
     enum proxy_mode mode;
@@ -90,7 +76,7 @@ START_TEST(every_position_of_a_cut)
     load_finish(load);
     ck_assert_uint_eq(load_tally(load).lost, 0);
     ck_assert_uint_eq(load_tally(load).duplicate, 0);
-    ck_assert_msg(metric(&fixture, "plumbline_commit_replays_total") ==
+    ck_assert_msg(daemon_metric(fixture.daemon, "plumbline_commit_replays_total") ==
                       (cuts[_i].commits ? positions : 0),
                   "%s", cuts[_i].name);
     load_check(load, fixture.dsn);

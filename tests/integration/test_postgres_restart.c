@@ -13,15 +13,6 @@ Suite *postgres_restart_suite(void);
 
 static const char *const impatient[] = { "PLUMBLINE_COMMIT_TIMEOUT_MS=300ms", NULL };
 
-static long status_of(const struct daemon *daemon, const char *path)
-{
-    AUTO(mem_free) char *url = daemon_url(daemon, path);
-    AUTO(http_free) struct http *http = http_new();
-    AUTO(http_answer_free) struct http_answer *answer = http_get(http, url);
-
-    return answer->status;
-}
-
 static void stop_fast(struct pg *pg)
 {
     pg_stop(pg, PG_STOP_FAST);
@@ -57,12 +48,12 @@ START_TEST(nothing_is_lost_over_restarts)
         load_await(load, 30);
         stops[i].stop(pg);
         load_await_refused(load, 12);
-        ck_assert_msg(status_of(daemon, "/readyz") == 503, "ready while Postgres is stopped: %s",
-                      stops[i].name);
-        ck_assert_int_eq(status_of(daemon, "/healthz"), 200);
+        ck_assert_msg(daemon_status(daemon, "/readyz") == 503,
+                      "ready while Postgres is stopped: %s", stops[i].name);
+        ck_assert_int_eq(daemon_status(daemon, "/healthz"), 200);
         pg_resume(pg);
         load_await(load, 30);
-        WAIT_UNTIL(10000, status_of(daemon, "/readyz") == 200);
+        WAIT_UNTIL(10000, daemon_status(daemon, "/readyz") == 200);
     }
     load_finish(load);
     /* nobody was left without an answer: each event counts once, those without identity too */
@@ -87,13 +78,13 @@ START_TEST(ready_again_without_traffic)
 
     buf_init(&event, 4096);
     load_write_prediction(&event, 4, 1);
-    ck_assert_int_eq(status_of(daemon, "/readyz"), 200);
+    ck_assert_int_eq(daemon_status(daemon, "/readyz"), 200);
     pg_stop(pg, PG_STOP_FAST);
     answer = http_post(http, url, buf_text(&event));
     ck_assert_int_eq(answer->status, 503);
-    ck_assert_int_eq(status_of(daemon, "/readyz"), 503);
+    ck_assert_int_eq(daemon_status(daemon, "/readyz"), 503);
     pg_resume(pg);
-    WAIT_UNTIL(10000, status_of(daemon, "/readyz") == 200);
+    WAIT_UNTIL(10000, daemon_status(daemon, "/readyz") == 200);
 }
 END_TEST
 
@@ -104,11 +95,11 @@ START_TEST(not_ready_without_traffic)
     AUTO(mem_free) char *dsn = pg_database_new(pg);
     AUTO(daemon_free) struct daemon *daemon = daemon_start(&(struct daemon_options){ .dsn = dsn });
 
-    ck_assert_int_eq(status_of(daemon, "/readyz"), 200);
+    ck_assert_int_eq(daemon_status(daemon, "/readyz"), 200);
     pg_stop(pg, PG_STOP_IMMEDIATE);
-    WAIT_UNTIL(10000, status_of(daemon, "/readyz") == 503);
+    WAIT_UNTIL(10000, daemon_status(daemon, "/readyz") == 503);
     pg_resume(pg);
-    WAIT_UNTIL(10000, status_of(daemon, "/readyz") == 200);
+    WAIT_UNTIL(10000, daemon_status(daemon, "/readyz") == 200);
 }
 END_TEST
 

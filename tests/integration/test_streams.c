@@ -77,18 +77,6 @@ static int64_t reader_count(int fd, const char *sign)
     return count;
 }
 
-static int64_t metric(const struct daemon *daemon, const char *name)
-{
-    AUTO(mem_free) char *url = daemon_url(daemon, "/metrics");
-    AUTO(mem_free) char *line = xasprintf("\n%s ", name);
-    AUTO(http_free) struct http *http = http_new();
-    AUTO(http_answer_free) struct http_answer *answer = http_get(http, url);
-    const char *found = strstr(answer->body, line);
-
-    ck_assert_msg(found != NULL, "no %s in /metrics", name);
-    return strtoll(found + strlen(line), NULL, 10);
-}
-
 static int64_t reading_backends(const char *dsn)
 {
     return pg_query_i64(dsn, "SELECT count(*) FROM pg_stat_activity WHERE datname ="
@@ -151,13 +139,14 @@ START_TEST(stalled_readers_hold_up_nobody)
         .seed = 30, .clients = 4, .events_max = 10, .daemons = { daemon } });
     load_await(load, 50);
     ck_assert_int_ge(reader_count(reader_open(daemon, formats[0].accept), formats[0].sign), 99999);
-    WAIT_UNTIL(20000, metric(daemon, "plumbline_reads_dropped_total") == STALLED);
+    WAIT_UNTIL(20000, daemon_metric(daemon, "plumbline_reads_dropped_total") == STALLED);
     load_await(load, 10);
     load_finish(load);
     ck_assert_uint_eq(load_tally(load).lost, 0);
     ck_assert_uint_eq(load_tally(load).refused, 0);
-    WAIT_UNTIL(20000, metric(daemon, "plumbline_reads_active") == 0 && reading_backends(dsn) == 0 &&
-                          metric(daemon, "plumbline_memory_budget_bytes") == 0);
+    WAIT_UNTIL(20000, daemon_metric(daemon, "plumbline_reads_active") == 0 &&
+                          reading_backends(dsn) == 0 &&
+                          daemon_metric(daemon, "plumbline_memory_budget_bytes") == 0);
     for (int i = 0; i < STALLED; i++)
         (void)close(fds[i]);
 }
@@ -177,7 +166,7 @@ START_TEST(leaving_frees_the_backend)
         (void)close(fd);
         WAIT_UNTIL(20000, reading_backends(dsn) == 0);
     }
-    WAIT_UNTIL(20000, metric(daemon, "plumbline_memory_budget_bytes") == 0);
+    WAIT_UNTIL(20000, daemon_metric(daemon, "plumbline_memory_budget_bytes") == 0);
 }
 END_TEST
 
