@@ -504,13 +504,14 @@ START_TEST(pages_of_any_size)
 {
     static const int limits[] = { 1, 2, 3, 7, ROWS - 1, ROWS, 100, 1000000000 };
     AUTO(service_free) struct service *service = rows_start();
-    size_t filters_len = runner_short() ? 4 : LENGTH(filters);
+    size_t filters_len = runner_short() ? 3 : LENGTH(filters);
+    size_t first = _i > 0 || runner_short() ? 2 : 0; /* the smallest pages take longest */
 
     for (size_t i = 0; i < filters_len; i++) {
         struct page whole = page_get(service, &filters[i], 0, NULL, _i);
 
         ck_assert_ptr_null(whole.cursor);
-        for (size_t n = 0; n < LENGTH(limits); n++) {
+        for (size_t n = first; n < LENGTH(limits); n++) {
             json_auto_t *pages = NULL;
 
             if (i > 0 && limits[n] != 7)
@@ -591,7 +592,7 @@ START_TEST(pages_while_rows_are_added)
     uint32_t before;
 
     ck_assert_int_eq(pthread_create(&writer.thread, NULL, writer_run, &writer), 0);
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < (runner_short() ? 2 : 5); i++) {
         json_auto_t *pages = NULL;
         json_auto_t *whole = NULL;
 
