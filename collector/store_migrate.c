@@ -108,9 +108,19 @@ static int migrate_all(PGconn *conn, const struct config *config, struct err *er
     return migrate_partition_days(conn, config, err);
 }
 
+/* At start-up somebody reads the message who can do something about it. */
+static PGconn *migrate_connect(const char *dsn, struct err *err)
+{
+    PGconn *conn = store_connect(dsn, "migrate", err);
+
+    if (!conn)
+        (void)err_set(err, err->kind, "%s; start that server, or correct --database", err->text);
+    return conn;
+}
+
 int store_migrate(const char *dsn, const struct config *config, struct err *err)
 {
-    AUTO(store_close) PGconn *conn = store_connect(dsn, "migrate", err);
+    AUTO(store_close) PGconn *conn = migrate_connect(dsn, err);
     char lock[64];
 
     if (!conn || migrate_check_server(conn, err) < 0)

@@ -592,6 +592,7 @@ static void sample_traffic(struct service *service)
     json_auto_t *path = service_get(service, 404, "/none");
     json_auto_t *rows = NULL;
 
+    ck_assert(broken && query && path);
     for (size_t i = 0; i < LENGTH(events); i++) {
         AUTO(mem_free) char *body = expand(events[i], "crn:one");
         json_auto_t *receipt = service_post(service, 200, "/v1/events", body);

@@ -17,9 +17,10 @@ Suite *reading_suite(void);
 
 /* ---- the rows ----
  *
- * They lie in many partitions, and their order of insertion is not that of time. Deployments: "0" of
- * build "b0" and "1" of build "b1", both of model "m"; "2" of which nobody said a build. Row i is of
- * deployment i % 3, and an aggregate when i % 5 is 4; the predictions with i % 4 == 0 got a label. */
+ * They lie in many partitions, and their order of insertion is not that of time. Deployments:
+ * "crn:0" and "crn:1" of one model, a build each, and "crn:2" of which nobody said a build. Row i
+ * is of deployment i % 3, and an aggregate when i % 5 is 4; predictions with i % 4 == 0 got a
+ * label. */
 enum { ROWS = 48, UUID_BYTES = 40 };
 
 #define BASE_MS INT64_C(1704067200000) /* 2024 */
@@ -503,13 +504,14 @@ START_TEST(pages_of_any_size)
 {
     static const int limits[] = { 1, 2, 3, 7, ROWS - 1, ROWS, 100, 1000000000 };
     AUTO(service_free) struct service *service = rows_start();
-    size_t filters_len = runner_short() ? 4 : LENGTH(filters);
+    size_t filters_len = runner_short() ? 3 : LENGTH(filters);
+    size_t first = _i > 0 || runner_short() ? 2 : 0; /* the smallest pages take longest */
 
     for (size_t i = 0; i < filters_len; i++) {
         struct page whole = page_get(service, &filters[i], 0, NULL, _i);
 
         ck_assert_ptr_null(whole.cursor);
-        for (size_t n = 0; n < LENGTH(limits); n++) {
+        for (size_t n = first; n < LENGTH(limits); n++) {
             json_auto_t *pages = NULL;
 
             if (i > 0 && limits[n] != 7)
@@ -590,7 +592,7 @@ START_TEST(pages_while_rows_are_added)
     uint32_t before;
 
     ck_assert_int_eq(pthread_create(&writer.thread, NULL, writer_run, &writer), 0);
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < (runner_short() ? 2 : 5); i++) {
         json_auto_t *pages = NULL;
         json_auto_t *whole = NULL;
 
