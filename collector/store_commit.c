@@ -250,7 +250,8 @@ static int prepare_partitions_of(struct store *store, struct batch_rows *rows, s
 
         if (row->barred)
             continue;
-        row->partition_ms = partitions_floor(store->setup.partitions, row->event->start_ms);
+        row->partition_ms =
+            partitions_floor(store->setup.partitions, PARTITION_EVENT, row->event->start_ms);
         if (row->partition_ms != last_ms &&
             partitions_ensure(store->setup.partitions, store->conn, PARTITION_EVENT,
                               row->partition_ms, &made, err) < 0)
@@ -266,7 +267,8 @@ static int prepare_partitions_of(struct store *store, struct batch_rows *rows, s
 
 static int commit_prepare(struct store *store, struct batch *batch, struct err *err)
 {
-    int64_t ledger_ms = partitions_floor(store->setup.partitions, batch->formed_ms);
+    int64_t ledger_ms =
+        partitions_floor(store->setup.partitions, PARTITION_LEDGER, batch->formed_ms);
     bool made;
 
     lineage_prepare(batch);

@@ -59,7 +59,7 @@ static struct label_home *label_home_of(struct label_lookup *lookup, const struc
 static void lookup_add_partition(struct label_lookup *lookup, int64_t ms)
 {
     struct partitions *partitions = lookup->attempt->store->setup.partitions;
-    int64_t from_ms = partitions_floor(partitions, ms);
+    int64_t from_ms = partitions_floor(partitions, PARTITION_EVENT, ms);
 
     for (uint32_t i = 0; i < lookup->from_len; i++) {
         if (lookup->from_ms[i] == from_ms)
@@ -132,7 +132,8 @@ static void lookup_done(struct label_lookup *lookup)
 static void lookup_write_ranges(const struct label_lookup *lookup, struct buf *sql,
                                 const char *alias)
 {
-    int64_t width_ms = partitions_width_ms(lookup->attempt->store->setup.partitions);
+    int64_t width_ms =
+        partitions_width_ms(lookup->attempt->store->setup.partitions, PARTITION_EVENT);
 
     buf_append_char(sql, '(');
     for (uint32_t i = 0; i < lookup->from_len; i++) {

@@ -12,7 +12,14 @@
 #define PARTITION_ANCHOR_MS INT64_C(946857600000)
 #define DAY_MS INT64_C(86400000)
 
-static const char *const family_names[] = { "event", "ledger" };
+static const struct {
+    const char *name;
+    int64_t width; /* in units of partition_days */
+} families[PARTITION_FAMILIES] = {
+    [PARTITION_EVENT] = { "event", 1 },           [PARTITION_LEDGER] = { "ledger", 1 },
+    [PARTITION_ROLLUP_1M] = { "rollup_1m", 1 },   [PARTITION_ROLLUP_1H] = { "rollup_1h", 16 },
+    [PARTITION_ROLLUP_1D] = { "rollup_1d", 104 },
+};
 
 struct partition_set {
     int64_t *from_ms; /* ascending */
@@ -22,7 +29,7 @@ struct partition_set {
 struct partitions {
     const struct config *config;
     pthread_mutex_t lock;
-    struct partition_set sets[LENGTH(family_names)]; /* guarded by lock */
+    struct partition_set sets[PARTITION_FAMILIES]; /* guarded by lock */
 };
 
 struct partitions *partitions_new(const struct config *config)
@@ -44,14 +51,15 @@ void partitions_free(struct partitions *partitions)
     free(partitions);
 }
 
-int64_t partitions_width_ms(const struct partitions *partitions)
+int64_t partitions_width_ms(const struct partitions *partitions, enum partition_family family)
 {
-    return partitions->config->partition_days * DAY_MS;
+    return partitions->config->partition_days * families[family].width * DAY_MS;
 }
 
-int64_t partitions_floor(const struct partitions *partitions, int64_t ms)
+int64_t partitions_floor(const struct partitions *partitions, enum partition_family family,
+                         int64_t ms)
 {
-    int64_t width = partitions_width_ms(partitions);
+    int64_t width = partitions_width_ms(partitions, family);
     int64_t n = (ms - PARTITION_ANCHOR_MS) / width;
 
     if (ms < PARTITION_ANCHOR_MS + n * width)
@@ -110,7 +118,7 @@ int partitions_ensure(struct partitions *partitions, PGconn *conn, enum partitio
                       int64_t from_ms, bool *made, struct err *err)
 {
     AUTO(store_result_free) PGresult *result = NULL;
-    /* The ledger grows with time alone: its number needs no bound. */
+    /* The ledger grows with time alone, and rollups are bounded by what they count. */
     int64_t max = family == PARTITION_EVENT ? partitions->config->partitions_max : INT32_MAX;
     char sql[256];
 
@@ -120,8 +128,9 @@ int partitions_ensure(struct partitions *partitions, PGconn *conn, enum partitio
     (void)snprintf(sql, sizeof(sql),
                    "SET lock_timeout = '5s';"
                    "SELECT partition_make('%s', to_timestamp(%lld), to_timestamp(%lld), %lld)",
-                   family_names[family], (long long)(from_ms / 1000),
-                   (long long)((from_ms + partitions_width_ms(partitions)) / 1000), (long long)max);
+                   families[family].name, (long long)(from_ms / 1000),
+                   (long long)((from_ms + partitions_width_ms(partitions, family)) / 1000),
+                   (long long)max);
     result = store_query(conn, sql, "make partition", err);
     if (!result) {
         err->kind = ERR_RETRY; /* no event is to blame, whatever the class */
@@ -139,14 +148,14 @@ int partitions_ensure(struct partitions *partitions, PGconn *conn, enum partitio
 int partitions_ensure_ahead(struct partitions *partitions, PGconn *conn, int64_t now_ms,
                             struct err *err)
 {
-    int64_t from_ms = partitions_floor(partitions, now_ms);
+    int64_t from_ms = partitions_floor(partitions, PARTITION_EVENT, now_ms);
     bool made;
 
     for (int64_t i = 0; i <= partitions->config->partitions_ahead; i++) {
         if (partitions_ensure(partitions, conn, PARTITION_LEDGER, from_ms, &made, err) < 0 ||
             partitions_ensure(partitions, conn, PARTITION_EVENT, from_ms, &made, err) < 0)
             return -1;
-        from_ms += partitions_width_ms(partitions);
+        from_ms += partitions_width_ms(partitions, PARTITION_EVENT);
     }
     return 0;
 }
@@ -155,19 +164,20 @@ int partitions_refresh(struct partitions *partitions, PGconn *conn, struct err *
 {
     AUTO(store_result_free)
     PGresult *result = store_query(conn,
-                                   "SELECT family = 'ledger', (extract(epoch FROM from_at) * "
-                                   "1000)::bigint FROM time_partition",
+                                   "SELECT family, (extract(epoch FROM from_at) * 1000)::bigint"
+                                   " FROM time_partition",
                                    "read partitions", err);
 
     if (!result)
         return -1;
     (void)pthread_mutex_lock(&partitions->lock);
-    for (size_t i = 0; i < LENGTH(partitions->sets); i++)
+    for (size_t i = 0; i < PARTITION_FAMILIES; i++) {
         partitions->sets[i].len = 0;
-    for (int row = 0; row < PQntuples(result); row++)
-        set_add(
-            &partitions->sets[store_get_bool(result, row, 0) ? PARTITION_LEDGER : PARTITION_EVENT],
-            store_get_i64(result, row, 1));
+        for (int row = 0; row < PQntuples(result); row++) {
+            if (strcmp(PQgetvalue(result, row, 0), families[i].name) == 0)
+                set_add(&partitions->sets[i], store_get_i64(result, row, 1));
+        }
+    }
     (void)pthread_mutex_unlock(&partitions->lock);
     return 0;
 }

@@ -10,9 +10,9 @@ CREATE TABLE setting (
 );
 
 -- Which time ranges have their partitions. 'event': prediction, delayed_metric and aggregate_metric, by start_at;
--- 'ledger': ingest_batch, by formed_at. A row enters in the transaction that makes the tables.
+-- 'ledger': ingest_batch, by formed_at; 'rollup_...': the table of that name, by window_at. A row enters in the transaction that makes the tables.
 CREATE TABLE time_partition (
-  family  text NOT NULL CHECK (family IN ('event', 'ledger')),
+  family  text NOT NULL CHECK (family IN ('event', 'ledger', 'rollup_1m', 'rollup_1h', 'rollup_1d')),
   from_at timestamptz NOT NULL,
   to_at   timestamptz NOT NULL CHECK (to_at > from_at),
   suffix  text NOT NULL,
@@ -37,9 +37,13 @@ BEGIN
   INSERT INTO time_partition (family, from_at, to_at, suffix) VALUES (in_family, in_from, in_to, the_suffix);
   FOREACH parent IN ARRAY CASE in_family
       WHEN 'event' THEN ARRAY['prediction', 'delayed_metric', 'aggregate_metric']
-      ELSE ARRAY['ingest_batch'] END
+      WHEN 'ledger' THEN ARRAY['ingest_batch']
+      ELSE ARRAY[in_family] END
   LOOP
     EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL)', parent || '_' || the_suffix, parent);
+    IF in_family LIKE 'rollup%' THEN -- rows are updated, no index changes: room for the next version beside them
+      EXECUTE format('ALTER TABLE %I SET (fillfactor = 60)', parent || '_' || the_suffix);
+    END IF;
     EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
                    parent, parent || '_' || the_suffix, in_from, in_to);
   END LOOP;
@@ -311,9 +315,11 @@ BEGIN
            t.uuid, t.event_id, t.metrics
     FROM taken AS t
     ORDER BY t.start_at, t.uuid
-    RETURNING 1
+    RETURNING batch_id, deployment, start_at
+  ), recounted AS (
+    SELECT rollup_recount(batch_id, deployment, start_at) FROM written
   )
-  SELECT count(*) INTO claimed FROM written;
+  SELECT count(*) INTO claimed FROM recounted;
   RETURN claimed;
 END
 $$;
@@ -352,9 +358,11 @@ BEGIN
            t.uuid, t.event_id, t.metrics
     FROM taken AS t
     ORDER BY t.start_at, t.uuid
-    RETURNING 1
+    RETURNING batch_id, deployment, start_at
+  ), recounted AS (
+    SELECT rollup_recount(batch_id, deployment, start_at) FROM written
   )
-  SELECT count(*) INTO out_resolved FROM written;
+  SELECT count(*) INTO out_resolved FROM recounted;
   UPDATE delayed_metric_waiting SET searched = true WHERE uuid = ANY (uuids) AND NOT searched;
   GET DIAGNOSTICS out_searched = ROW_COUNT;
 END
