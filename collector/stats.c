@@ -41,6 +41,8 @@ static const struct {
       "Age of the oldest label that waits" },
     { STAT_SETTLED_AGE_SECONDS, "plumbline_settled_age_seconds", "", "gauge",
       "Age of the horizon up to which paged reads see rows" },
+    { STAT_ROLLUP_SKIPPED, "plumbline_rollup_skipped_total", "", "counter",
+      "Values that are not rolled up: lists, names over 512 bytes, names beyond metric_names_max" },
     { STAT_PARTITIONS, "plumbline_partitions", "", "gauge", "Partitions of the event tables" },
     { STAT_DEPLOYMENTS, "plumbline_deployments", "", "gauge", "Deployments in the catalog" },
     { STAT_READS_ACTIVE, "plumbline_reads_active", "", "gauge", "Answers being read or streamed" },

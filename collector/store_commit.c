@@ -6,6 +6,7 @@
  *                      batch_begin(): number, ledger row    sql/001_core.sql
  *                      COPY predictions, aggregates         fast: straight in; slow: staged
  *                      COPY labels, claim those that waited store_label.c
+ *                      what all that adds to rollups        store_delta.c
  *                      lineage events                       store_lineage.c
  *                    COMMIT
  */
@@ -45,6 +46,9 @@ struct store *store_new(const struct store_setup *setup, const char *role)
     store->labels_waiting = INT32_MAX; /* not known: count when it first matters */
     (void)pthread_mutex_init(&store->lock, NULL);
     buf_init(&store->copy.buf, SIZE_MAX);
+    metric_counter_init(&store->counter);
+    deltas_init(&store->row_deltas);
+    deltas_init(&store->label_deltas);
     return store;
 }
 
@@ -63,6 +67,9 @@ void store_free(struct store *store)
         return;
     store_disconnect(store);
     copy_done(&store->copy);
+    metric_counter_done(&store->counter);
+    deltas_done(&store->row_deltas);
+    deltas_done(&store->label_deltas);
     (void)pthread_mutex_destroy(&store->lock);
     free(store->role);
     free(store);
@@ -511,6 +518,36 @@ static enum step rows_write(struct attempt *attempt, const struct batch_rows *ro
 
 /* ------------------------------------------------------------------------------ the transaction */
 
+/* A prediction of this batch met another with its identity that came in a moment ago: whether its
+ * labels correct anything is for a recount to see. */
+static void rollups_doubt_labels(struct attempt *attempt)
+{
+    const struct batch_rows *predictions = &attempt->batch->predictions;
+    struct deltas *labels = &attempt->store->label_deltas;
+    bool doubt = false;
+
+    for (uint32_t i = 0; i < predictions->len; i++)
+        doubt = doubt || predictions->items[i]->fate == ROW_REJECTED;
+    for (size_t i = 0; i < labels->len && doubt; i++) {
+        labels->items[i].is_recount = true;
+        labels->items[i].len = 0;
+    }
+}
+
+/* On the fast path the rows were counted before the transaction began. */
+static enum step rollups_write(struct attempt *attempt)
+{
+    if (attempt->trial)
+        return STEP_DONE;
+    if (attempt->slow) {
+        delta_count_rows(attempt);
+        rollups_doubt_labels(attempt);
+    }
+    if (attempt->store->counter.missing_len)
+        return STEP_AGAIN;
+    return delta_write(attempt) < 0 ? STEP_FAIL : STEP_DONE;
+}
+
 static enum step commit_body(struct attempt *attempt)
 {
     struct batch *batch = attempt->batch;
@@ -537,6 +574,8 @@ static enum step commit_body(struct attempt *attempt)
         step = label_write(attempt);
     if (step == STEP_DONE && batch->predictions.len && attempt->labels_wait)
         step = label_claim(attempt);
+    if (step == STEP_DONE)
+        step = rollups_write(attempt);
     if (step == STEP_DONE && batch->lineage.len)
         step = lineage_write(attempt);
     batch_settle_twins(batch);
@@ -591,6 +630,30 @@ static enum step commit_find_refused(struct attempt *attempt)
     return STEP_AGAIN;
 }
 
+/* Names that are missing are asked for, and what could not be counted for want of them is counted
+ * again. */
+static int commit_count(struct attempt *attempt)
+{
+    struct store *store = attempt->store;
+    int64_t names_max = store->setup.config->metric_names_max;
+
+    deltas_clear(&store->row_deltas);
+    deltas_clear(&store->label_deltas);
+    if (metric_counter_ask(&store->counter, store->conn, names_max, attempt->err) < 0)
+        return -1;
+    store->counter.skipped = 0;
+    if (attempt->slow)
+        return 0;
+    delta_count_rows(attempt);
+    if (!store->counter.missing_len)
+        return 0;
+    if (metric_counter_ask(&store->counter, store->conn, names_max, attempt->err) < 0)
+        return -1;
+    store->counter.skipped = 0;
+    delta_count_rows(attempt);
+    return 0;
+}
+
 static enum store_result commit_attempts(struct attempt *attempt)
 {
     struct store *store = attempt->store;
@@ -600,10 +663,13 @@ static enum store_result commit_attempts(struct attempt *attempt)
 
         batch_reset(attempt->batch);
         attempt->slow = attempt->batch->must_stage || clock_mono_ms() < store->slow_until_ms;
+        if (commit_count(attempt) < 0)
+            return STORE_NOT_STORED;
         step = commit_body(attempt);
         attempt->batch->batch_id = attempt->batch_id;
         if (step == STEP_DONE) {
             stats_add(store->setup.stats, STAT_COMMIT_SLOW, attempt->slow);
+            stats_add(store->setup.stats, STAT_ROLLUP_SKIPPED, (int64_t)store->counter.skipped);
             return commit_send(attempt);
         }
         if (step == STEP_INPUT)

@@ -12,6 +12,7 @@
 #include "collector/batch_internal.h"
 #include "collector/store.h"
 #include "collector/store_copy_internal.h"
+#include "collector/store_delta_internal.h"
 #include "collector/store_partition_internal.h"
 
 struct store {
@@ -19,6 +20,9 @@ struct store {
     char *role;   /* owned */
     PGconn *conn; /* NULL while there is none */
     struct copy copy;
+    struct metric_counter counter;
+    struct deltas row_deltas;   /* what the attempt's predictions and aggregates add */
+    struct deltas label_deltas; /* what its labels add */
     int64_t slow_until_ms;  /* monotonic: until then batches begin on the slow path */
     int64_t labels_waiting; /* about how many wait; counted when it matters, and by maintenance */
 

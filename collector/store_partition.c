@@ -103,8 +103,7 @@ static void set_add(struct partition_set *set, int64_t from_ms)
     set->len++;
 }
 
-static bool partitions_known(struct partitions *partitions, enum partition_family family,
-                             int64_t from_ms)
+bool partitions_has(struct partitions *partitions, enum partition_family family, int64_t from_ms)
 {
     bool known;
 
@@ -123,7 +122,7 @@ int partitions_ensure(struct partitions *partitions, PGconn *conn, enum partitio
     char sql[256];
 
     *made = true;
-    if (partitions_known(partitions, family, from_ms))
+    if (partitions_has(partitions, family, from_ms))
         return 0;
     (void)snprintf(sql, sizeof(sql),
                    "SET lock_timeout = '5s';"
@@ -193,11 +192,6 @@ uint32_t partitions_newest(struct partitions *partitions, int64_t until_ms, int6
         from_ms[len++] = set->from_ms[place - 1];
     (void)pthread_mutex_unlock(&partitions->lock);
     return len;
-}
-
-bool partitions_exists(struct partitions *partitions, int64_t from_ms)
-{
-    return partitions_known(partitions, PARTITION_EVENT, from_ms);
 }
 
 uint32_t partitions_len(struct partitions *partitions)

@@ -46,8 +46,8 @@ int partitions_refresh(struct partitions *partitions, PGconn *conn, struct err *
  * first; how many there were room for. */
 uint32_t partitions_newest(struct partitions *partitions, int64_t until_ms, int64_t *from_ms,
                            uint32_t max);
-/* Whether an event partition begins at from_ms, by what the cache knows. */
-bool partitions_exists(struct partitions *partitions, int64_t from_ms);
+/* Whether a partition begins at from_ms, by what the cache knows. */
+bool partitions_has(struct partitions *partitions, enum partition_family family, int64_t from_ms);
 uint32_t partitions_len(struct partitions *partitions);
 
 #endif

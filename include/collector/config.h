@@ -40,6 +40,8 @@ struct config {
     int64_t partitions_ahead; /* weeks (or whatever a partition is) made before they are needed */
     int64_t labels_per_prediction_max;
     int64_t labels_waiting_max;
+    int64_t metric_names_max;   /* rolled up, of one deployment */
+    int64_t rollup_pending_max; /* deltas that wait to be folded */
     int64_t event_ahead_ms_max; /* how far in the future an event's time may be */
     int64_t csv_columns_max;
 

@@ -24,6 +24,7 @@ enum stats_item {
     STAT_LABELS_WAITING_OLDEST_SECONDS, /* gauge: how far label resolution lags */
     STAT_SETTLED_AGE_SECONDS, /* gauge: the horizon's age: how long the newest unsettled batch has
                                  been on its way */
+    STAT_ROLLUP_SKIPPED,      /* values that are not rolled up */
     STAT_PARTITIONS,          /* gauge */
     STAT_DEPLOYMENTS,         /* gauge */
     STAT_READS_ACTIVE,        /* gauge */
