@@ -60,6 +60,7 @@ struct serve {
     struct queue *queue, *graph_queue;
     struct committer *committer, *graph_committer;
     struct maintenance *maintenance;
+    struct maintenance *folding;
     struct http *http;
     pthread_t ticker;
     _Atomic bool ticker_stops;
@@ -100,7 +101,8 @@ static void serve_start_threads(struct serve *serve)
 
     serve->committer = committer_start(&setup, serve->queue, "metrics");
     serve->graph_committer = committer_start(&setup, serve->graph_queue, "graph");
-    serve->maintenance = maintenance_start(&setup);
+    serve->maintenance = maintenance_start(&setup, "maintenance", store_maintain);
+    serve->folding = maintenance_start(&setup, "fold", store_fold);
     if (pthread_create(&serve->ticker, NULL, serve_tick, serve) != 0) {
         log_error("event=thread_failed name=ticker");
         abort();
@@ -141,6 +143,7 @@ static void serve_join(struct serve *serve)
     committer_free(serve->committer);
     committer_free(serve->graph_committer);
     maintenance_stop(serve->maintenance);
+    maintenance_stop(serve->folding);
 }
 
 /* In the order of the way of an event: no new requests, what is queued committed, answers sent,

@@ -11,6 +11,8 @@
 enum { ROUND_MS = 1000 };
 
 struct maintenance {
+    const char *name;
+    maintenance_round *round;
     struct store *store;
     pthread_t thread;
     pthread_mutex_t lock;
@@ -39,31 +41,34 @@ static void *maintenance_run(void *arg)
 
     while (maintenance_wait(maintenance, more ? 0 : ROUND_MS)) {
         struct err err = { 0 };
-        bool failed = store_maintain(maintenance->store, clock_now_ms(), &more, &err) < 0;
+        bool failed = maintenance->round(maintenance->store, clock_now_ms(), &more, &err) < 0;
 
         if (failed && !failing) /* once a failure, not once a round */
-            log_warn("event=maintenance_failed action=retry wait_ms=%d err=\"%s\"", ROUND_MS,
-                     err.text);
+            log_warn("event=maintenance_failed name=%s action=retry wait_ms=%d err=\"%s\"",
+                     maintenance->name, ROUND_MS, err.text);
         if (!failed && failing)
-            log_info("event=maintenance_works");
+            log_info("event=maintenance_works name=%s", maintenance->name);
         failing = failed;
     }
     return NULL;
 }
 
-struct maintenance *maintenance_start(const struct store_setup *setup)
+struct maintenance *maintenance_start(const struct store_setup *setup, const char *name,
+                                      maintenance_round *round)
 {
     struct maintenance *maintenance = xcalloc(1, sizeof(*maintenance));
     pthread_condattr_t attr;
 
-    maintenance->store = store_new(setup, "maintenance");
+    maintenance->name = name;
+    maintenance->round = round;
+    maintenance->store = store_new(setup, name);
     (void)pthread_mutex_init(&maintenance->lock, NULL);
     (void)pthread_condattr_init(&attr);
     (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     (void)pthread_cond_init(&maintenance->wake, &attr);
     (void)pthread_condattr_destroy(&attr);
     if (pthread_create(&maintenance->thread, NULL, maintenance_run, maintenance) != 0) {
-        log_error("event=thread_failed name=maintenance");
+        log_error("event=thread_failed name=%s", name);
         abort();
     }
     return maintenance;

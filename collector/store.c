@@ -130,8 +130,8 @@ void store_param_binary(struct store_params *params, const struct buf *value)
 }
 
 static PGresult *store_query_format(PGconn *conn, const char *sql,
-                                    const struct store_params *params, int format,
-                                    const char *what, struct err *err)
+                                    const struct store_params *params, int format, const char *what,
+                                    struct err *err)
 {
     AUTO(store_result_free)
     PGresult *result = PQexecParams(conn, sql, params->len, NULL, params->values, params->lengths,

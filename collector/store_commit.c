@@ -34,7 +34,8 @@ static const char commit_session_sql[] =
     "CREATE TEMP TABLE staged_prediction (position int, is_first boolean, LIKE prediction)"
     " ON COMMIT DELETE ROWS;"
     "CREATE TEMP TABLE staged_aggregate (position int, is_first boolean, LIKE aggregate_metric)"
-    " ON COMMIT DELETE ROWS";
+    " ON COMMIT DELETE ROWS;"
+    "CREATE TEMP TABLE staged_rollup (LIKE rollup_1m)";
 
 struct store *store_new(const struct store_setup *setup, const char *role)
 {

@@ -23,7 +23,8 @@ struct store {
     struct metric_counter counter;
     struct deltas row_deltas;   /* what the attempt's predictions and aggregates add */
     struct deltas label_deltas; /* what its labels add */
-    int64_t slow_until_ms;  /* monotonic: until then batches begin on the slow path */
+    uint64_t folded;            /* deltas since the last vacuum */
+    int64_t slow_until_ms;      /* monotonic: until then batches begin on the slow path */
     int64_t labels_waiting; /* about how many wait; counted when it matters, and by maintenance */
 
     pthread_mutex_t lock;

@@ -59,6 +59,13 @@ struct span deltas_bytes(const struct deltas *deltas, const struct delta *delta)
     return (struct span){ delta->len ? deltas->bytes.data + delta->offset : "", delta->len };
 }
 
+int rollup_merge_bytes(struct rollup *rollup, struct rollup *scratch, struct span bytes)
+{
+    if (rollup_is_empty(rollup))
+        return rollup_read(rollup, bytes);
+    return rollup_read(scratch, bytes) < 0 ? -1 : rollup_merge(rollup, scratch);
+}
+
 /* ------------------------------------------------------------------------------------- counting */
 
 void metric_counter_init(struct metric_counter *counter)
@@ -66,7 +73,6 @@ void metric_counter_init(struct metric_counter *counter)
     *counter = (struct metric_counter){ 0 };
     counter->names = metric_names_new();
     counter->group = rollup_group_new();
-    counter->walk = leaf_walk_new();
     buf_init(&counter->missing, SIZE_MAX);
 }
 
@@ -74,7 +80,6 @@ void metric_counter_done(struct metric_counter *counter)
 {
     metric_names_free(counter->names);
     rollup_group_free(counter->group);
-    leaf_walk_free(counter->walk);
     buf_done(&counter->missing);
 }
 
@@ -95,36 +100,35 @@ static void counter_add_leaves(struct metric_counter *counter, int32_t deploymen
 {
     struct leaf leaf;
 
-    leaf_walk_begin(counter->walk, metrics);
-    while (leaf_walk_next(counter->walk, &leaf)) {
+    leaf_walk_begin(&counter->walk, metrics);
+    while (leaf_walk_next(&counter->walk, &leaf)) {
         int32_t metric;
 
-        if (leaf.kind == LEAF_SKIPPED) {
+        if (leaf.type >= LEAF_ARRAY) {
             counter->skipped++;
             continue;
         }
         metric = metric_names_find(counter->names, deployment, is_aggregate, leaf.name);
         if (metric == METRIC_UNKNOWN)
             counter_miss(counter, deployment, is_aggregate, leaf.name);
-        else if (metric == METRIC_REFUSED)
+        else if (metric == METRIC_REFUSED ||
+                 !rollup_add_leaf(rollup_group_get(counter->group, (uint32_t)metric), &leaf))
             counter->skipped++;
-        else
-            rollup_add_leaf(rollup_group_at(counter->group, (uint32_t)metric), &leaf);
     }
 }
 
 void metric_counter_add_prediction(struct metric_counter *counter, int32_t deployment,
                                    struct span metrics, bool failed, int64_t latency_ms)
 {
-    rollup_add_number(rollup_group_at(counter->group, METRIC_PREDICTIONS), failed ? 1 : 0);
-    rollup_add_number(rollup_group_at(counter->group, METRIC_LATENCY), (double)latency_ms);
+    rollup_add_number(rollup_group_get(counter->group, METRIC_PREDICTIONS), failed ? 1 : 0);
+    rollup_add_number(rollup_group_get(counter->group, METRIC_LATENCY), (double)latency_ms);
     counter_add_leaves(counter, deployment, false, metrics);
 }
 
 void metric_counter_add_aggregate(struct metric_counter *counter, int32_t deployment,
                                   struct span metrics)
 {
-    rollup_add_number(rollup_group_at(counter->group, METRIC_AGGREGATES), 0);
+    rollup_add_number(rollup_group_get(counter->group, METRIC_AGGREGATES), 0);
     counter_add_leaves(counter, deployment, true, metrics);
 }
 
@@ -170,8 +174,8 @@ int metric_counter_ask(struct metric_counter *counter, PGconn *conn, int64_t nam
         memcpy(&deployment, at, sizeof(deployment));
         memcpy(&len, at + 5, sizeof(len));
         store_array_add_i64(&deployments, deployment);
-        store_array_add_text(&kinds, is_aggregate ? SPAN_LITERAL("aggregate")
-                                                  : SPAN_LITERAL("prediction"));
+        store_array_add_text(&kinds,
+                             is_aggregate ? SPAN_LITERAL("aggregate") : SPAN_LITERAL("prediction"));
         store_array_add_text(&names, (struct span){ at + 9, len });
         at += 9 + len;
     }
@@ -182,10 +186,11 @@ int metric_counter_ask(struct metric_counter *counter, PGconn *conn, int64_t nam
     store_param_binary(&params, store_array_end(&kinds));
     store_param_binary(&params, store_array_end(&names));
     store_param_text(&params, max);
-    result = store_query_params(conn,
-                                "SELECT out_deployment, out_metric, out_kind = 'aggregate', out_name"
-                                " FROM metric_names_ensure($1::bigint[]::int[], $2, $3, $4)",
-                                &params, "metric names", err);
+    result =
+        store_query_params(conn,
+                           "SELECT out_deployment, out_metric, out_kind = 'aggregate', out_name"
+                           " FROM metric_names_ensure($1::bigint[]::int[], $2, $3, $4)",
+                           &params, "metric names", err);
     if (!result) {
         err->kind = ERR_RETRY; /* no event is to blame */
         return -1;
@@ -205,12 +210,13 @@ int metric_counter_load(struct metric_counter *counter, PGconn *conn, const int3
     for (size_t i = 0; i < deployments_len; i++)
         store_array_add_i64(&ids, deployments[i]);
     store_param_binary(&params, store_array_end(&ids));
-    result = store_query_params(conn,
-                                "SELECT m.deployment, m.metric, m.kind = 'aggregate', m.name"
-                                " FROM metric_name AS m WHERE deployment = ANY ($1::bigint[])"
-                                " UNION ALL SELECT deployment, NULL, NULL, NULL FROM unnest($1::bigint[])"
-                                " AS d(deployment)",
-                                &params, "metric names", err);
+    result = store_query_params(
+        conn,
+        "SELECT m.deployment, m.metric, m.kind = 'aggregate', m.name"
+        " FROM metric_name AS m WHERE deployment = ANY ($1::bigint[])"
+        " UNION ALL SELECT deployment, NULL, NULL, NULL FROM unnest($1::bigint[])"
+        " AS d(deployment)",
+        &params, "metric names", err);
     if (!result)
         return -1;
     counter_learn(counter, result);
@@ -248,8 +254,8 @@ static size_t counted_gather(const struct attempt *attempt, const struct batch_r
         if (!attempt_wants(attempt, row) || (is_label && !row->found))
             continue;
         counted[len].row = row;
-        counted[len++].window_ms = window_floor(
-            WINDOW_1M, is_label ? row->start_us / 1000 : row->event->start_ms);
+        counted[len++].window_ms =
+            window_floor(is_label ? row->start_us / 1000 : row->event->start_ms, WINDOW_MINUTE);
     }
     return len;
 }

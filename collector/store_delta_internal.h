@@ -42,12 +42,15 @@ void deltas_add(struct deltas *deltas, int32_t deployment, int64_t window_ms, si
 void deltas_add_recount(struct deltas *deltas, int32_t deployment, int64_t window_ms);
 struct span deltas_bytes(const struct deltas *deltas, const struct delta *delta);
 
+/* Adds an encoded rollup; `scratch` is any other one. -1: not a rollup. */
+int rollup_merge_bytes(struct rollup *rollup, struct rollup *scratch, struct span bytes) MUST_CHECK;
+
 /* Counts metrics into a group: names to numbers, values to their kind. One a connection. */
 struct metric_counter {
     struct metric_names *names;
     struct rollup_group *group;
-    struct leaf_walk *walk;
-    struct buf missing;  /* names that the cache does not know: deployment, kind, length, bytes */
+    struct leaf_walk walk;
+    struct buf missing; /* names that the cache does not know: deployment, kind, length, bytes */
     uint32_t missing_len;
     uint64_t skipped; /* values that are not rolled up: lists, names too long, no room for a name */
 };

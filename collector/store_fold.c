@@ -8,9 +8,8 @@
  *
  * A minute that is to be recounted is counted from raw rows; all its deltas go, whatever they say,
  * and its hour and day are added up anew from their minutes and hours. */
-#include "collector/store_fold_internal.h"
-
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,16 +26,17 @@ enum {
     FOLD_BYTES_MAX = 8 << 20,
     FOLD_RECOUNTS_MAX = 50,
     FOLD_COPY_COLUMNS = 11,
+    FOLD_VACUUM_EVERY = 50000, /* deltas folded */
 };
 
 static const struct {
     const char *table;
-    enum window window;
+    enum window_width window;
     enum partition_family family;
 } fold_tables[] = {
-    { "rollup_1m", WINDOW_1M, PARTITION_ROLLUP_1M },
-    { "rollup_1h", WINDOW_1H, PARTITION_ROLLUP_1H },
-    { "rollup_1d", WINDOW_1D, PARTITION_ROLLUP_1D },
+    { "rollup_1m", WINDOW_MINUTE, PARTITION_ROLLUP_1M },
+    { "rollup_1h", WINDOW_HOUR, PARTITION_ROLLUP_1H },
+    { "rollup_1d", WINDOW_DAY, PARTITION_ROLLUP_1D },
 };
 
 /* One transaction's work. */
@@ -45,7 +45,7 @@ struct fold {
     PGconn *conn;
     int share;
     struct rollup_group *group;
-    struct rollup *rollup;
+    struct rollup rollup, scratch;
     struct buf bytes;
     struct err *err;
 };
@@ -68,7 +68,7 @@ static PGresult *fold_read_standing(struct fold *fold, const char *table,
         struct span bytes;
         uint32_t metric;
 
-        while (rollup_packed_next(&packed, &metric, &bytes)) {
+        while (rollup_packed_next(&packed, &metric, &bytes) > 0) {
             store_array_add_i64(&deployments, deltas->items[i].deployment);
             store_array_add_i64(&metrics, metric);
             store_array_add_i64(&windows, deltas->items[i].window_ms);
@@ -78,13 +78,14 @@ static PGresult *fold_read_standing(struct fold *fold, const char *table,
     store_param_binary(&params, store_array_end(&metrics));
     store_param_binary(&params, store_array_end(&windows));
     buf_init(&sql, SIZE_MAX);
-    buf_append_fmt(&sql,
-                   "SELECT r.state FROM unnest($1::bigint[], $2::bigint[], $3::bigint[])"
-                   " WITH ORDINALITY AS k(deployment, metric, window_ms, n)"
-                   " LEFT JOIN %s AS r ON r.deployment = k.deployment::int AND r.metric = k.metric::int"
-                   " AND r.window_at = timestamptz 'epoch' + k.window_ms * interval '1 ms'"
-                   " ORDER BY k.n",
-                   table);
+    buf_append_fmt(
+        &sql,
+        "SELECT r.state FROM unnest($1::bigint[], $2::bigint[], $3::bigint[])"
+        " WITH ORDINALITY AS k(deployment, metric, window_ms, n)"
+        " LEFT JOIN %s AS r ON r.deployment = k.deployment::int AND r.metric = k.metric::int"
+        " AND r.window_at = timestamptz 'epoch' + k.window_ms * interval '1 ms'"
+        " ORDER BY k.n",
+        table);
     return store_query_binary(fold->conn, buf_text(&sql), &params, "read rollups", fold->err);
 }
 
@@ -92,7 +93,7 @@ static void copy_double(struct copy *copy, bool there, double value)
 {
     uint64_t bits;
 
-    if (!there) {
+    if (!there || !isfinite(value)) {
         copy_null(copy);
         return;
     }
@@ -103,30 +104,31 @@ static void copy_double(struct copy *copy, bool there, double value)
 static int fold_copy_row(struct fold *fold, struct copy *copy, const struct delta *delta,
                          uint32_t metric)
 {
-    struct rollup_summary summary;
+    const struct rollup *rollup = &fold->rollup;
+    bool counts = rollup->count > 0;
 
-    rollup_summarize(fold->rollup, &summary);
     buf_clear(&fold->bytes);
-    rollup_write(fold->rollup, &fold->bytes);
+    rollup_write(rollup, &fold->bytes);
     copy_row(copy, FOLD_COPY_COLUMNS);
     copy_i32(copy, delta->deployment);
     copy_i32(copy, (int32_t)metric);
     copy_time_ms(copy, delta->window_ms);
-    copy_i64(copy, (int64_t)summary.count);
-    copy_i64(copy, (int64_t)summary.nulls);
-    copy_double(copy, summary.count > 0 && isfinite(summary.sum), summary.sum);
-    copy_double(copy, summary.count > 0, summary.mean);
-    copy_double(copy, summary.count > 0 && isfinite(summary.stddev), summary.stddev);
-    copy_double(copy, summary.count > 0, summary.min);
-    copy_double(copy, summary.count > 0, summary.max);
+    copy_i64(copy, (int64_t)rollup->count);
+    copy_i64(copy, (int64_t)rollup->nulls);
+    copy_double(copy, counts, counts ? rollup_sum(rollup) : 0);
+    copy_double(copy, counts, counts ? rollup_mean(rollup) : 0);
+    copy_double(copy, counts, counts ? rollup_stddev(rollup) : 0);
+    copy_double(copy, counts, rollup->min);
+    copy_double(copy, counts, rollup->max);
     copy_bytes(copy, buf_span(&fold->bytes));
     return copy_flush(copy, fold->err);
 }
 
 static int fold_broken(struct fold *fold, const struct delta *delta, const char *what)
 {
-    return err_set(fold->err, ERR_FATAL, "%s of deployment %d at %" PRId64 " is damaged: run plumbline verify",
-                   what, delta->deployment, delta->window_ms);
+    return err_set(fold->err, ERR_FATAL,
+                   "%s of deployment %d at %" PRId64 " is damaged: run plumbline verify", what,
+                   delta->deployment, delta->window_ms);
 }
 
 static int fold_copy_all(struct fold *fold, struct copy *copy, const struct deltas *deltas,
@@ -140,12 +142,13 @@ static int fold_copy_all(struct fold *fold, struct copy *copy, const struct delt
         struct span bytes;
         uint32_t metric;
 
-        for (; rollup_packed_next(&packed, &metric, &bytes); row++) {
-            rollup_clear(fold->rollup);
+        for (; rollup_packed_next(&packed, &metric, &bytes) > 0; row++) {
+            rollup_clear(&fold->rollup);
             if (standing && !PQgetisnull(standing, row, 0) &&
-                rollup_merge_bytes(fold->rollup, store_get_span(standing, row, 0)) < 0)
+                rollup_merge_bytes(&fold->rollup, &fold->scratch,
+                                   store_get_span(standing, row, 0)) < 0)
                 return fold_broken(fold, delta, "a rollup");
-            if (rollup_merge_bytes(fold->rollup, bytes) < 0)
+            if (rollup_merge_bytes(&fold->rollup, &fold->scratch, bytes) < 0)
                 return fold_broken(fold, delta, "a delta");
             if (fold_copy_row(fold, copy, delta, metric) < 0)
                 return -1;
@@ -187,7 +190,7 @@ static int fold_write(struct fold *fold, const char *table, const struct deltas 
 /* ----------------------------------------------------------------------------------- the deltas */
 
 /* Those of one wider window become one. */
-static int fold_widen(struct fold *fold, const struct deltas *from, enum window window,
+static int fold_widen(struct fold *fold, const struct deltas *from, enum window_width window,
                       struct deltas *to)
 {
     size_t i = 0;
@@ -195,14 +198,14 @@ static int fold_widen(struct fold *fold, const struct deltas *from, enum window 
     deltas_clear(to);
     while (i < from->len) {
         int32_t deployment = from->items[i].deployment;
-        int64_t window_ms = window_floor(window, from->items[i].window_ms);
+        int64_t window_ms = window_floor(from->items[i].window_ms, window);
         size_t offset = to->bytes.len;
 
         rollup_group_clear(fold->group);
         for (; i < from->len && from->items[i].deployment == deployment &&
-               window_floor(window, from->items[i].window_ms) == window_ms;
+               window_floor(from->items[i].window_ms, window) == window_ms;
              i++) {
-            if (rollup_group_merge_bytes(fold->group, deltas_bytes(from, &from->items[i])) < 0)
+            if (rollup_group_merge_packed(fold->group, deltas_bytes(from, &from->items[i])) < 0)
                 return fold_broken(fold, &from->items[i], "a delta");
         }
         rollup_group_write(fold->group, &to->bytes);
@@ -255,10 +258,9 @@ static int fold_gather(struct fold *fold, const PGresult *rows, struct deltas *m
         size_t offset = single.bytes.len;
 
         buf_append_span(&single.bytes, store_get_span(rows, i, 3));
-        deltas_add(&single, (int32_t)store_get_i64(rows, i, 1), store_get_i64(rows, i, 2),
-                   offset);
+        deltas_add(&single, (int32_t)store_get_i64(rows, i, 1), store_get_i64(rows, i, 2), offset);
     }
-    rc = fold_widen(fold, &single, WINDOW_1M, minutes);
+    rc = fold_widen(fold, &single, WINDOW_MINUTE, minutes);
     deltas_done(&single);
     return rc;
 }
@@ -342,18 +344,17 @@ static int fold_add_up(struct fold *fold, const char *from, int32_t deployment, 
     rollup_group_clear(fold->group);
     for (int i = 0; i < PQntuples(rows); i++) {
         struct delta delta = { .deployment = deployment, .window_ms = start_ms };
-        struct rollup *rollup =
-            rollup_group_at(fold->group, (uint32_t)store_get_i64(rows, i, 0));
+        struct rollup *rollup = rollup_group_get(fold->group, (uint32_t)store_get_i64(rows, i, 0));
 
-        if (rollup_merge_bytes(rollup, store_get_span(rows, i, 1)) < 0)
+        if (rollup_merge_bytes(rollup, &fold->scratch, store_get_span(rows, i, 1)) < 0)
             return fold_broken(fold, &delta, "a rollup");
     }
     return 0;
 }
 
-/* What fold->group holds becomes the window's rows, and nothing else stays. */
-static int fold_replace(struct fold *fold, const char *table, int32_t deployment,
-                        int64_t window_ms)
+/* What `group` holds becomes the window's rows, and nothing else stays. */
+static int fold_replace(struct fold *fold, struct rollup_group *group, const char *table,
+                        int32_t deployment, int64_t window_ms)
 {
     struct deltas fresh;
     AUTO(buf_done) struct buf sql;
@@ -368,7 +369,7 @@ static int fold_replace(struct fold *fold, const char *table, int32_t deployment
                    " AND r.window_at = timestamptz '%3$s'",
                    deployment, table, window);
     deltas_init(&fresh);
-    rollup_group_write(fold->group, &fresh.bytes);
+    rollup_group_write(group, &fresh.bytes);
     deltas_add(&fresh, deployment, window_ms, 0);
     rc = store_exec(fold->conn, buf_text(&sql), "write rollups", fold->err);
     if (rc == 0)
@@ -384,11 +385,11 @@ static int fold_recount(struct fold *fold, int32_t deployment, int64_t window_ms
     AUTO(mem_free) char *sql = NULL;
     char window[CLOCK_TEXT_BYTES];
     int32_t counted_deployment;
-    int64_t counted_ms, hour_ms = window_floor(WINDOW_1H, window_ms),
-                        day_ms = window_floor(WINDOW_1D, window_ms);
+    int64_t counted_ms, hour_ms = window_floor(window_ms, WINDOW_HOUR),
+                        day_ms = window_floor(window_ms, WINDOW_DAY);
 
     recount = recount_begin(fold->conn, &fold->store->counter, deployment, window_ms,
-                            window_next(WINDOW_1M, window_ms), fold->err);
+                            window_next(window_ms, WINDOW_MINUTE), fold->err);
     if (!recount)
         return -1;
     rollup_group_clear(fold->store->counter.group);
@@ -402,12 +403,12 @@ static int fold_recount(struct fold *fold, int32_t deployment, int64_t window_ms
             return -1;
         return 0;
     }
-    rollup_group_swap(fold->group, fold->store->counter.group);
-    if (fold_replace(fold, "rollup_1m", deployment, window_ms) < 0 ||
-        fold_add_up(fold, "rollup_1m", deployment, hour_ms, window_next(WINDOW_1H, hour_ms)) < 0 ||
-        fold_replace(fold, "rollup_1h", deployment, hour_ms) < 0 ||
-        fold_add_up(fold, "rollup_1h", deployment, day_ms, window_next(WINDOW_1D, day_ms)) < 0 ||
-        fold_replace(fold, "rollup_1d", deployment, day_ms) < 0)
+    if (fold_replace(fold, fold->store->counter.group, "rollup_1m", deployment, window_ms) < 0 ||
+        fold_add_up(fold, "rollup_1m", deployment, hour_ms, window_next(hour_ms, WINDOW_HOUR)) <
+            0 ||
+        fold_replace(fold, fold->group, "rollup_1h", deployment, hour_ms) < 0 ||
+        fold_add_up(fold, "rollup_1h", deployment, day_ms, window_next(day_ms, WINDOW_DAY)) < 0 ||
+        fold_replace(fold, fold->group, "rollup_1d", deployment, day_ms) < 0)
         return -1;
     clock_format(window_ms, window);
     sql = xasprintf("DELETE FROM rollup_delta WHERE deployment = %d"
@@ -425,10 +426,11 @@ static int fold_recounts(struct fold *fold, int *len)
     int rc;
 
     buf_init(&sql, SIZE_MAX);
-    buf_append_fmt(&sql,
-                   "SELECT DISTINCT deployment::bigint, (extract(epoch FROM window_at) * 1000)::bigint"
-                   " FROM rollup_delta WHERE recount AND deployment %% %d = %d LIMIT %d",
-                   FOLD_SHARES, fold->share, FOLD_RECOUNTS_MAX);
+    buf_append_fmt(
+        &sql,
+        "SELECT DISTINCT deployment::bigint, (extract(epoch FROM window_at) * 1000)::bigint"
+        " FROM rollup_delta WHERE recount AND deployment %% %d = %d LIMIT %d",
+        FOLD_SHARES, fold->share, FOLD_RECOUNTS_MAX);
     windows = store_query_binary(fold->conn, buf_text(&sql), NULL, "read recounts", fold->err);
     if (!windows)
         return -1;
@@ -452,9 +454,10 @@ static int fold_begin(struct fold *fold)
     AUTO(store_result_free) PGresult *result = NULL;
     char sql[128];
 
-    (void)snprintf(sql, sizeof(sql),
-                   "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT pg_try_advisory_xact_lock(%d, %d)",
-                   STORE_LOCK_FOLD_CLASS, fold->share);
+    (void)
+        snprintf(sql, sizeof(sql),
+                 "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT pg_try_advisory_xact_lock(%d, %d)",
+                 STORE_LOCK_FOLD_CLASS, fold->share);
     result = store_query(fold->conn, sql, "begin fold", fold->err);
     if (!result)
         return -1;
@@ -483,26 +486,74 @@ static int fold_share(struct fold *fold, uint64_t *folded)
     return -1;
 }
 
-int store_fold(struct store *store, uint64_t *folded, struct err *err)
+/* How much there is to fold, and how old it is. */
+static int fold_gauges(struct fold *fold, int64_t *pending)
+{
+    struct stats *stats = fold->store->setup.stats;
+    AUTO(store_result_free)
+    PGresult *result = store_query(
+        fold->conn,
+        "SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() -"
+        " (SELECT recorded_at FROM ingest_batch WHERE batch_id = min(d.batch_id)))::bigint,"
+        " 0) FROM rollup_delta AS d",
+        "gauges", fold->err);
+
+    if (!result)
+        return -1;
+    *pending = store_get_i64(result, 0, 0);
+    stats_set(stats, STAT_ROLLUP_PENDING, *pending);
+    stats_set(stats, STAT_ROLLUP_LAG_SECONDS, store_get_i64(result, 0, 1));
+    return 0;
+}
+
+/* Deltas are written once and deleted: without this the table would grow until autovacuum looks. */
+static int fold_vacuum(struct fold *fold, uint64_t folded)
+{
+    fold->store->folded += folded;
+    if (fold->store->folded < FOLD_VACUUM_EVERY)
+        return 0;
+    fold->store->folded = 0;
+    return store_exec(fold->conn, "VACUUM rollup_delta", "vacuum", fold->err);
+}
+
+static int fold_round(struct fold *fold, bool *more)
+{
+    int64_t pending = 0;
+    uint64_t folded = 0;
+
+    if (store_ready(fold->store, fold->err) < 0)
+        return -1;
+    fold->conn = fold->store->conn;
+    for (fold->share = 0; fold->share < FOLD_SHARES; fold->share++) {
+        if (fold_share(fold, &folded) < 0)
+            return -1;
+    }
+    stats_add(fold->store->setup.stats, STAT_ROLLUP_FOLDED, (int64_t)folded);
+    if (fold_vacuum(fold, folded) < 0 || fold_gauges(fold, &pending) < 0)
+        return -1;
+    *more = pending > FOLD_DELTAS_MAX;
+    return 0;
+}
+
+int store_fold(struct store *store, int64_t now_ms, bool *more, struct err *err)
 {
     struct fold fold = { .store = store, .err = err };
-    int rc = 0;
+    int rc;
 
-    *folded = 0;
+    (void)now_ms;
+    *more = false;
     fold.group = rollup_group_new();
-    fold.rollup = rollup_new();
+    rollup_init(&fold.rollup);
+    rollup_init(&fold.scratch);
     buf_init(&fold.bytes, SIZE_MAX);
     store_busy(store, true);
-    if (store_ready(store, err) < 0)
-        rc = -1;
-    fold.conn = store->conn;
-    for (fold.share = 0; fold.share < FOLD_SHARES && rc == 0; fold.share++)
-        rc = fold_share(&fold, folded);
+    rc = fold_round(&fold, more);
     store_busy(store, false);
     if (rc < 0)
         store_disconnect(store);
     rollup_group_free(fold.group);
-    rollup_free(fold.rollup);
+    rollup_done(&fold.rollup);
+    rollup_done(&fold.scratch);
     buf_done(&fold.bytes);
     return rc;
 }

@@ -34,8 +34,8 @@ enum {
     STORE_LOCK_PARTITIONS = 5, /* transaction: one daemon makes partitions */
     STORE_LOCK_CATALOG =
         6, /* transaction: one daemon adds deployments, so that their number is bounded */
-    STORE_LOCK_RESOLVE = 7, /* transaction: one daemon resolves labels */
-    STORE_LOCK_NAMES = 8,   /* transaction: one daemon admits metric names */
+    STORE_LOCK_RESOLVE = 7,       /* transaction: one daemon resolves labels */
+    STORE_LOCK_NAMES = 8,         /* transaction: one daemon admits metric names */
     STORE_LOCK_FOLD_CLASS = 7237, /* transaction: (this, share), one daemon folds a share */
 };
 
@@ -85,7 +85,13 @@ struct store_array {
     struct buf buf;
     uint32_t len;
 };
-enum { STORE_OID_INT8 = 20, STORE_OID_TID = 27, STORE_OID_INT4 = 23, STORE_OID_TEXT = 25, STORE_OID_UUID = 2950 };
+enum {
+    STORE_OID_INT8 = 20,
+    STORE_OID_TID = 27,
+    STORE_OID_INT4 = 23,
+    STORE_OID_TEXT = 25,
+    STORE_OID_UUID = 2950
+};
 void store_array_init(struct store_array *array, uint32_t element_oid);
 void store_array_done(struct store_array *array);
 void store_array_add_null(struct store_array *array);

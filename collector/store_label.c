@@ -77,7 +77,8 @@ static void lookup_add_partition(struct label_lookup *lookup, int64_t ms)
         if (lookup->from_ms[i] == from_ms)
             return;
     }
-    if (lookup->from_len < LABEL_PARTITIONS_MAX && partitions_has(partitions, PARTITION_EVENT, from_ms))
+    if (lookup->from_len < LABEL_PARTITIONS_MAX &&
+        partitions_has(partitions, PARTITION_EVENT, from_ms))
         lookup->from_ms[lookup->from_len++] = from_ms;
 }
 

@@ -9,7 +9,14 @@
 #include "metrics/row.h"
 #include "metrics/window.h"
 
-enum column { COLUMN_DEPLOYMENT, COLUMN_WINDOW, COLUMN_KIND, COLUMN_FAILED, COLUMN_LATENCY, COLUMN_METRICS };
+enum column {
+    COLUMN_DEPLOYMENT,
+    COLUMN_WINDOW,
+    COLUMN_KIND,
+    COLUMN_FAILED,
+    COLUMN_LATENCY,
+    COLUMN_METRICS
+};
 enum kind { KIND_PREDICTION = 0, KIND_LABEL = 1, KIND_AGGREGATE = 2 };
 
 struct recount {
@@ -33,10 +40,12 @@ static void recount_write_sql(struct buf *sql, int32_t deployment, int64_t from_
         (void)snprintf(only, sizeof(only), " AND m.deployment = %" PRId32, deployment);
     buf_append_fmt(
         sql,
-        "SELECT deployment::bigint, (extract(epoch FROM date_trunc('minute', start_at)) * 1000)::bigint,"
+        "SELECT deployment::bigint, (extract(epoch FROM date_trunc('minute', start_at)) * "
+        "1000)::bigint,"
         " kind::bigint, failed, latency_ms, metrics::text FROM ("
         "SELECT m.deployment, m.start_at, m.uuid, v.kind, v.revision, m.failed,"
-        " ((extract(epoch FROM m.end_at) - extract(epoch FROM m.start_at)) * 1000)::bigint AS latency_ms,"
+        " ((extract(epoch FROM m.end_at) - extract(epoch FROM m.start_at)) * 1000)::bigint AS "
+        "latency_ms,"
         " v.metrics FROM prediction AS m CROSS JOIN LATERAL"
         " (SELECT %d AS kind, -1 AS revision, m.metrics UNION ALL"
         " SELECT %d, l.revision, l.metrics FROM delayed_metric AS l WHERE l.uuid = m.uuid"
@@ -46,7 +55,8 @@ static void recount_write_sql(struct buf *sql, int32_t deployment, int64_t from_
         " UNION ALL SELECT m.deployment, m.start_at, NULL, %d, 0, false, 0, m.metrics"
         " FROM aggregate_metric AS m"
         " WHERE m.start_at >= timestamptz '%s' AND m.start_at < timestamptz '%s'%s"
-        ") AS raw ORDER BY deployment, date_trunc('minute', start_at), start_at, uuid, kind, revision",
+        ") AS raw ORDER BY deployment, date_trunc('minute', start_at), start_at, uuid, kind, "
+        "revision",
         KIND_PREDICTION, KIND_LABEL, from, to, from, to, only, KIND_AGGREGATE, from, to, only);
 }
 
@@ -114,7 +124,8 @@ static int recount_take_labels(struct recount *recount, struct err *err)
            store_get_i64(recount->row, 0, COLUMN_KIND) == KIND_LABEL) {
         if (recount->labels_len == recount->labels_cap) {
             recount->labels_cap = recount->labels_cap ? 2 * recount->labels_cap : 8;
-            recount->ends = xreallocarray(recount->ends, recount->labels_cap, sizeof(*recount->ends));
+            recount->ends =
+                xreallocarray(recount->ends, recount->labels_cap, sizeof(*recount->ends));
             recount->spans =
                 xreallocarray(recount->spans, recount->labels_cap, sizeof(*recount->spans));
         }
@@ -143,8 +154,8 @@ static int recount_take_prediction(struct recount *recount, struct err *err)
         from = recount->ends[i];
     }
     buf_clear(&recount->merged);
-    row_merge(&recount->merged, buf_span(&recount->prediction), recount->spans,
-              recount->labels_len, NULL, 0);
+    row_merge(&recount->merged, buf_span(&recount->prediction), recount->spans, recount->labels_len,
+              NULL, 0);
     metric_counter_add_prediction(recount->counter, deployment, buf_span(&recount->merged), failed,
                                   latency_ms);
     return 0;
@@ -157,8 +168,7 @@ int recount_next(struct recount *recount, int32_t *deployment, int64_t *window_m
     *deployment = (int32_t)store_get_i64(recount->row, 0, COLUMN_DEPLOYMENT);
     *window_ms = store_get_i64(recount->row, 0, COLUMN_WINDOW);
     rollup_group_clear(recount->counter->group);
-    while (recount->row &&
-           store_get_i64(recount->row, 0, COLUMN_DEPLOYMENT) == *deployment &&
+    while (recount->row && store_get_i64(recount->row, 0, COLUMN_DEPLOYMENT) == *deployment &&
            store_get_i64(recount->row, 0, COLUMN_WINDOW) == *window_ms) {
         if (store_get_i64(recount->row, 0, COLUMN_KIND) == KIND_PREDICTION) {
             if (recount_take_prediction(recount, err) < 0)

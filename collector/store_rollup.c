@@ -11,7 +11,7 @@
 #include "collector/store_recount_internal.h"
 
 static const char *const source_tables[] = {
-    [WINDOW_1M] = "rollup_1m", [WINDOW_1H] = "rollup_1h", [WINDOW_1D] = "rollup_1d"
+    [WINDOW_MINUTE] = "rollup_1m", [WINDOW_HOUR] = "rollup_1h", [WINDOW_DAY] = "rollup_1d"
 };
 
 struct rollup_source {
@@ -19,6 +19,7 @@ struct rollup_source {
     struct rollup_span span;
     struct metric_counter counter; /* for recounts */
     struct rollup_group *group;
+    struct rollup scratch;
     /* What comes on top of the tables, by (window, deployment); is_recount: instead of them. */
     struct deltas extras;
     size_t recounts;
@@ -78,7 +79,7 @@ static int source_add_minutes(struct rollup_source *source, const struct pending
     char from[CLOCK_TEXT_BYTES], to[CLOCK_TEXT_BYTES];
 
     clock_format(pending->window_ms, from);
-    clock_format(window_next(source->span.window, pending->window_ms), to);
+    clock_format(window_next(pending->window_ms, source->span.window), to);
     buf_init(&sql, SIZE_MAX);
     buf_append_fmt(&sql,
                    "SELECT m.metric, (extract(epoch FROM r.window_at) * 1000)::bigint, r.state FROM"
@@ -92,10 +93,10 @@ static int source_add_minutes(struct rollup_source *source, const struct pending
         return -1;
     for (int i = 0; i < PQntuples(rows); i++) {
         struct rollup *rollup =
-            rollup_group_at(source->group, (uint32_t)store_get_i64(rows, i, 0));
+            rollup_group_get(source->group, (uint32_t)store_get_i64(rows, i, 0));
 
         if (!pending_is_marked(pending, store_get_i64(rows, i, 1)) &&
-            rollup_merge_bytes(rollup, store_get_span(rows, i, 2)) < 0)
+            rollup_merge_bytes(rollup, &source->scratch, store_get_span(rows, i, 2)) < 0)
             return source_damaged(err, pending->deployment, pending->window_ms);
     }
     return 0;
@@ -105,9 +106,8 @@ static int source_add_recount(struct rollup_source *source, const struct pending
                               int64_t minute_ms, struct err *err)
 {
     AUTO(recount_free)
-    struct recount *recount =
-        recount_begin(source->conn, &source->counter, pending->deployment, minute_ms,
-                      window_next(WINDOW_1M, minute_ms), err);
+    struct recount *recount = recount_begin(source->conn, &source->counter, pending->deployment,
+                                            minute_ms, window_next(minute_ms, WINDOW_MINUTE), err);
     AUTO(buf_done) struct buf bytes;
     int32_t deployment;
     int64_t window_ms;
@@ -118,7 +118,7 @@ static int source_add_recount(struct rollup_source *source, const struct pending
         return -1;
     source->recounts++;
     rollup_group_write(source->counter.group, &bytes);
-    if (rollup_group_merge_bytes(source->group, buf_span(&bytes)) < 0)
+    if (rollup_group_merge_packed(source->group, buf_span(&bytes)) < 0)
         return source_damaged(err, pending->deployment, minute_ms);
     return 0;
 }
@@ -138,8 +138,8 @@ static int source_rebuild(struct rollup_source *source, const struct pending *pe
             if (minute_ms != last_ms && source_add_recount(source, pending, minute_ms, err) < 0)
                 return -1;
             last_ms = minute_ms;
-        } else if (rollup_group_merge_bytes(source->group,
-                                            store_get_span(pending->rows, i, PENDING_DELTA)) < 0) {
+        } else if (rollup_group_merge_packed(source->group,
+                                             store_get_span(pending->rows, i, PENDING_DELTA)) < 0) {
             return source_damaged(err, pending->deployment, minute_ms);
         }
     }
@@ -158,8 +158,8 @@ static int source_add_pending(struct rollup_source *source, const struct pending
             return -1;
     } else {
         for (int i = pending->from; i < pending->to; i++) {
-            if (rollup_group_merge_bytes(source->group,
-                                         store_get_span(pending->rows, i, PENDING_DELTA)) < 0)
+            if (rollup_group_merge_packed(source->group,
+                                          store_get_span(pending->rows, i, PENDING_DELTA)) < 0)
                 return source_damaged(err, pending->deployment, pending->window_ms);
         }
     }
@@ -209,17 +209,17 @@ static int source_load(struct rollup_source *source, const int32_t *deployments,
     PGresult *rows = source_read_pending(source, deployments, deployments_len, err);
     struct pending pending = { .rows = rows };
 
-    if (!rows || metric_counter_load(&source->counter, source->conn, deployments, deployments_len,
-                                     err) < 0)
+    if (!rows ||
+        metric_counter_load(&source->counter, source->conn, deployments, deployments_len, err) < 0)
         return -1;
     while (pending.from < PQntuples(rows)) {
         pending.deployment = (int32_t)store_get_i64(rows, pending.from, PENDING_DEPLOYMENT);
-        pending.window_ms = window_floor(source->span.window,
-                                         store_get_i64(rows, pending.from, PENDING_WINDOW));
+        pending.window_ms =
+            window_floor(store_get_i64(rows, pending.from, PENDING_WINDOW), source->span.window);
         for (pending.to = pending.from + 1; pending.to < PQntuples(rows); pending.to++) {
             if (store_get_i64(rows, pending.to, PENDING_DEPLOYMENT) != pending.deployment ||
-                window_floor(source->span.window,
-                             store_get_i64(rows, pending.to, PENDING_WINDOW)) != pending.window_ms)
+                window_floor(store_get_i64(rows, pending.to, PENDING_WINDOW),
+                             source->span.window) != pending.window_ms)
                 break;
         }
         if (source_add_pending(source, &pending, err) < 0)
@@ -239,6 +239,7 @@ struct rollup_source *rollup_source_open(PGconn *conn, const int32_t *deployment
     source->conn = conn;
     source->span = *span;
     source->group = rollup_group_new();
+    rollup_init(&source->scratch);
     metric_counter_init(&source->counter);
     deltas_init(&source->extras);
     return source_load(source, deployments, deployments_len, err) < 0 ? NULL : TAKE(source);
@@ -262,6 +263,7 @@ void rollup_source_free(struct rollup_source *source)
         return;
     source_end_series(source);
     rollup_group_free(source->group);
+    rollup_done(&source->scratch);
     metric_counter_done(&source->counter);
     deltas_done(&source->extras);
     free(source);
@@ -334,8 +336,7 @@ static int key_compare(const void *a, const void *b)
 }
 
 /* The metric's bytes in an extra of its deployment; data NULL when there are none. */
-static struct span source_extra_bytes(const struct rollup_source *source,
-                                      const struct delta *extra)
+static struct span source_extra_bytes(const struct rollup_source *source, const struct delta *extra)
 {
     struct rollup_key wanted = { .deployment = extra->deployment };
     const struct rollup_key *key =
@@ -347,7 +348,7 @@ static struct span source_extra_bytes(const struct rollup_source *source,
     if (!key)
         return (struct span){ 0 };
     packed = rollup_packed_begin(deltas_bytes(&source->extras, extra));
-    while (rollup_packed_next(&packed, &metric, &bytes)) {
+    while (rollup_packed_next(&packed, &metric, &bytes) > 0) {
         if (metric == (uint32_t)key->metric)
             return bytes;
     }
@@ -359,8 +360,8 @@ static bool source_is_replaced(const struct rollup_source *source, int32_t deplo
                                int64_t window_ms)
 {
     struct delta wanted = { .deployment = deployment, .window_ms = window_ms };
-    const struct delta *extra = bsearch(&wanted, source->extras.items, source->extras.len,
-                                        sizeof(*extra), extra_compare);
+    const struct delta *extra =
+        bsearch(&wanted, source->extras.items, source->extras.len, sizeof(*extra), extra_compare);
 
     return extra && extra->is_recount;
 }
@@ -374,20 +375,20 @@ static int source_merge_extras(struct rollup_source *source, int64_t window_ms,
          source->extra++) {
         struct span bytes = source_extra_bytes(source, &extras->items[source->extra]);
 
-        if (bytes.data && rollup_merge_bytes(rollup, bytes) < 0)
+        if (bytes.data && rollup_merge_bytes(rollup, &source->scratch, bytes) < 0)
             return source_damaged(err, extras->items[source->extra].deployment, window_ms);
     }
     return 0;
 }
 
-static int source_merge_rows(struct rollup_source *source, int64_t window_ms,
-                             struct rollup *rollup, struct err *err)
+static int source_merge_rows(struct rollup_source *source, int64_t window_ms, struct rollup *rollup,
+                             struct err *err)
 {
     while (source->row && store_get_i64(source->row, 0, 1) == window_ms) {
         int32_t deployment = (int32_t)store_get_i64(source->row, 0, 0);
 
         if (!source_is_replaced(source, deployment, window_ms) &&
-            rollup_merge_bytes(rollup, store_get_span(source->row, 0, 2)) < 0)
+            rollup_merge_bytes(rollup, &source->scratch, store_get_span(source->row, 0, 2)) < 0)
             return source_damaged(err, deployment, window_ms);
         if (source_advance(source, err) < 0)
             return -1;

@@ -15,7 +15,7 @@
 struct rollup_source;
 
 struct rollup_span {
-    enum window window;
+    enum window_width window;
     int64_t from_ms; /* of the first window */
     int64_t to_ms;   /* behind the last one */
 };
