@@ -21,7 +21,7 @@
 #include "tests/harness/process.h"
 #include "tests/harness/temp.h"
 
-enum { ARGS_MAX = 32, OUTPUT_BYTES_MAX = 1 << 20, LOG_BYTES_MAX = 1 << 20 };
+enum { ARGS_MAX = 32, OUTPUT_BYTES_MAX = 1 << 20, LOG_BYTES_MAX = 4 << 20, PLAN_COLUMNS_MAX = 140 };
 
 struct bench {
     const char *theme;
@@ -226,8 +226,11 @@ char *bench_read_script(struct bench *bench, const char *dsn, void (*read)(void 
 {
     static const char copy[] = "COPY (", to[] = ") TO STDOUT";
     AUTO(mem_free) char *name = pg_query_text(dsn, "SELECT current_database()");
+    AUTO(mem_free) char *dir = temp_dir();
+    AUTO(mem_free) char *path = xasprintf("%s/read.sql", dir);
     AUTO(mem_free) char *log = NULL;
     AUTO(buf_done) struct buf script;
+    FILE *file = fopen(path, "w");
     char *rest, *line, *end;
     bool found = false;
 
@@ -241,7 +244,7 @@ char *bench_read_script(struct bench *bench, const char *dsn, void (*read)(void 
     while (!found && (line = strsep(&rest, "\n"))) {
         char *statement = log_statement(line, name);
 
-        if (statement && strncmp(statement, "SET LOCAL", 9) == 0)
+        if (statement && (strncmp(statement, "SET ", 4) == 0 || strstr(statement, ";SET ")))
             buf_append_fmt(&script, "%s;\n", statement);
         if (!statement || strncmp(statement, copy, strlen(copy)) != 0)
             continue;
@@ -253,7 +256,10 @@ char *bench_read_script(struct bench *bench, const char *dsn, void (*read)(void 
     }
     ck_assert_msg(found, "the server's log has no COPY of the daemon");
     buf_append_text(&script, "COMMIT;\n");
-    return xstrdup(buf_text(&script));
+    ck_assert_ptr_nonnull(file);
+    (void)fputs(buf_text(&script), file);
+    ck_assert_int_eq(fclose(file), 0);
+    return TAKE(path);
 }
 
 /* ---------------------------------------------------------------------------------- CPU time */
@@ -484,4 +490,28 @@ void bench_note(const char *fmt, ...)
     ck_assert_int_ge(vasprintf(&text, fmt, args), 0);
     va_end(args);
     bench_write("note\t%s", text);
+}
+
+void bench_note_plan(struct bench *bench, const char *dsn, void (*read)(void *ctx), void *ctx,
+                     int lines_max)
+{
+    AUTO(mem_free)
+    char *path =
+        bench_read_script(bench, dsn, read, ctx, "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) ", "");
+    const char *const arguments[] = {
+        "-XqAt", "-v", "ON_ERROR_STOP=1", "-d", dsn, "-f", path, NULL
+    };
+    AUTO(mem_free) char *plan = NULL;
+    char *rest, *line;
+    int lines = 0;
+
+    (void)bench_program_run("psql", arguments, &plan);
+    rest = plan;
+    while ((line = strsep(&rest, "\n"))) {
+        bool is_time =
+            strncmp(line, "Planning Time", 13) == 0 || strncmp(line, "Execution Time", 14) == 0;
+
+        if (*line && (lines++ < lines_max || is_time))
+            bench_note("%.*s", PLAN_COLUMNS_MAX, line);
+    }
 }

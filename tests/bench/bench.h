@@ -47,9 +47,10 @@ void bench_daemon_stop(struct bench *bench, struct daemon *daemon);
  * Returns the seconds it took. *output (may be NULL): what it said, owned. */
 double bench_program_run(const char *name, const char *const *arguments, char **output);
 
-/* What a daemon's reads say to the server, as a script for psql: its settings of the planner, and
+/* What a daemon's read says to the server, as a script for psql: the settings of its session, and
  * the query of its COPY behind `before` and in front of `after`. Runs `read` on that database and
- * takes it from the server's log. Owned. */
+ * takes it from the server's log, so that it stays the daemon's own whatever that becomes. The path
+ * of a file; owned. */
 char *bench_read_script(struct bench *bench, const char *dsn, void (*read)(void *ctx), void *ctx,
                         const char *before, const char *after) MUST_CHECK;
 
@@ -107,5 +108,8 @@ struct bench_row {
 void bench_row(const struct bench_row *row);
 /* A line below the row before it. */
 void bench_note(const char *fmt, ...) PRINTF_LIKE(1, 2);
+/* The first lines of the plan of what `read` makes the daemon ask, and its times. */
+void bench_note_plan(struct bench *bench, const char *dsn, void (*read)(void *ctx), void *ctx,
+                     int lines_max);
 
 #endif

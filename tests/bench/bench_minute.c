@@ -1,16 +1,13 @@
 /* One minute of one deployment out of a partition of ten million rows, in order of insertion. */
 #include <check.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/buf.h"
 #include "base/mem.h"
 #include "tests/bench/bench.h"
 #include "tests/bench/events.h"
 #include "tests/bench/reader.h"
-#include "tests/harness/temp.h"
 
 enum {
     ROWS = 10000000,
@@ -19,7 +16,6 @@ enum {
     MINUTES = 7 * 24 * 60,
     MINUTE_MS = 60000,
     PLAN_LINES_MAX = 12,
-    PLAN_COLUMNS_MAX = 150,
 };
 
 /* ---- the rows ---- */
@@ -37,8 +33,8 @@ static void deployments_make(const char *dsn)
             EVENT_DEPLOYMENTS);
 }
 
-/* Row i lies where in the week its number says, up to half a minute late, so that order of insertion
- * is not order of time. Deployment and UUID are scattered by a hash. */
+/* Row i lies where in the week its number says, up to half a minute late, so that order of
+ * insertion is not order of time. A hash scatters the deployments. */
 static void rows_insert(const char *dsn, const char *table, int64_t rows)
 {
     pg_exec(dsn,
@@ -127,44 +123,6 @@ static int64_t minute_count(const char *dsn, uint32_t deployment, uint32_t minut
                         buf_text(&crn), from_s, from_s + 60);
 }
 
-static void url_read(void *url)
-{
-    struct reader_result result;
-
-    reader_get(url, &result);
-}
-
-/* The plan of one such read, below the row. */
-static void plan_note(struct bench *bench, const struct daemon *daemon, const char *dsn)
-{
-    AUTO(mem_free) char *url = minute_url(daemon, EVENT_DEPLOYMENTS / 2, MINUTES / 2);
-    AUTO(mem_free)
-    char *script = bench_read_script(bench, dsn, url_read, url,
-                                     "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, BUFFERS) ", "");
-    AUTO(mem_free) char *dir = temp_dir();
-    AUTO(mem_free) char *path = xasprintf("%s/plan.sql", dir);
-    const char *const arguments[] = {
-        "-XqAt", "-v", "ON_ERROR_STOP=1", "-d", dsn, "-f", path, NULL
-    };
-    AUTO(mem_free) char *plan = NULL;
-    FILE *file = fopen(path, "w");
-    char *rest, *line;
-    int lines = 0;
-
-    ck_assert_ptr_nonnull(file);
-    (void)fputs(script, file);
-    ck_assert_int_eq(fclose(file), 0);
-    (void)bench_program_run("psql", arguments, &plan);
-    rest = plan;
-    while ((line = strsep(&rest, "\n"))) {
-        bool is_time =
-            strncmp(line, "Planning Time", 13) == 0 || strncmp(line, "Execution", 9) == 0;
-
-        if (*line && (lines++ < PLAN_LINES_MAX || is_time))
-            bench_note("%.*s", PLAN_COLUMNS_MAX, line);
-    }
-}
-
 /* The slowest of READS. */
 static void minute_round(struct bench *bench, const struct daemon *daemon, const char *dsn,
                          uint32_t round, struct bench_side *side)
@@ -200,6 +158,7 @@ static void minute_run(struct bench *bench)
                   READS);
     AUTO(mem_free) char *dsn = bench_database_new(bench);
     struct daemon *daemon = bench_daemon_start(dsn); /* it makes the partitions of the ledger */
+    AUTO(mem_free) char *url = NULL;
     struct bench_side side = { 0 };
 
     bench_say("making %" PRId64 " rows", rows);
@@ -212,7 +171,8 @@ static void minute_run(struct bench *bench)
                                    .ours = &side,
                                    .want = BENCH_VALUE_MAX,
                                    .limit = 20 });
-    plan_note(bench, daemon, dsn);
+    url = minute_url(daemon, EVENT_DEPLOYMENTS / 2, MINUTES / 2);
+    bench_note_plan(bench, dsn, reader_drain, url, PLAN_LINES_MAX);
     bench_daemon_stop(bench, daemon);
 }
 

@@ -1,7 +1,6 @@
 /* All rows of a large table as NDJSON, beside psql's COPY of the same query. */
 #include <check.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
@@ -9,9 +8,14 @@
 #include "tests/bench/events.h"
 #include "tests/bench/load.h"
 #include "tests/bench/reader.h"
-#include "tests/harness/temp.h"
 
-enum { ROWS = 1000000, ROWS_PER_LOAD = 250000, PER_REQUEST = 500, CONNECTIONS = 8 };
+enum {
+    ROWS = 1000000,
+    ROWS_PER_LOAD = 250000,
+    PER_REQUEST = 500,
+    CONNECTIONS = 8,
+    PLAN_LINES_MAX = 5
+};
 
 /* Through the daemon, so that they lie in batches of its making. */
 static void rows_ingest(const struct daemon *daemon, int64_t rows)
@@ -30,28 +34,6 @@ static void rows_ingest(const struct daemon *daemon, int64_t rows)
     }
 }
 
-static void url_read(void *url)
-{
-    struct reader_result result;
-
-    reader_get(url, &result);
-}
-
-/* The script that makes psql copy what the daemon copies. Owned path. */
-static char *script_write(struct bench *bench, const char *dsn, char *url)
-{
-    AUTO(mem_free)
-    char *script = bench_read_script(bench, dsn, url_read, url, "COPY (", ") TO STDOUT");
-    AUTO(mem_free) char *dir = temp_dir();
-    char *path = xasprintf("%s/read.sql", dir);
-    FILE *file = fopen(path, "w");
-
-    ck_assert_ptr_nonnull(file);
-    (void)fputs(script, file);
-    ck_assert_int_eq(fclose(file), 0);
-    return path;
-}
-
 struct read_sides {
     struct bench_side ours, theirs, first;
 };
@@ -60,7 +42,8 @@ static void read_rounds(struct bench *bench, const struct daemon *daemon, const 
                         int64_t rows, struct read_sides *sides)
 {
     AUTO(mem_free) char *url = daemon_url(daemon, "/v1/metrics");
-    AUTO(mem_free) char *script = script_write(bench, dsn, url);
+    AUTO(mem_free)
+    char *script = bench_read_script(bench, dsn, reader_drain, url, "COPY (", ") TO STDOUT");
     const char *const arguments[] = { "-Xq",  "-v", "ON_ERROR_STOP=1", "-d", dsn, "-f",
                                       script, "-o", "/dev/null",       NULL };
     struct bench_meter meter;
@@ -91,13 +74,13 @@ static void read_run(struct bench *bench)
     AUTO(mem_free) char *measure = xasprintf("NDJSON read of %" PRId64 " rows", rows);
     AUTO(mem_free) char *dsn = bench_database_new(bench);
     struct daemon *daemon = bench_daemon_start(dsn);
+    AUTO(mem_free) char *url = NULL;
     struct read_sides sides = { 0 };
 
     bench_say("writing %" PRId64 " rows", rows);
     rows_ingest(daemon, rows);
     pg_exec(dsn, "VACUUM ANALYZE"); /* what autovacuum would do in the middle of a round */
     read_rounds(bench, daemon, dsn, rows, &sides);
-    bench_daemon_stop(bench, daemon);
     bench_row(&(struct bench_row){ .measure = measure,
                                    .unit = "rows/s",
                                    .ours = &sides.ours,
@@ -105,12 +88,15 @@ static void read_run(struct bench *bench)
                                    .theirs = &sides.theirs,
                                    .want = BENCH_RATIO_MIN,
                                    .limit = 0.7 });
+    url = daemon_url(daemon, "/v1/metrics");
+    bench_note_plan(bench, dsn, reader_drain, url, PLAN_LINES_MAX);
     bench_row(&(struct bench_row){ .measure = "first row of that read",
                                    .unit = "ms",
                                    .decimals = 1,
                                    .ours = &sides.first,
                                    .want = BENCH_VALUE_MAX,
                                    .limit = 100 });
+    bench_daemon_stop(bench, daemon);
 }
 
 int main(void)

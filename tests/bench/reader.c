@@ -56,3 +56,10 @@ void reader_get(const char *url, struct reader_result *result)
     curl_slist_free_all(headers);
     curl_easy_cleanup(curl);
 }
+
+void reader_drain(void *url)
+{
+    struct reader_result result;
+
+    reader_get(url, &result);
+}

@@ -13,5 +13,7 @@ struct reader_result {
 
 /* GET over a new connection. Any answer but a whole one with 200 ends the program. */
 void reader_get(const char *url, struct reader_result *result);
+/* The same without the numbers, for bench_read_script. */
+void reader_drain(void *url);
 
 #endif
