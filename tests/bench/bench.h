@@ -21,7 +21,7 @@
 #include "tests/harness/daemon.h"
 #include "tests/harness/pg.h"
 
-enum { BENCH_ROUNDS = 3, BENCH_ROUNDS_MAX = 16 };
+enum { BENCH_ROUNDS = 5, BENCH_ROUNDS_MAX = 16 };
 
 struct bench;
 
