@@ -336,18 +336,10 @@ void delta_count_labels(struct attempt *attempt)
 
 /* -------------------------------------------------------------------------------------- writing */
 
-static int delta_copy(struct attempt *attempt, const struct deltas *deltas)
+int delta_send(struct attempt *attempt, const struct deltas *deltas)
 {
     struct copy *copy = &attempt->store->copy;
-    struct copy_failure failure;
 
-    if (!deltas->len)
-        return 0;
-    if (copy_begin(copy, attempt->store->conn,
-                   "COPY rollup_delta (batch_id, deployment, window_at, recount, delta)"
-                   " FROM STDIN (FORMAT binary)",
-                   attempt->err) < 0)
-        return -1;
     for (size_t i = 0; i < deltas->len; i++) {
         const struct delta *delta = &deltas->items[i];
 
@@ -360,6 +352,19 @@ static int delta_copy(struct attempt *attempt, const struct deltas *deltas)
         if (copy_flush(copy, attempt->err) < 0)
             return -1;
     }
+    return 0;
+}
+
+static int delta_copy(struct attempt *attempt, const struct deltas *deltas)
+{
+    struct copy *copy = &attempt->store->copy;
+    struct copy_failure failure;
+
+    if (!deltas->len)
+        return 0;
+    if (copy_begin(copy, attempt->store->conn, DELTA_COPY_SQL, attempt->err) < 0 ||
+        delta_send(attempt, deltas) < 0)
+        return -1;
     return copy_end(copy, "COPY rollup_delta", &failure, attempt->err);
 }
 

@@ -79,6 +79,11 @@ int metric_counter_load(struct metric_counter *counter, PGconn *conn, const int3
 void delta_count_rows(struct attempt *attempt);
 /* Likewise the labels whose prediction was found, into store->label_deltas. */
 void delta_count_labels(struct attempt *attempt);
+#define DELTA_COPY_SQL                                                                             \
+    "COPY rollup_delta (batch_id, deployment, window_at, recount, delta)"                          \
+    " FROM STDIN (FORMAT binary)"
+/* The rows of a COPY that is under way. */
+int delta_send(struct attempt *attempt, const struct deltas *deltas) MUST_CHECK;
 /* Writes both. */
 int delta_write(struct attempt *attempt) MUST_CHECK;
 

@@ -45,6 +45,7 @@ struct config {
     int64_t event_ahead_ms_max; /* how far in the future an event's time may be */
     int64_t csv_columns_max;
 
+    int64_t committers;
     int64_t batch_events_max; /* a batch takes no further request beyond these */
     int64_t batch_bytes_max;
 };
