@@ -76,8 +76,9 @@ struct histogram_quantile histogram_quantile(const struct histogram *histogram, 
  *
  *     varint  number of buckets
  *     for each bucket, in ascending order of keys
- *         varint  step * 2 + 1 when the count is more than 1; the step is the key, zigzag, of the
- *                 first bucket, and the difference to the key before less 1 of each other one
+ *         varint  step * 2 + 1 when the count is more than 1; the step is the difference to the key
+ *                 of 1.0, zigzag, for the first bucket, and that to the key before less 1 for each
+ *                 other one
  *         varint  count - 2, when it is more than 1 */
 void histogram_write(const struct histogram *histogram, struct buf *out);
 /* Reads an encoding at the front of `from`, which then begins behind it. -1: not an encoding that
