@@ -40,7 +40,7 @@ struct categories {
 
 void categories_init(struct categories *categories);
 void categories_done(struct categories *categories);
-/* Empty again, keeps the memory. */
+/* Empty again; keeps the memory unless it is much. */
 void categories_clear(struct categories *categories);
 
 /* Counts a text, unescaped; what is longer than CATEGORIES_TEXT_BYTES_MAX is not even looked at. */
