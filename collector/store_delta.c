@@ -155,7 +155,7 @@ static void counter_learn(struct metric_counter *counter, const PGresult *result
 int metric_counter_ask(struct metric_counter *counter, PGconn *conn, int64_t names_max,
                        struct err *err)
 {
-    AUTO(store_array_done) struct store_array deployments, kinds, names;
+    AUTO(store_array_done) struct store_array deployments = { 0 }, kinds = { 0 }, names = { 0 };
     AUTO(store_result_free) PGresult *result = NULL;
     struct store_params params = { 0 };
     const char *at = counter->missing.data;
