@@ -351,6 +351,9 @@ static int delta_copy(struct attempt *attempt, const struct deltas *deltas)
     for (size_t i = 0; i < deltas->len; i++) {
         const struct delta *delta = &deltas->items[i];
 
+        /* what there is to count from goes: a correction so late changes no rollup */
+        if (delta->is_recount && delta->window_ms < attempt->store->horizon_ms)
+            continue;
         copy_row(copy, 5);
         copy_i64(copy, attempt->batch_id);
         copy_i32(copy, delta->deployment);
