@@ -40,6 +40,7 @@ IT_SOURCES := $(wildcard tests/integration/test_*.c)
 HARNESS_SOURCES := $(filter-out %/runner.c,$(wildcard tests/harness/*.c))
 FUZZ_NAMES := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 BENCH_NAMES := $(patsubst tests/bench/%.c,%,$(wildcard tests/bench/bench_*.c))
+BENCH_HELPERS := $(filter-out tests/bench/bench_%,$(wildcard tests/bench/*.c))
 RUNNER := $(BUILD)/tests/harness/runner.o
 TEST_BINARIES := $(if $(UNIT_SOURCES),$(BUILD)/tests/unit) $(if $(IT_SOURCES),$(BUILD)/tests/it) \
                  $(FUZZ_NAMES:%=$(BUILD)/tests/%)
@@ -108,7 +109,8 @@ $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/libharness.a $(BUILD)/libplumb
 	@mkdir -p $(@D)
 	$(say)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
 
-$(BUILD)/bench/%: $(BUILD)/tests/bench/%.o $(BUILD)/libharness.a $(BUILD)/libplumbline.a
+$(BUILD)/bench/%: $(BUILD)/tests/bench/%.o $(BENCH_HELPERS:%.c=$(BUILD)/%.o) \
+                  $(BUILD)/libharness.a $(BUILD)/libplumbline.a
 	@mkdir -p $(@D)
 	$(say)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CHECK_LIBS) $(LIBS)
 

@@ -227,6 +227,11 @@ const char *pg_socket_dir(const struct pg *pg)
     return pg->dir;
 }
 
+char *pg_log(const struct pg *pg, size_t bytes_max)
+{
+    return temp_file_tail(pg->log, bytes_max);
+}
+
 /* ---- the shared one ---- */
 
 void pg_shared_start(void)

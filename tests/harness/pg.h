@@ -12,6 +12,7 @@
 
 #include <libpq-fe.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -47,6 +48,8 @@ void pg_kill9(struct pg *pg);
 pid_t pg_pid(const struct pg *pg);
 /* Of the folder with the socket .s.PGSQL.5432. Borrowed. */
 const char *pg_socket_dir(const struct pg *pg);
+/* The end of what the server has said so far. Owned. */
+char *pg_log(const struct pg *pg, size_t bytes_max) MUST_CHECK;
 
 /* Owned. */
 char *pg_dsn(const struct pg *pg, const char *database) MUST_CHECK;

@@ -1,0 +1,94 @@
+/* Many events a request, beside psql's binary \copy of the rows that came of them. */
+#include <check.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "tests/bench/bench.h"
+#include "tests/bench/events.h"
+#include "tests/bench/load.h"
+#include "tests/harness/temp.h"
+
+enum { EVENTS = 500000, PER_REQUEST = 500, CONNECTIONS = 8 };
+
+/* The rows in the order in which they stand in the table. */
+static void rows_write(const char *dsn, const char *path)
+{
+    AUTO(mem_free)
+    char *command = xasprintf("\\copy (SELECT * FROM prediction) TO '%s' (FORMAT binary)", path);
+    const char *const arguments[] = { "-XqAt", "-d", dsn, "-c", command, NULL };
+
+    (void)bench_program_run("psql", arguments, NULL);
+}
+
+static void daemon_ingest(struct bench *bench, const struct load_requests *requests, int64_t events,
+                          const char *path, struct bench_side *side)
+{
+    AUTO(mem_free) char *dsn = bench_database_new(bench);
+    struct daemon *daemon = bench_daemon_start(dsn);
+    AUTO(load_result_done) struct load_result result;
+    struct bench_meter meter;
+
+    bench_meter_start(&meter, bench, daemon);
+    load_run(&(struct load_options){ .port = daemon_port(daemon),
+                                     .requests = requests,
+                                     .connections = CONNECTIONS },
+             &result);
+    bench_meter_stop(&meter, side);
+    bench_side_add(side, (double)events / result.seconds);
+    ck_assert_int_eq(pg_query_i64(dsn, "SELECT count(*) FROM prediction"), events);
+    bench_daemon_stop(bench, daemon);
+    rows_write(dsn, path);
+    bench_database_drop(bench, dsn);
+}
+
+static void psql_ingest(struct bench *bench, int64_t events, const char *path,
+                        struct bench_side *side)
+{
+    AUTO(mem_free) char *dsn = bench_database_new(bench);
+    AUTO(mem_free)
+    char *command = xasprintf("\\copy prediction FROM '%s' (FORMAT binary)", path);
+    const char *const arguments[] = { "-XqAt", "-v", "ON_ERROR_STOP=1", "-d",
+                                      dsn,     "-c", command,           NULL };
+    struct bench_meter meter;
+    double seconds;
+
+    bench_meter_start(&meter, bench, NULL);
+    seconds = bench_program_run("psql", arguments, NULL);
+    bench_meter_stop(&meter, side);
+    bench_side_add(side, (double)events / seconds);
+    ck_assert_int_eq(pg_query_i64(dsn, "SELECT count(*) FROM prediction"), events);
+    bench_database_drop(bench, dsn);
+}
+
+static void ingest_run(struct bench *bench)
+{
+    int64_t events = bench_scaled(EVENTS);
+    AUTO(load_requests_done) struct load_requests requests;
+    AUTO(mem_free) char *dir = temp_dir();
+    AUTO(mem_free) char *path = xasprintf("%s/rows", dir);
+    struct bench_side ours = { 0 }, theirs = { 0 };
+
+    load_requests_init(&requests);
+    events_write_batched(&requests, 0, (uint64_t)events, PER_REQUEST);
+    for (int round = 0; round < BENCH_ROUNDS; round++) {
+        daemon_ingest(bench, &requests, events, path, &ours);
+        psql_ingest(bench, events, path, &theirs);
+        bench_say("%.0f events/s, psql \\copy %.0f rows/s", ours.values[round],
+                  theirs.values[round]);
+    }
+    bench_row(&(struct bench_row){ .measure = "batched ingest, 500 events a request, "
+                                              "8 connections",
+                                   .unit = "events/s",
+                                   .ours = &ours,
+                                   .against = "psql binary \\copy",
+                                   .theirs = &theirs,
+                                   .want = BENCH_RATIO_MIN,
+                                   .limit = 0.6,
+                                   .aim = 0.9 });
+}
+
+int main(void)
+{
+    return bench_main("ingest", ingest_run);
+}
