@@ -55,6 +55,8 @@ struct rollups_window {
 struct rollups_answer {
     struct query *query;
     const struct rollups_query *asked;
+    struct rollup_span span;     /* what is asked for, without what is dropped */
+    int64_t truncated_before_ms; /* 0: nothing of it is */
     struct buf *out;
     struct rollup_source *source;
     struct rollup_key *keys; /* of the metric that is being walked */
@@ -569,28 +571,64 @@ static int rollups_find_deployments(PGconn *conn, struct rollups_answer *answer,
     return 0;
 }
 
+/* Begins the snapshot and takes from the span what is dropped in it. */
+static int rollups_begin(PGconn *conn, struct rollups_answer *answer, struct err *err)
+{
+    AUTO(store_result_free) PGresult *horizon = NULL;
+    char sql[512];
+
+    answer->span = answer->asked->span;
+    (void)snprintf(sql, sizeof(sql),
+                   STORE_BEGIN_READ "SELECT (extract(epoch FROM at) * 1000)::bigint"
+                                    " FROM retention_horizon WHERE family = 'rollup_%s'",
+                   window_name(answer->span.window));
+    horizon = store_query(conn, sql, "begin read", err);
+    if (!horizon)
+        return -1;
+    if (!PQntuples(horizon) || answer->span.from_ms >= store_get_i64(horizon, 0, 0))
+        return 0;
+    answer->truncated_before_ms = store_get_i64(horizon, 0, 0);
+    answer->span.from_ms = answer->truncated_before_ms;
+    if (answer->span.to_ms < answer->span.from_ms)
+        answer->span.to_ms = answer->span.from_ms;
+    return 0;
+}
+
+static void rollups_write_begin(const struct rollups_answer *answer)
+{
+    struct query *query = answer->query;
+
+    query->content_type = media_type_name(query->accept);
+    if (query->accept != MEDIA_JSON)
+        query->truncated_before_ms = answer->truncated_before_ms;
+    if (query->accept == MEDIA_CSV)
+        rollups_write_csv_head(answer);
+    if (query->accept != MEDIA_JSON)
+        return;
+    buf_append_fmt(answer->out,
+                   "{\"window\":\"%s\",\"truncatedBeforeMs\":", window_name(answer->span.window));
+    if (answer->truncated_before_ms)
+        buf_append_fmt(answer->out, "%" PRId64, answer->truncated_before_ms);
+    else
+        buf_append_text(answer->out, "null");
+    buf_append_text(answer->out, ",\"series\":[");
+}
+
 static int rollups_answer_write(PGconn *conn, struct rollups_answer *answer, struct err *err)
 {
     struct query *query = answer->query;
     AUTO(store_result_free) PGresult *names = NULL;
 
-    if (store_exec(conn, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "begin read", err) <
-            0 ||
-        rollups_find_deployments(conn, answer, err) < 0)
+    if (rollups_begin(conn, answer, err) < 0 || rollups_find_deployments(conn, answer, err) < 0)
         return -1;
     names = rollups_read_names(conn, answer, err);
     if (!names)
         return -1;
-    answer->source = rollup_source_open(conn, answer->deployments, answer->deployments_len,
-                                        &answer->asked->span, err);
+    answer->source =
+        rollup_source_open(conn, answer->deployments, answer->deployments_len, &answer->span, err);
     if (!answer->source || rollups_load_windows(answer, err) < 0)
         return -1;
-    query->content_type = media_type_name(query->accept);
-    if (query->accept == MEDIA_JSON)
-        buf_append_fmt(answer->out, "{\"window\":\"%s\",\"series\":[",
-                       window_name(answer->asked->span.window));
-    else if (query->accept == MEDIA_CSV)
-        rollups_write_csv_head(answer);
+    rollups_write_begin(answer);
     if (rollups_write_all(answer, names, err) < 0)
         return -1;
     if (query->accept == MEDIA_JSON)

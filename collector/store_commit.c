@@ -248,6 +248,22 @@ static int prepare_catalog(struct store *store, struct batch *batch, struct err 
     return 0;
 }
 
+/* Events before the horizon are no longer taken: where they belong is dropped, or will be. */
+static bool prepare_is_too_old(struct batch_row *row, int64_t horizon_ms)
+{
+    char horizon[CLOCK_TEXT_BYTES];
+    AUTO(mem_free) char *message = NULL;
+
+    if (row->event->start_ms >= horizon_ms)
+        return false;
+    clock_format(horizon_ms, horizon);
+    message = xasprintf("\"startTimestampMs\" is before %lld (%s): older events are no longer kept "
+                        "(retention_raw)",
+                        (long long)horizon_ms, horizon);
+    batch_row_bar(row, "too_old", "startTimestampMs", message);
+    return true;
+}
+
 static int prepare_partitions_of(struct store *store, struct batch_rows *rows, struct err *err)
 {
     int64_t last_ms = INT64_MIN;
@@ -256,7 +272,7 @@ static int prepare_partitions_of(struct store *store, struct batch_rows *rows, s
     for (uint32_t i = 0; i < rows->len; i++) {
         struct batch_row *row = rows->items[i];
 
-        if (row->barred)
+        if (row->barred || prepare_is_too_old(row, store->horizon_ms))
             continue;
         row->partition_ms =
             partitions_floor(store->setup.partitions, PARTITION_EVENT, row->event->start_ms);
@@ -265,7 +281,10 @@ static int prepare_partitions_of(struct store *store, struct batch_rows *rows, s
                               row->partition_ms, &made, err) < 0)
             return -1;
         last_ms = row->partition_ms;
-        if (!made)
+        if (made)
+            continue;
+        /* the rows before this one were checked against store->horizon_ms: that stays as it is */
+        if (!prepare_is_too_old(row, partitions_horizon(store->setup.partitions, PARTITION_EVENT)))
             batch_row_bar(
                 row, "too_many_partitions", "startTimestampMs",
                 "the limit partitions_max is reached: no partition can be made for this time");
@@ -280,7 +299,10 @@ static int commit_prepare(struct store *store, struct batch *batch, struct err *
     bool made;
 
     lineage_prepare(batch);
-    if (store_ready(store, err) < 0 || prepare_catalog(store, batch, err) < 0 ||
+    if (store_ready(store, err) < 0)
+        return -1;
+    store->horizon_ms = partitions_horizon(store->setup.partitions, PARTITION_EVENT);
+    if (prepare_catalog(store, batch, err) < 0 ||
         prepare_partitions_of(store, &batch->predictions, err) < 0 ||
         prepare_partitions_of(store, &batch->aggregates, err) < 0 ||
         partitions_ensure(store->setup.partitions, store->conn, PARTITION_LEDGER, ledger_ms, &made,
@@ -334,6 +356,7 @@ static enum step ledger_begun(struct attempt *attempt, const PGresult *result)
     if (PQresultStatus(result) == PGRES_TUPLES_OK) {
         attempt->batch_id = store_get_i64(result, 0, 0);
         attempt->labels_wait = store_get_bool(result, 0, 1);
+        attempt->horizon_ms = PQgetisnull(result, 0, 2) ? INT64_MIN : store_get_i64(result, 0, 2);
         return STEP_DONE;
     }
     (void)store_fail(attempt->store->conn, result, "begin batch", attempt->err);
@@ -568,6 +591,18 @@ static enum step rollups_write(struct attempt *attempt)
     return delta_write(attempt) < 0 ? STEP_FAIL : STEP_DONE;
 }
 
+/* The horizon moved since the batch was checked against it: what is too old now must not go in.
+ * It can't move past this transaction unseen, batch_begin() read it after the xid was taken. */
+static enum step commit_check_horizon(struct attempt *attempt)
+{
+    struct store *store = attempt->store;
+
+    if (attempt->horizon_ms <= store->horizon_ms)
+        return STEP_DONE;
+    partitions_horizon_raise(store->setup.partitions, PARTITION_EVENT, attempt->horizon_ms);
+    return STEP_AGAIN;
+}
+
 static enum step commit_body(struct attempt *attempt)
 {
     struct batch *batch = attempt->batch;
@@ -586,6 +621,8 @@ static enum step commit_body(struct attempt *attempt)
         step = ledger_begin(attempt,
                             begun ? "" : "BEGIN; SELECT pg_advisory_xact_lock_shared(7236, 3);");
     }
+    if (step == STEP_DONE)
+        step = commit_check_horizon(attempt);
     if (step == STEP_DONE)
         step = rows_write(attempt, &batch->predictions, &row_tables[0]);
     if (step == STEP_DONE)
@@ -704,12 +741,14 @@ static enum step plain_ledger(struct attempt *attempt)
     AUTO(store_result_free) PGresult *result = PQgetResult(attempt->store->conn);
     enum step step = ledger_begun(attempt, result);
 
-    if (step != STEP_DONE || !attempt->labels_wait)
+    if (step != STEP_DONE)
         return step;
-    /* labels wait for predictions, maybe for these: not in one go, now and for a while */
-    attempt->store->waiting_until_ms = clock_mono_ms() + WAITING_MS;
+    if (attempt->labels_wait) /* maybe for these predictions: not in one go, now and for a while */
+        attempt->store->waiting_until_ms = clock_mono_ms() + WAITING_MS;
+    else if (commit_check_horizon(attempt) == STEP_DONE)
+        return STEP_DONE;
     step = plain_expect(attempt, PGRES_COPY_IN, "COPY");
-    if (step == STEP_DONE && PQputCopyEnd(attempt->store->conn, "labels wait") == 1)
+    if (step == STEP_DONE && PQputCopyEnd(attempt->store->conn, "not in one go") == 1)
         return STEP_AGAIN;
     return STEP_FAIL;
 }

@@ -152,17 +152,15 @@ static void counter_learn(struct metric_counter *counter, const PGresult *result
     }
 }
 
-int metric_counter_ask(struct metric_counter *counter, PGconn *conn, int64_t names_max,
-                       struct err *err)
+static int counter_ask_missing(struct metric_counter *counter, PGconn *conn, int64_t names_max,
+                               struct err *err)
 {
-    AUTO(store_array_done) struct store_array deployments, kinds, names;
+    AUTO(store_array_done) struct store_array deployments = { 0 }, kinds = { 0 }, names = { 0 };
     AUTO(store_result_free) PGresult *result = NULL;
     struct store_params params = { 0 };
     const char *at = counter->missing.data;
     char max[24];
 
-    if (!counter->missing_len)
-        return 0;
     store_array_init(&deployments, STORE_OID_INT8);
     store_array_init(&kinds, STORE_OID_TEXT);
     store_array_init(&names, STORE_OID_TEXT);
@@ -197,6 +195,12 @@ int metric_counter_ask(struct metric_counter *counter, PGconn *conn, int64_t nam
     }
     counter_learn(counter, result);
     return 0;
+}
+
+int metric_counter_ask(struct metric_counter *counter, PGconn *conn, int64_t names_max,
+                       struct err *err)
+{
+    return counter->missing_len ? counter_ask_missing(counter, conn, names_max, err) : 0;
 }
 
 int metric_counter_load(struct metric_counter *counter, PGconn *conn, const int32_t *deployments,
@@ -343,6 +347,9 @@ int delta_send(struct attempt *attempt, const struct deltas *deltas)
     for (size_t i = 0; i < deltas->len; i++) {
         const struct delta *delta = &deltas->items[i];
 
+        /* what there is to count from goes: a correction so late changes no rollup */
+        if (delta->is_recount && delta->window_ms < attempt->store->horizon_ms)
+            continue;
         copy_row(copy, 5);
         copy_i64(copy, attempt->batch_id);
         copy_i32(copy, delta->deployment);

@@ -43,6 +43,13 @@ enum {
  * counts. */
 #define STORE_EPOCH_US INT64_C(946684800000000)
 
+/* How a read begins: the tables' lightest lock before its snapshot, so that nothing is dropped
+ * between the two. Partitions of an event's tables are dropped under locks on all of them. */
+#define STORE_BEGIN_READ                                                                           \
+    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"                                             \
+    "LOCK TABLE ONLY prediction, ONLY rollup_1m, ONLY rollup_1h, ONLY rollup_1d"                   \
+    " IN ACCESS SHARE MODE;"
+
 /* Opens a connection with the settings every session of ours has; `role` ends up in
  * application_name. Owned. ERR_RETRY: the server is away. ERR_INPUT: it will never work like
  * this (wrong DSN, password, database). */

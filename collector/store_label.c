@@ -437,7 +437,7 @@ static uint32_t label_assign(struct label_lookup *lookup)
 
 static int label_look(struct attempt *attempt, uint32_t *left, struct err *err)
 {
-    struct label_lookup lookup;
+    struct label_lookup lookup = { 0 };
     int rc;
 
     lookup_init(&lookup, attempt);

@@ -30,6 +30,7 @@ struct partitions {
     const struct config *config;
     pthread_mutex_t lock;
     struct partition_set sets[PARTITION_FAMILIES]; /* guarded by lock */
+    int64_t horizon_ms[PARTITION_FAMILIES];        /* guarded by lock; INT64_MIN: none */
 };
 
 struct partitions *partitions_new(const struct config *config)
@@ -37,6 +38,8 @@ struct partitions *partitions_new(const struct config *config)
     struct partitions *partitions = xcalloc(1, sizeof(*partitions));
 
     partitions->config = config;
+    for (size_t i = 0; i < PARTITION_FAMILIES; i++)
+        partitions->horizon_ms[i] = INT64_MIN;
     (void)pthread_mutex_init(&partitions->lock, NULL);
     return partitions;
 }
@@ -113,6 +116,30 @@ bool partitions_has(struct partitions *partitions, enum partition_family family,
     return known;
 }
 
+int64_t partitions_horizon(struct partitions *partitions, enum partition_family family)
+{
+    int64_t horizon_ms;
+
+    (void)pthread_mutex_lock(&partitions->lock);
+    horizon_ms = partitions->horizon_ms[family];
+    (void)pthread_mutex_unlock(&partitions->lock);
+    return horizon_ms;
+}
+
+void partitions_horizon_raise(struct partitions *partitions, enum partition_family family,
+                              int64_t horizon_ms)
+{
+    (void)pthread_mutex_lock(&partitions->lock);
+    if (horizon_ms > partitions->horizon_ms[family])
+        partitions->horizon_ms[family] = horizon_ms;
+    (void)pthread_mutex_unlock(&partitions->lock);
+}
+
+const char *partitions_family_name(enum partition_family family)
+{
+    return families[family].name;
+}
+
 int partitions_ensure(struct partitions *partitions, PGconn *conn, enum partition_family family,
                       int64_t from_ms, bool *made, struct err *err)
 {
@@ -135,7 +162,9 @@ int partitions_ensure(struct partitions *partitions, PGconn *conn, enum partitio
         err->kind = ERR_RETRY; /* no event is to blame, whatever the class */
         return -1;
     }
-    *made = store_get_bool(result, 0, 0);
+    *made = !PQgetisnull(result, 0, 0) && store_get_bool(result, 0, 0);
+    if (PQgetisnull(result, 0, 0) && partitions_refresh(partitions, conn, err) < 0)
+        return -1;
     if (*made) {
         (void)pthread_mutex_lock(&partitions->lock);
         set_add(&partitions->sets[family], from_ms);
@@ -159,24 +188,40 @@ int partitions_ensure_ahead(struct partitions *partitions, PGconn *conn, int64_t
     return 0;
 }
 
+/* One family's ranges and horizon: rows (family, lower bound, whether it is the horizon). */
+static void partitions_take(struct partitions *partitions, enum partition_family family,
+                            const PGresult *result)
+{
+    struct partition_set *set = &partitions->sets[family];
+
+    set->len = 0;
+    for (int row = 0; row < PQntuples(result); row++) {
+        int64_t ms = store_get_i64(result, row, 1);
+
+        if (strcmp(PQgetvalue(result, row, 0), families[family].name) != 0)
+            continue;
+        if (!store_get_bool(result, row, 2))
+            set_add(set, ms);
+        else if (ms > partitions->horizon_ms[family])
+            partitions->horizon_ms[family] = ms;
+    }
+}
+
 int partitions_refresh(struct partitions *partitions, PGconn *conn, struct err *err)
 {
     AUTO(store_result_free)
     PGresult *result = store_query(conn,
-                                   "SELECT family, (extract(epoch FROM from_at) * 1000)::bigint"
-                                   " FROM time_partition",
+                                   "SELECT family, (extract(epoch FROM from_at) * 1000)::bigint,"
+                                   " false FROM time_partition UNION ALL"
+                                   " SELECT family, (extract(epoch FROM at) * 1000)::bigint, true"
+                                   " FROM retention_horizon",
                                    "read partitions", err);
 
     if (!result)
         return -1;
     (void)pthread_mutex_lock(&partitions->lock);
-    for (size_t i = 0; i < PARTITION_FAMILIES; i++) {
-        partitions->sets[i].len = 0;
-        for (int row = 0; row < PQntuples(result); row++) {
-            if (strcmp(PQgetvalue(result, row, 0), families[i].name) == 0)
-                set_add(&partitions->sets[i], store_get_i64(result, row, 1));
-        }
-    }
+    for (int family = 0; family < PARTITION_FAMILIES; family++)
+        partitions_take(partitions, (enum partition_family)family, result);
     (void)pthread_mutex_unlock(&partitions->lock);
     return 0;
 }

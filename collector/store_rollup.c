@@ -226,7 +226,8 @@ static int source_load(struct rollup_source *source, const int32_t *deployments,
             return -1;
         pending.from = pending.to;
     }
-    qsort(source->extras.items, source->extras.len, sizeof(struct delta), extra_compare);
+    if (source->extras.len)
+        qsort(source->extras.items, source->extras.len, sizeof(struct delta), extra_compare);
     return 0;
 }
 
@@ -360,9 +361,11 @@ static bool source_is_replaced(const struct rollup_source *source, int32_t deplo
                                int64_t window_ms)
 {
     struct delta wanted = { .deployment = deployment, .window_ms = window_ms };
-    const struct delta *extra =
-        bsearch(&wanted, source->extras.items, source->extras.len, sizeof(*extra), extra_compare);
+    const struct delta *extra = NULL;
 
+    if (source->extras.len)
+        extra = bsearch(&wanted, source->extras.items, source->extras.len, sizeof(*extra),
+                        extra_compare);
     return extra && extra->is_recount;
 }
 

@@ -34,7 +34,8 @@ struct verification {
     PGconn *expected, *found; /* two connections, one snapshot */
     struct metric_counter counter;
     struct rollup_group *expected_group, *found_group;
-    struct deltas pending; /* of the chunk */
+    struct deltas pending;             /* of the chunk */
+    int64_t horizon_ms[WINDOW_WIDTHS]; /* windows before it have lost what they were counted from */
     struct buf expected_bytes, found_bytes;
     struct err *err;
 };
@@ -338,26 +339,21 @@ static int verify_wider(struct verification *v, enum window_width width, int64_t
     return rc;
 }
 
-/* One width over the whole span, a day or a partition at a time: what is sorted stays small. */
-static int verify_width(struct verification *v, enum window_width width, const PGresult *ranges)
+/* One width over the whole span, a day at a time: what is sorted stays small. */
+static int verify_width(struct verification *v, enum window_width width, const PGresult *days)
 {
     struct verify *verify = v->verify;
 
-    for (int i = 0; i < PQntuples(ranges); i++) {
-        int64_t at_ms = store_get_i64(ranges, i, 0), end_ms = store_get_i64(ranges, i, 1);
+    for (int i = 0; i < PQntuples(days); i++) {
+        int64_t at_ms = store_get_i64(days, i, 0), next_ms = window_next(at_ms, WINDOW_DAY);
 
-        while (at_ms < end_ms) {
-            int64_t next_ms = window_next(at_ms, WINDOW_DAY);
-
-            if (next_ms > verify->from_ms && at_ms <= verify->to_ms) {
-                if (verify->progress)
-                    verify->progress(verify->ctx, verify, width, at_ms);
-                if ((width == WINDOW_MINUTE ? verify_minutes(v, at_ms, next_ms)
-                                            : verify_wider(v, width, at_ms, next_ms)) < 0)
-                    return -1;
-            }
-            at_ms = next_ms;
-        }
+        if (next_ms <= verify->from_ms || at_ms > verify->to_ms || at_ms < v->horizon_ms[width])
+            continue;
+        if (verify->progress)
+            verify->progress(verify->ctx, verify, width, at_ms);
+        if ((width == WINDOW_MINUTE ? verify_minutes(v, at_ms, next_ms)
+                                    : verify_wider(v, width, at_ms, next_ms)) < 0)
+            return -1;
     }
     return 0;
 }
@@ -372,9 +368,7 @@ static int verify_connect(struct verification *v, const char *dsn)
     v->found = v->expected ? store_connect(dsn, "verify", v->err) : NULL;
     if (!v->found)
         return -1;
-    snapshot = store_query(v->expected,
-                           "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
-                           "SELECT pg_export_snapshot()",
+    snapshot = store_query(v->expected, STORE_BEGIN_READ "SELECT pg_export_snapshot()",
                            "begin verify", v->err);
     if (!snapshot)
         return -1;
@@ -400,22 +394,63 @@ static int verify_load_names(struct verification *v)
     return metric_counter_load(&v->counter, v->found, deployments, (size_t)PQntuples(rows), v->err);
 }
 
+static int verify_load_horizons(struct verification *v)
+{
+    static const char *const counted_from[] = {
+        [WINDOW_MINUTE] = "event", [WINDOW_HOUR] = "rollup_1m", [WINDOW_DAY] = "rollup_1h"
+    };
+    AUTO(store_result_free)
+    PGresult *rows = store_query(v->found,
+                                 "SELECT family, (extract(epoch FROM at) * 1000)::bigint"
+                                 " FROM retention_horizon",
+                                 "read horizons", v->err);
+
+    if (!rows)
+        return -1;
+    for (size_t width = 0; width < WINDOW_WIDTHS; width++) {
+        v->horizon_ms[width] = INT64_MIN;
+        for (int i = 0; i < PQntuples(rows); i++) {
+            if (strcmp(PQgetvalue(rows, i, 0), counted_from[width]) == 0)
+                v->horizon_ms[width] = store_get_i64(rows, i, 1);
+        }
+    }
+    return 0;
+}
+
+/* The days that can have windows of a width: those of the partitions that are not empty, of its own
+ * and of what it is counted from. Partitions by hour and by day are wide, so days are asked of the
+ * rows, of which there are few. */
+static PGresult *verify_read_days(struct verification *v, enum window_width width)
+{
+#define PARTITION_DAYS(families)                                                                   \
+    "SELECT day FROM time_partition, generate_series(from_at, to_at - interval '1 ms',"            \
+    " interval '1 day') AS day WHERE family IN (" families ") AND EXISTS (SELECT FROM"             \
+    " unnest(partition_parents(family)) AS parent"                                                 \
+    " WHERE pg_relation_size(to_regclass(format('%I', parent || '_' || suffix))) > 0)"
+    static const char *const days[] = {
+        [WINDOW_MINUTE] = PARTITION_DAYS("'event', 'rollup_1m'"),
+        [WINDOW_HOUR] = PARTITION_DAYS("'rollup_1m'") " UNION SELECT date_trunc('day', window_at)"
+                                                      " FROM rollup_1h",
+        [WINDOW_DAY] = "SELECT date_trunc('day', window_at) FROM rollup_1h"
+                       " UNION SELECT window_at FROM rollup_1d",
+    };
+    AUTO(buf_done) struct buf sql;
+
+    buf_init(&sql, SIZE_MAX);
+    buf_append_text(&sql, "SELECT DISTINCT (extract(epoch FROM day) * 1000)::bigint FROM (");
+    buf_append_text(&sql, days[width]);
+    buf_append_text(&sql, ") AS days(day) ORDER BY 1");
+    return store_query(v->found, buf_text(&sql), "read days", v->err);
+}
+
 static int verify_all(struct verification *v)
 {
-    AUTO(store_result_free) PGresult *ranges = NULL;
-
-    if (verify_load_names(v) < 0)
-        return -1;
-    ranges = store_query(v->found,
-                         "SELECT DISTINCT (extract(epoch FROM from_at) * 1000)::bigint,"
-                         " (extract(epoch FROM to_at) * 1000)::bigint FROM time_partition"
-                         " WHERE family IN ('event', 'rollup_1m')"
-                         " ORDER BY 1",
-                         "read partitions", v->err);
-    if (!ranges)
+    if (verify_load_names(v) < 0 || verify_load_horizons(v) < 0)
         return -1;
     for (enum window_width width = WINDOW_MINUTE; width < WINDOW_WIDTHS; width++) {
-        if (verify_width(v, width, ranges) < 0)
+        AUTO(store_result_free) PGresult *days = verify_read_days(v, width);
+
+        if (!days || verify_width(v, width, days) < 0)
             return -1;
     }
     return 0;
