@@ -227,7 +227,7 @@ int metric_counter_load(struct metric_counter *counter, PGconn *conn, const int3
     return 0;
 }
 
-/* ------------------------------------------------------------------------------ what a batch adds */
+/* ---------------------------------------------------------------------------- what a batch adds */
 
 /* A row and the minute that it counts in. */
 struct counted {

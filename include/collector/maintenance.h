@@ -1,5 +1,5 @@
-/* Background work in Postgres, round by round, each kind in a thread and on a connection of its own.
- * Any number of daemons do it side by side. */
+/* Background work in Postgres, round by round, each kind in a thread and on a connection of its
+ * own. Any number of daemons do it side by side. */
 #ifndef COLLECTOR_MAINTENANCE_H
 #define COLLECTOR_MAINTENANCE_H
 

@@ -43,8 +43,8 @@ static char *label(const char *uuid, const char *more, const char *metrics)
                      more, uuid, metrics);
 }
 
-/* A batch looks for its labels' predictions in the newest eight partitions, and where a hint points:
- * with more of them than that, what is old is left to the background. */
+/* A batch looks for its labels' predictions in the newest eight partitions, and where a hint
+ * points: with more of them than that, what is old is left to the background. */
 enum { WEEKS = 12 };
 
 static void weeks_fill(struct service *service)

@@ -17,9 +17,10 @@ Suite *reading_suite(void);
 
 /* ---- the rows ----
  *
- * They lie in many partitions, and their order of insertion is not that of time. Deployments: "0" of
- * build "b0" and "1" of build "b1", both of model "m"; "2" of which nobody said a build. Row i is of
- * deployment i % 3, and an aggregate when i % 5 is 4; the predictions with i % 4 == 0 got a label. */
+ * They lie in many partitions, and their order of insertion is not that of time. Deployments:
+ * "0" of build "b0" and "1" of build "b1", both of model "m"; "2" of which nobody said a build.
+ * Row i is of deployment i % 3, and an aggregate when i % 5 is 4; the predictions with i % 4 ==
+ * 0 got a label. */
 enum { ROWS = 48, UUID_BYTES = 40 };
 
 #define BASE_MS INT64_C(1704067200000) /* 2024 */
