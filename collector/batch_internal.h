@@ -47,6 +47,7 @@ struct batch_row {
     /* Labels: where the look-up found the prediction. */
     bool found;
     int32_t revision;
+    bool corrects;    /* a key that was there already: its minute is counted anew */
     int64_t start_us; /* the prediction's start, microseconds since 1970 */
 };
 

@@ -15,6 +15,7 @@ enum { CMD_DONE = 0, CMD_FAILED = 1, CMD_USAGE = 2 };
 int cmd_serve(int argc, char **argv);
 int cmd_check_config(int argc, char **argv);
 int cmd_migrate(int argc, char **argv);
+int cmd_verify(int argc, char **argv);
 int cmd_balance(int argc, char **argv);
 int cmd_ingest(int argc, char **argv);
 int cmd_read(int argc, char **argv);

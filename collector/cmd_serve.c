@@ -68,6 +68,7 @@ struct serve {
     struct committer *committers[COMMITTERS_MAX + 1]; /* the last one is that of graph_queue */
     size_t committers_len;
     struct maintenance *maintenance;
+    struct maintenance *folding;
     struct http *http;
     pthread_t ticker;
     _Atomic bool ticker_stops;
@@ -113,7 +114,8 @@ static void serve_start_threads(struct serve *serve)
             committer_start(&setup, serve->queue, i == 0 ? 1 : COMMITTER_LOAD_BYTES, "metrics");
     serve->committers[serve->committers_len++] =
         committer_start(&setup, serve->graph_queue, 1, "graph");
-    serve->maintenance = maintenance_start(&setup);
+    serve->maintenance = maintenance_start(&setup, "maintenance", store_maintain);
+    serve->folding = maintenance_start(&setup, "fold", store_fold);
     if (pthread_create(&serve->ticker, NULL, serve_tick, serve) != 0) {
         log_error("event=thread_failed name=ticker");
         abort();
@@ -154,6 +156,7 @@ static void serve_join(struct serve *serve)
     for (size_t i = 0; i < serve->committers_len; i++)
         committer_free(serve->committers[i]);
     maintenance_stop(serve->maintenance);
+    maintenance_stop(serve->folding);
 }
 
 /* In the order of the way of an event: no new requests, what is queued committed, answers sent,

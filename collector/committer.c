@@ -13,6 +13,7 @@
 enum {
     BACKOFF_MS_MIN = 50,
     BACKOFF_MS_MAX = 1000,
+    SLOW_DOWN_MS_MAX = 500,
     COMMIT_HANGS_MS =
         60000, /* an attempt that takes longer hangs on a connection that says nothing */
 };
@@ -154,6 +155,20 @@ static struct submission *committer_attempt(struct committer *committer,
     return batch_release(batch);
 }
 
+/* More rollup deltas are pending than may be: the further beyond, the longer a batch waits. */
+static void committer_slow_down(struct committer *committer)
+{
+    int64_t pending = stats_get(committer->setup.stats, STAT_ROLLUP_PENDING);
+    int64_t max = committer->setup.config->rollup_pending_max;
+    int64_t wait_ms = (pending - max) * SLOW_DOWN_MS_MAX / max;
+
+    if (pending <= max)
+        return;
+    stats_add(committer->setup.stats, STAT_ROLLUP_SLOWED, 1);
+    wait_ms = wait_ms < SLOW_DOWN_MS_MAX ? wait_ms + 1 : SLOW_DOWN_MS_MAX;
+    committer_back_off(committer, &wait_ms);
+}
+
 static void *committer_run(void *arg)
 {
     struct committer *committer = arg;
@@ -167,6 +182,7 @@ static void *committer_run(void *arg)
         bool failed;
 
         committer->is_busy = true;
+        committer_slow_down(committer);
         stats_set(committer->setup.stats, STAT_QUEUE_REQUESTS, queue_len(committer->queue));
         while (submissions) {
             submissions = committer_attempt(committer, submissions, &failed);

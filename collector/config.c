@@ -23,6 +23,8 @@
 #define SECOND INT64_C(1000)
 #define HOUR (3600 * SECOND)
 #define DAY (24 * HOUR)
+#define AGE_MAX (INT64_C(100) * 366 * DAY)
+#define CONFIG_FOREVER_TEXT "forever"
 
 const struct config_key config_keys[] = {
     KEY(listen, CONFIG_TEXT, "127.0.0.1:8190", 0, 0, "address and port to serve on"),
@@ -64,8 +66,22 @@ const struct config_key config_keys[] = {
     KEY(labels_per_prediction_max, CONFIG_COUNT, "1000", 1, 32767, "labels of one prediction"),
     KEY(labels_waiting_max, CONFIG_COUNT, "1000000", 0, INT64_C(1000000000),
         "labels that wait for their prediction"),
+    KEY(metric_names_max, CONFIG_COUNT, "1000", 0, 1000000,
+        "metrics of a deployment that are rolled up"),
+    KEY(rollup_pending_max, CONFIG_COUNT, "100000", 100, INT64_C(100000000),
+        "rollup deltas that wait to be folded; beyond it batches wait too"),
     KEY(event_ahead_ms_max, CONFIG_MS, "1d", 0, 366 * DAY,
         "how far ahead of the server an event's time may be"),
+    KEY(retention_raw, CONFIG_AGE, CONFIG_FOREVER_TEXT, DAY, AGE_MAX,
+        "how long predictions, labels and aggregates are kept"),
+    KEY(retention_1m, CONFIG_AGE, CONFIG_FOREVER_TEXT, DAY, AGE_MAX,
+        "how long rollups by minute are kept"),
+    KEY(retention_1h, CONFIG_AGE, CONFIG_FOREVER_TEXT, DAY, AGE_MAX,
+        "how long rollups by hour are kept"),
+    KEY(retention_1d, CONFIG_AGE, CONFIG_FOREVER_TEXT, DAY, AGE_MAX,
+        "how long rollups by day are kept"),
+    KEY(label_wait, CONFIG_AGE, "400d", SECOND, AGE_MAX,
+        "how long a label waits for its prediction before it is given up"),
     KEY(csv_columns_max, CONFIG_COUNT, "2000", 8, 100000, "columns of one CSV answer"),
 
     KEY(committers, CONFIG_COUNT, "2", 1, 16, "connections that commit metrics, side by side"),
@@ -156,6 +172,7 @@ static const struct config_unit *config_units(enum config_type type)
     case CONFIG_BYTES:
         return config_byte_units;
     case CONFIG_MS:
+    case CONFIG_AGE:
         return config_ms_units;
     default:
         return NULL;
@@ -170,6 +187,10 @@ static void config_number_format(const struct config_key *key, int64_t value,
 {
     const struct config_unit *unit = config_units(key->type);
 
+    if (key->type == CONFIG_AGE && value == CONFIG_FOREVER) {
+        (void)snprintf(text, CONFIG_NUMBER_CHARS, "%s", CONFIG_FOREVER_TEXT);
+        return;
+    }
     while (unit && value % unit->factor != 0)
         unit++;
     if (!unit || value == 0 || (key->type == CONFIG_BYTES && unit->factor == 1))
@@ -194,6 +215,11 @@ static int config_number_refuse(const struct config_key *key, const char *text, 
                        "%s is not a duration; write it like 500ms, 30s, 5m, 1h, 7d, or as plain "
                        "milliseconds",
                        quote.text);
+    case CONFIG_AGE:
+        return err_set(err, ERR_INPUT,
+                       "%s is not a duration; write it like 12h, 30d, 400d, as plain milliseconds, "
+                       "or " CONFIG_FOREVER_TEXT,
+                       quote.text);
     default:
         return err_set(err, ERR_INPUT, "%s is not a whole number", quote.text);
     }
@@ -206,6 +232,10 @@ int config_number_parse(const struct config_key *key, const char *text, int64_t 
     char limit[CONFIG_NUMBER_CHARS], *end;
     int64_t number;
 
+    if (key->type == CONFIG_AGE && strcmp(text, CONFIG_FOREVER_TEXT) == 0) {
+        *value = CONFIG_FOREVER;
+        return 0;
+    }
     errno = 0;
     number = strtoll(text, &end, 10);
     if (end == text || !strchr("-0123456789", text[0]) || (*end && !unit))
@@ -488,9 +518,33 @@ static int config_check_listen(const struct config *config, struct err *err)
     return 0;
 }
 
+/* A recount of an hour reads its minutes, one of a day its hours, and raw rows stand behind all. */
+static int config_check_retention(const struct config *config, struct err *err)
+{
+    static const char *const finer_first[] = { "retention_raw", "retention_1m", "retention_1h",
+                                               "retention_1d" };
+    char finer_text[CONFIG_NUMBER_CHARS], coarser_text[CONFIG_NUMBER_CHARS];
+
+    for (size_t i = 1; i < LENGTH(finer_first); i++) {
+        const struct config_key *finer = config_key_find(finer_first[i - 1]);
+        const struct config_key *coarser = config_key_find(finer_first[i]);
+        int64_t finer_ms = *(const int64_t *)config_member_const(config, finer);
+        int64_t coarser_ms = *(const int64_t *)config_member_const(config, coarser);
+
+        if (finer_ms <= coarser_ms)
+            continue;
+        config_number_format(finer, finer_ms, finer_text);
+        config_number_format(coarser, coarser_ms, coarser_text);
+        return err_set(err, ERR_INPUT,
+                       "%s: %s is longer than %s (%s), which stands on it; lower it or raise %s",
+                       finer->name, finer_text, coarser->name, coarser_text, coarser->name);
+    }
+    return 0;
+}
+
 int config_check(const struct config *config, struct err *err)
 {
-    if (config_check_listen(config, err) < 0)
+    if (config_check_listen(config, err) < 0 || config_check_retention(config, err) < 0)
         return -1;
     if (config->metrics_bytes_max > config->body_bytes_max)
         return err_set(err, ERR_INPUT,

@@ -417,6 +417,21 @@ static ssize_t http_query_content(void *cls, uint64_t pos, char *data, size_t ma
     }
 }
 
+/* What the formats without a place for it say in the head. */
+static void http_query_add_headers(const struct query *query, struct MHD_Response *response)
+{
+    char number[24];
+
+    if (!response)
+        return;
+    if (query->next_cursor)
+        (void)MHD_add_response_header(response, "Plumbline-Next-Cursor", query->next_cursor);
+    if (!query->truncated_before_ms)
+        return;
+    (void)snprintf(number, sizeof(number), "%lld", (long long)query->truncated_before_ms);
+    (void)MHD_add_response_header(response, "Plumbline-Truncated-Before-Ms", number);
+}
+
 static enum MHD_Result http_query_stream(struct http_request *request)
 {
     struct http_query_job *job = request->job;
@@ -424,9 +439,23 @@ static enum MHD_Result http_query_stream(struct http_request *request)
         MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, HTTP_BLOCK_BYTES, http_query_content,
                                           job, NULL);
 
-    if (response && job->query.next_cursor)
-        (void)MHD_add_response_header(response, "Plumbline-Next-Cursor", job->query.next_cursor);
+    http_query_add_headers(&job->query, response);
     return http_answer_response(request, MHD_HTTP_OK, job->query.content_type, response);
+}
+
+/* An answer that was small enough to wait until it was whole. */
+static enum MHD_Result http_query_whole(struct http_request *request)
+{
+    struct http_query_job *job = request->job;
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(job->out.len, job->out.data, MHD_RESPMEM_MUST_FREE);
+
+    if (response) { /* the bytes are the response's now */
+        job->out.data = NULL;
+        job->out.len = job->out.cap = 0;
+    }
+    http_query_add_headers(&job->query, response);
+    return http_answer_response(request, job->status, job->query.content_type, response);
 }
 
 static enum MHD_Result http_query_fault(struct http_request *request)
@@ -458,7 +487,7 @@ enum MHD_Result http_query_resume(struct http_request *request)
     case PIPE_COMPLETE:
         if (job->rc < 0)
             return http_query_fault(request);
-        return http_answer(request, job->status, job->query.content_type, &job->out);
+        return http_query_whole(request);
     default:
         return MHD_NO;
     }

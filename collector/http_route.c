@@ -19,6 +19,19 @@ static const struct parameter http_metrics_parameters[] = {
     { 0 },
 };
 
+static const struct parameter http_rollups_parameters[] = {
+    { "model_crn", false },
+    { "model_build_crn", false },
+    { "model_deployment_crn", false },
+    { "kind", false },
+    { "metric", true },
+    { "window", false },
+    { "start_timestamp_ms", false },
+    { "end_timestamp_ms", false },
+    { "quantile", true },
+    { 0 },
+};
+
 #define HTTP_INGEST(of_kind)                                                                       \
     .method = "POST", .handle = http_ingest_event, .resume = http_ingest_resume, .kind = (of_kind)
 #define HTTP_QUERY(of_method, of_run)                                                              \
@@ -38,6 +51,10 @@ static const struct http_route http_routes[] = {
     { .path = "/v1/metrics",
       HTTP_QUERY("GET", query_metrics),
       .parameters = http_metrics_parameters,
+      .negotiates = true },
+    { .path = "/v1/rollups",
+      HTTP_QUERY("GET", query_rollups),
+      .parameters = http_rollups_parameters,
       .negotiates = true },
     { .path = "/v1/deployments", HTTP_QUERY("GET", query_deployments) },
     { .path = "/v1/deployments/{crn}", HTTP_QUERY("GET", query_deployment) },

@@ -40,6 +40,8 @@ static const struct {
     { "partitionsMax", offsetof(struct config, partitions_max) },
     { "labelsPerPredictionMax", offsetof(struct config, labels_per_prediction_max) },
     { "labelsWaitingMax", offsetof(struct config, labels_waiting_max) },
+    { "metricNamesMax", offsetof(struct config, metric_names_max) },
+    { "rollupPendingMax", offsetof(struct config, rollup_pending_max) },
     { "eventAheadMsMax", offsetof(struct config, event_ahead_ms_max) },
     { "csvColumnsMax", offsetof(struct config, csv_columns_max) },
     { "connectionsMax", offsetof(struct config, connections_max) },

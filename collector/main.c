@@ -14,6 +14,7 @@ static const struct main_command {
     { "serve", cmd_serve, "collect metrics over HTTP and answer questions about them" },
     { "check-config", cmd_check_config, "check a configuration file" },
     { "migrate", cmd_migrate, "bring the database's schema up to this version" },
+    { "verify", cmd_verify, "count rollups anew from raw rows and compare" },
     { "balance", cmd_balance, "show what became of every event received" },
     { "ingest", cmd_ingest, "send files of events to a server" },
     { "read", cmd_read, "read metrics from a server" },

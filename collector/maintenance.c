@@ -12,6 +12,8 @@
 enum { ROUND_MS = 1000 };
 
 struct maintenance {
+    const char *name;
+    maintenance_round *round;
     struct store *store;
     pthread_t thread;
     _Atomic int64_t works_ms; /* monotonic: when the last round began, if it went well; else 0 */
@@ -42,25 +44,28 @@ static void *maintenance_run(void *arg)
     while (maintenance_wait(maintenance, more ? 0 : ROUND_MS)) {
         struct err err = { 0 };
         int64_t start_ms = clock_mono_ms();
-        bool failed = store_maintain(maintenance->store, clock_now_ms(), &more, &err) < 0;
+        bool failed = maintenance->round(maintenance->store, clock_now_ms(), &more, &err) < 0;
 
         if (failed && !failing) /* once a failure, not once a round */
-            log_warn("event=maintenance_failed action=retry wait_ms=%d err=\"%s\"", ROUND_MS,
-                     err.text);
+            log_warn("event=maintenance_failed name=%s action=retry wait_ms=%d err=\"%s\"",
+                     maintenance->name, ROUND_MS, err.text);
         if (!failed && failing)
-            log_info("event=maintenance_works");
+            log_info("event=maintenance_works name=%s", maintenance->name);
         failing = failed;
         maintenance->works_ms = failed ? 0 : start_ms;
     }
     return NULL;
 }
 
-struct maintenance *maintenance_start(const struct store_setup *setup)
+struct maintenance *maintenance_start(const struct store_setup *setup, const char *name,
+                                      maintenance_round *round)
 {
     struct maintenance *maintenance = xcalloc(1, sizeof(*maintenance));
     pthread_condattr_t attr;
 
-    maintenance->store = store_new(setup, "maintenance");
+    maintenance->name = name;
+    maintenance->round = round;
+    maintenance->store = store_new(setup, name);
     maintenance->works_ms = clock_mono_ms(); /* the migrations have just gone well */
     (void)pthread_mutex_init(&maintenance->lock, NULL);
     (void)pthread_condattr_init(&attr);
@@ -68,7 +73,7 @@ struct maintenance *maintenance_start(const struct store_setup *setup)
     (void)pthread_cond_init(&maintenance->wake, &attr);
     (void)pthread_condattr_destroy(&attr);
     if (pthread_create(&maintenance->thread, NULL, maintenance_run, maintenance) != 0) {
-        log_error("event=thread_failed name=maintenance");
+        log_error("event=thread_failed name=%s", name);
         abort();
     }
     return maintenance;

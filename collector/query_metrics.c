@@ -201,6 +201,8 @@ static int metrics_write_json(struct query *query, struct read *read, struct buf
         return -1;
     stats_add(query->stats, STAT_READ_ROWS, (int64_t)rows);
     buf_append_char(out, ']');
+    if (read_truncated_before(read))
+        buf_append_fmt(out, ",\"truncatedBeforeMs\":%" PRId64, read_truncated_before(read));
     cursor = read_next_cursor(read);
     if (cursor) {
         buf_append_text(out, ",\"nextCursor\":");
@@ -279,6 +281,7 @@ static int metrics_write(struct query *query, struct read *read, const struct re
     query->content_type = media_type_name(query->accept);
     if (query->accept == MEDIA_JSON)
         return metrics_write_json(query, read, out, err);
+    query->truncated_before_ms = read_truncated_before(read);
     if (metrics_peek(query, read, asked, err) < 0)
         return -1;
     if (query->accept == MEDIA_CSV)

@@ -422,6 +422,11 @@ int read_next(struct read *read, struct row *row, struct err *err)
     return read_parse(read, message, row, err) < 0 ? -1 : 1;
 }
 
+int64_t read_truncated_before(const struct read *read)
+{
+    return read->query->start_ms < read->facts.horizon_ms ? read->facts.horizon_ms : 0;
+}
+
 const char *read_next_cursor(const struct read *read)
 {
     return read->cursor[0] ? read->cursor : NULL;

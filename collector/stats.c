@@ -39,9 +39,25 @@ static const struct {
       "Labels whose prediction is not known yet" },
     { STAT_LABELS_WAITING_OLDEST_SECONDS, "plumbline_labels_waiting_oldest_seconds", "", "gauge",
       "Age of the oldest label that waits" },
+    { STAT_LABELS_GIVEN_UP, "plumbline_labels_given_up_total", "", "counter",
+      "Labels that waited longer than label_wait and moved to rejected_event" },
     { STAT_SETTLED_AGE_SECONDS, "plumbline_settled_age_seconds", "", "gauge",
       "Age of the horizon up to which paged reads see rows" },
+    { STAT_ROLLUP_FOLDED, "plumbline_rollup_folded_total", "", "counter",
+      "Rollup deltas folded, and minutes counted anew" },
+    { STAT_ROLLUP_PENDING, "plumbline_rollup_pending", "", "gauge",
+      "Rollup deltas that wait to be folded" },
+    { STAT_ROLLUP_LAG_SECONDS, "plumbline_rollup_lag_seconds", "", "gauge",
+      "Age of the oldest rollup delta that waits to be folded" },
+    { STAT_ROLLUP_SLOWED, "plumbline_rollup_slowed_total", "", "counter",
+      "Batches that waited because more than rollup_pending_max deltas were pending" },
+    { STAT_ROLLUP_SKIPPED, "plumbline_rollup_skipped_total", "", "counter",
+      "Values that are not rolled up: lists, names over 512 bytes, names beyond metric_names_max" },
     { STAT_PARTITIONS, "plumbline_partitions", "", "gauge", "Partitions of the event tables" },
+    { STAT_PARTITIONS_DROPPED, "plumbline_partitions_dropped_total", "", "counter",
+      "Partitions dropped because they were older than their retention" },
+    { STAT_PARTITIONS_EXPIRED, "plumbline_partitions_expired", "", "gauge",
+      "Partitions that are to be dropped and can't be yet" },
     { STAT_DEPLOYMENTS, "plumbline_deployments", "", "gauge", "Deployments in the catalog" },
     { STAT_READS_ACTIVE, "plumbline_reads_active", "", "gauge", "Answers being read or streamed" },
     { STAT_READS_DROPPED, "plumbline_reads_dropped_total", "", "counter",
@@ -103,6 +119,11 @@ void stats_free(struct stats *stats)
 void stats_add(struct stats *stats, enum stats_item stat, int64_t n)
 {
     atomic_fetch_add_explicit(&stats->values[stat], n, memory_order_relaxed);
+}
+
+int64_t stats_get(const struct stats *stats, enum stats_item stat)
+{
+    return atomic_load_explicit(&stats->values[stat], memory_order_relaxed);
 }
 
 void stats_set(struct stats *stats, enum stats_item stat, int64_t value)

@@ -87,6 +87,11 @@ int store_fail(PGconn *conn, const PGresult *result, const char *what, struct er
                    state);
 }
 
+bool store_is_conflict(const struct err *err)
+{
+    return strstr(err->text, "(SQLSTATE 40") != NULL; /* as store_fail writes it */
+}
+
 int store_exec(PGconn *conn, const char *sql, const char *what, struct err *err)
 {
     AUTO(store_result_free) PGresult *result = PQexec(conn, sql);
@@ -124,12 +129,13 @@ void store_param_binary(struct store_params *params, const struct buf *value)
     params->formats[params->len - 1] = 1;
 }
 
-PGresult *store_query_params(PGconn *conn, const char *sql, const struct store_params *params,
-                             const char *what, struct err *err)
+static PGresult *store_query_format(PGconn *conn, const char *sql,
+                                    const struct store_params *params, int format, const char *what,
+                                    struct err *err)
 {
     AUTO(store_result_free)
     PGresult *result = PQexecParams(conn, sql, params->len, NULL, params->values, params->lengths,
-                                    params->formats, 0);
+                                    params->formats, format);
     ExecStatusType status = PQresultStatus(result);
 
     if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK) {
@@ -137,6 +143,20 @@ PGresult *store_query_params(PGconn *conn, const char *sql, const struct store_p
         return NULL;
     }
     return TAKE(result);
+}
+
+PGresult *store_query_params(PGconn *conn, const char *sql, const struct store_params *params,
+                             const char *what, struct err *err)
+{
+    return store_query_format(conn, sql, params, 0, what, err);
+}
+
+PGresult *store_query_binary(PGconn *conn, const char *sql, const struct store_params *params,
+                             const char *what, struct err *err)
+{
+    static const struct store_params none;
+
+    return store_query_format(conn, sql, params ? params : &none, 1, what, err);
 }
 
 /* One dimension, lower bound 1; the flag says that nulls may be inside. */
@@ -195,14 +215,35 @@ const struct buf *store_array_end(struct store_array *array)
     return &array->buf;
 }
 
+struct span store_get_span(const PGresult *result, int row, int column)
+{
+    if (PQgetisnull(result, row, column))
+        return (struct span){ 0 };
+    return (struct span){ PQgetvalue(result, row, column),
+                          (size_t)PQgetlength(result, row, column) };
+}
+
 int64_t store_get_i64(const PGresult *result, int row, int column)
 {
-    return strtoll(PQgetvalue(result, row, column), NULL, 10);
+    const char *value = PQgetvalue(result, row, column);
+    uint64_t wide;
+    uint32_t narrow;
+
+    if (PQfformat(result, column) == 0)
+        return strtoll(value, NULL, 10);
+    if (PQgetlength(result, row, column) == sizeof(narrow)) {
+        memcpy(&narrow, value, sizeof(narrow));
+        return (int32_t)be32toh(narrow);
+    }
+    memcpy(&wide, value, sizeof(wide));
+    return (int64_t)be64toh(wide);
 }
 
 bool store_get_bool(const PGresult *result, int row, int column)
 {
-    return PQgetvalue(result, row, column)[0] == 't';
+    const char *value = PQgetvalue(result, row, column);
+
+    return PQfformat(result, column) == 0 ? value[0] == 't' : value[0] != 0;
 }
 
 int store_get_uuid(const PGresult *result, int row, int column, struct uuid *uuid)

@@ -6,6 +6,7 @@
  *                      batch_begin(): number, ledger row    sql/001_core.sql
  *                      COPY predictions, aggregates         fast: straight in; slow: staged
  *                      COPY labels, claim those that waited store_label.c
+ *                      what all that adds to rollups        store_delta.c
  *                      lineage events                       store_lineage.c
  *                    COMMIT
  */
@@ -33,7 +34,8 @@ static const char commit_session_sql[] =
     "CREATE TEMP TABLE staged_prediction (position int, is_first boolean, LIKE prediction)"
     " ON COMMIT DELETE ROWS;"
     "CREATE TEMP TABLE staged_aggregate (position int, is_first boolean, LIKE aggregate_metric)"
-    " ON COMMIT DELETE ROWS";
+    " ON COMMIT DELETE ROWS;"
+    "CREATE TEMP TABLE staged_rollup (LIKE rollup_1m)";
 
 struct store *store_new(const struct store_setup *setup, const char *role)
 {
@@ -45,6 +47,9 @@ struct store *store_new(const struct store_setup *setup, const char *role)
     store->labels_waiting = INT32_MAX; /* not known: count when it first matters */
     (void)pthread_mutex_init(&store->lock, NULL);
     buf_init(&store->copy.buf, SIZE_MAX);
+    metric_counter_init(&store->counter);
+    deltas_init(&store->row_deltas);
+    deltas_init(&store->label_deltas);
     return store;
 }
 
@@ -63,6 +68,9 @@ void store_free(struct store *store)
         return;
     store_disconnect(store);
     copy_done(&store->copy);
+    metric_counter_done(&store->counter);
+    deltas_done(&store->row_deltas);
+    deltas_done(&store->label_deltas);
     (void)pthread_mutex_destroy(&store->lock);
     free(store->role);
     free(store);
@@ -240,6 +248,22 @@ static int prepare_catalog(struct store *store, struct batch *batch, struct err 
     return 0;
 }
 
+/* Events before the horizon are no longer taken: where they belong is dropped, or will be. */
+static bool prepare_is_too_old(struct batch_row *row, int64_t horizon_ms)
+{
+    char horizon[CLOCK_TEXT_BYTES];
+    AUTO(mem_free) char *message = NULL;
+
+    if (row->event->start_ms >= horizon_ms)
+        return false;
+    clock_format(horizon_ms, horizon);
+    message = xasprintf("\"startTimestampMs\" is before %lld (%s): older events are no longer kept "
+                        "(retention_raw)",
+                        (long long)horizon_ms, horizon);
+    batch_row_bar(row, "too_old", "startTimestampMs", message);
+    return true;
+}
+
 static int prepare_partitions_of(struct store *store, struct batch_rows *rows, struct err *err)
 {
     int64_t last_ms = INT64_MIN;
@@ -248,15 +272,19 @@ static int prepare_partitions_of(struct store *store, struct batch_rows *rows, s
     for (uint32_t i = 0; i < rows->len; i++) {
         struct batch_row *row = rows->items[i];
 
-        if (row->barred)
+        if (row->barred || prepare_is_too_old(row, store->horizon_ms))
             continue;
-        row->partition_ms = partitions_floor(store->setup.partitions, row->event->start_ms);
+        row->partition_ms =
+            partitions_floor(store->setup.partitions, PARTITION_EVENT, row->event->start_ms);
         if (row->partition_ms != last_ms &&
             partitions_ensure(store->setup.partitions, store->conn, PARTITION_EVENT,
                               row->partition_ms, &made, err) < 0)
             return -1;
         last_ms = row->partition_ms;
-        if (!made)
+        if (made)
+            continue;
+        /* the rows before this one were checked against store->horizon_ms: that stays as it is */
+        if (!prepare_is_too_old(row, partitions_horizon(store->setup.partitions, PARTITION_EVENT)))
             batch_row_bar(
                 row, "too_many_partitions", "startTimestampMs",
                 "the limit partitions_max is reached: no partition can be made for this time");
@@ -266,11 +294,15 @@ static int prepare_partitions_of(struct store *store, struct batch_rows *rows, s
 
 static int commit_prepare(struct store *store, struct batch *batch, struct err *err)
 {
-    int64_t ledger_ms = partitions_floor(store->setup.partitions, batch->formed_ms);
+    int64_t ledger_ms =
+        partitions_floor(store->setup.partitions, PARTITION_LEDGER, batch->formed_ms);
     bool made;
 
     lineage_prepare(batch);
-    if (store_ready(store, err) < 0 || prepare_catalog(store, batch, err) < 0 ||
+    if (store_ready(store, err) < 0)
+        return -1;
+    store->horizon_ms = partitions_horizon(store->setup.partitions, PARTITION_EVENT);
+    if (prepare_catalog(store, batch, err) < 0 ||
         prepare_partitions_of(store, &batch->predictions, err) < 0 ||
         prepare_partitions_of(store, &batch->aggregates, err) < 0 ||
         partitions_ensure(store->setup.partitions, store->conn, PARTITION_LEDGER, ledger_ms, &made,
@@ -324,6 +356,7 @@ static enum step ledger_begun(struct attempt *attempt, const PGresult *result)
     if (PQresultStatus(result) == PGRES_TUPLES_OK) {
         attempt->batch_id = store_get_i64(result, 0, 0);
         attempt->labels_wait = store_get_bool(result, 0, 1);
+        attempt->horizon_ms = PQgetisnull(result, 0, 2) ? INT64_MIN : store_get_i64(result, 0, 2);
         return STEP_DONE;
     }
     (void)store_fail(attempt->store->conn, result, "begin batch", attempt->err);
@@ -528,6 +561,48 @@ static enum step rows_write(struct attempt *attempt, const struct batch_rows *ro
 
 /* ------------------------------------------------------------------------------ the transaction */
 
+/* A prediction of this batch met another with its identity that came in a moment ago: whether its
+ * labels correct anything is for a recount to see. */
+static void rollups_doubt_labels(struct attempt *attempt)
+{
+    const struct batch_rows *predictions = &attempt->batch->predictions;
+    struct deltas *labels = &attempt->store->label_deltas;
+    bool doubt = false;
+
+    for (uint32_t i = 0; i < predictions->len; i++)
+        doubt = doubt || predictions->items[i]->fate == ROW_REJECTED;
+    for (size_t i = 0; i < labels->len && doubt; i++) {
+        labels->items[i].is_recount = true;
+        labels->items[i].len = 0;
+    }
+}
+
+/* On the fast path the rows were counted before the transaction began. */
+static enum step rollups_write(struct attempt *attempt)
+{
+    if (attempt->trial)
+        return STEP_DONE;
+    if (attempt->slow) {
+        delta_count_rows(attempt);
+        rollups_doubt_labels(attempt);
+    }
+    if (attempt->store->counter.missing_len)
+        return STEP_AGAIN;
+    return delta_write(attempt) < 0 ? STEP_FAIL : STEP_DONE;
+}
+
+/* The horizon moved since the batch was checked against it: what is too old now must not go in.
+ * It can't move past this transaction unseen, batch_begin() read it after the xid was taken. */
+static enum step commit_check_horizon(struct attempt *attempt)
+{
+    struct store *store = attempt->store;
+
+    if (attempt->horizon_ms <= store->horizon_ms)
+        return STEP_DONE;
+    partitions_horizon_raise(store->setup.partitions, PARTITION_EVENT, attempt->horizon_ms);
+    return STEP_AGAIN;
+}
+
 static enum step commit_body(struct attempt *attempt)
 {
     struct batch *batch = attempt->batch;
@@ -547,6 +622,8 @@ static enum step commit_body(struct attempt *attempt)
                             begun ? "" : "BEGIN; SELECT pg_advisory_xact_lock_shared(7236, 3);");
     }
     if (step == STEP_DONE)
+        step = commit_check_horizon(attempt);
+    if (step == STEP_DONE)
         step = rows_write(attempt, &batch->predictions, &row_tables[0]);
     if (step == STEP_DONE)
         step = rows_write(attempt, &batch->aggregates, &row_tables[1]);
@@ -554,6 +631,8 @@ static enum step commit_body(struct attempt *attempt)
         step = label_write(attempt);
     if (step == STEP_DONE && batch->predictions.len && attempt->labels_wait)
         step = label_claim(attempt);
+    if (step == STEP_DONE)
+        step = rollups_write(attempt);
     if (step == STEP_DONE && batch->lineage.len)
         step = lineage_write(attempt);
     batch_settle_twins(batch);
@@ -578,7 +657,8 @@ static enum store_result commit_send(struct attempt *attempt)
 
 /* A batch of nothing but new predictions and aggregates goes as one query:
  *
- *   BEGIN; LABELS shared; batch_begin(); COPY prediction; COPY aggregate_metric; COMMIT
+ *   BEGIN; LABELS shared; batch_begin(); COPY prediction; COPY aggregate_metric;
+ *   COPY rollup_delta; COMMIT
  *
  * Postgres runs on to the next statement by itself, so that a small batch does not wait for six
  * answers one after the other. What a statement fails with ends all of them. */
@@ -586,8 +666,8 @@ static bool plain_is_wanted(const struct attempt *attempt)
 {
     const struct batch *batch = attempt->batch;
 
-    return !attempt->slow && !batch->labels.len && !batch->lineage.len &&
-           batch->predictions.len + batch->aggregates.len > 0 &&
+    return !attempt->slow && !attempt->store->counter.missing_len && !batch->labels.len &&
+           !batch->lineage.len && batch->predictions.len + batch->aggregates.len > 0 &&
            clock_mono_ms() >= attempt->store->waiting_until_ms;
 }
 
@@ -603,7 +683,7 @@ static int plain_send(struct attempt *attempt)
         buf_append_fmt(&sql, ";%s", row_tables[0].copy_sql);
     if (batch->aggregates.len)
         buf_append_fmt(&sql, ";%s", row_tables[1].copy_sql);
-    buf_append_text(&sql, ";COMMIT");
+    buf_append_text(&sql, ";" DELTA_COPY_SQL ";COMMIT");
     if (PQsendQuery(attempt->store->conn, buf_text(&sql)) == 1)
         return 0;
     return store_fail(attempt->store->conn, NULL, "send batch", attempt->err);
@@ -640,17 +720,35 @@ static enum step plain_copy(struct attempt *attempt, const struct batch_rows *ro
     return STEP_DONE;
 }
 
+static enum step plain_deltas(struct attempt *attempt)
+{
+    struct copy *copy = &attempt->store->copy;
+    struct copy_failure failure;
+    enum step step = plain_expect(attempt, PGRES_COPY_IN, "COPY rollup_delta");
+
+    if (step != STEP_DONE)
+        return step;
+    copy_begin_answered(copy, attempt->store->conn);
+    if (delta_send(attempt, &attempt->store->row_deltas) < 0)
+        return STEP_FAIL;
+    if (copy_end_answered(copy, "COPY rollup_delta", &failure, attempt->err) < 0)
+        return attempt_failed(NULL, attempt->err);
+    return STEP_DONE;
+}
+
 static enum step plain_ledger(struct attempt *attempt)
 {
     AUTO(store_result_free) PGresult *result = PQgetResult(attempt->store->conn);
     enum step step = ledger_begun(attempt, result);
 
-    if (step != STEP_DONE || !attempt->labels_wait)
+    if (step != STEP_DONE)
         return step;
-    /* labels wait for predictions, maybe for these: not in one go, now and for a while */
-    attempt->store->waiting_until_ms = clock_mono_ms() + WAITING_MS;
+    if (attempt->labels_wait) /* maybe for these predictions: not in one go, now and for a while */
+        attempt->store->waiting_until_ms = clock_mono_ms() + WAITING_MS;
+    else if (commit_check_horizon(attempt) == STEP_DONE)
+        return STEP_DONE;
     step = plain_expect(attempt, PGRES_COPY_IN, "COPY");
-    if (step == STEP_DONE && PQputCopyEnd(attempt->store->conn, "labels wait") == 1)
+    if (step == STEP_DONE && PQputCopyEnd(attempt->store->conn, "not in one go") == 1)
         return STEP_AGAIN;
     return STEP_FAIL;
 }
@@ -668,6 +766,8 @@ static enum step plain_run(struct attempt *attempt)
         step = plain_copy(attempt, &batch->predictions, &row_tables[0]);
     if (step == STEP_DONE)
         step = plain_copy(attempt, &batch->aggregates, &row_tables[1]);
+    if (step == STEP_DONE)
+        step = plain_deltas(attempt);
     if (step == STEP_DONE)
         step = plain_expect(attempt, PGRES_COMMAND_OK, "COMMIT");
     return step;
@@ -730,6 +830,30 @@ static enum step commit_find_refused(struct attempt *attempt)
     return STEP_AGAIN;
 }
 
+/* Names that are missing are asked for, and what could not be counted for want of them is counted
+ * again. */
+static int commit_count(struct attempt *attempt)
+{
+    struct store *store = attempt->store;
+    int64_t names_max = store->setup.config->metric_names_max;
+
+    deltas_clear(&store->row_deltas);
+    deltas_clear(&store->label_deltas);
+    if (metric_counter_ask(&store->counter, store->conn, names_max, attempt->err) < 0)
+        return -1;
+    store->counter.skipped = 0;
+    if (attempt->slow)
+        return 0;
+    delta_count_rows(attempt);
+    if (!store->counter.missing_len)
+        return 0;
+    if (metric_counter_ask(&store->counter, store->conn, names_max, attempt->err) < 0)
+        return -1;
+    store->counter.skipped = 0;
+    delta_count_rows(attempt);
+    return 0;
+}
+
 static enum store_result commit_attempts(struct attempt *attempt)
 {
     struct store *store = attempt->store;
@@ -741,11 +865,14 @@ static enum store_result commit_attempts(struct attempt *attempt)
 
         batch_reset(attempt->batch);
         attempt->slow = attempt->batch->must_stage || clock_mono_ms() < store->slow_until_ms;
+        if (commit_count(attempt) < 0)
+            return STORE_NOT_STORED;
         plain = plain_is_wanted(attempt);
         step = plain ? commit_plain(attempt, &result) : commit_body(attempt);
         attempt->batch->batch_id = attempt->batch_id;
         if (step == STEP_DONE) {
             stats_add(store->setup.stats, STAT_COMMIT_SLOW, attempt->slow);
+            stats_add(store->setup.stats, STAT_ROLLUP_SKIPPED, (int64_t)store->counter.skipped);
             return plain ? result : commit_send(attempt);
         }
         if (step == STEP_INPUT)

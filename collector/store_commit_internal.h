@@ -12,6 +12,7 @@
 #include "collector/batch_internal.h"
 #include "collector/store.h"
 #include "collector/store_copy_internal.h"
+#include "collector/store_delta_internal.h"
 #include "collector/store_partition_internal.h"
 
 struct store {
@@ -19,9 +20,14 @@ struct store {
     char *role;   /* owned */
     PGconn *conn; /* NULL while there is none */
     struct copy copy;
-    int64_t slow_until_ms;    /* monotonic: until then batches begin on the slow path */
-    int64_t waiting_until_ms; /* monotonic: until then labels are taken to wait for predictions */
-    int64_t labels_waiting;   /* about how many wait; counted when it matters, and by maintenance */
+    struct metric_counter counter;
+    struct deltas row_deltas;   /* what the attempt's predictions and aggregates add */
+    struct deltas label_deltas; /* what its labels add */
+    uint64_t folded;            /* deltas since the last vacuum */
+    int64_t slow_until_ms;      /* monotonic: until then batches begin on the slow path */
+    int64_t waiting_until_ms;   /* monotonic: until then labels are taken to wait for predictions */
+    int64_t horizon_ms;         /* of events, as the batch under way was checked against it */
+    int64_t labels_waiting; /* about how many wait; counted when it matters, and by maintenance */
 
     pthread_mutex_t lock;
     int socket;            /* guarded by lock; -1: none */
@@ -45,7 +51,8 @@ struct attempt {
     bool trial; /* only rows of ordinal_from <= ordinal < ordinal_to, rolled back at the end */
     uint32_t ordinal_from;
     uint32_t ordinal_to;
-    bool labels_wait; /* what batch_begin saw */
+    bool labels_wait;   /* what batch_begin saw */
+    int64_t horizon_ms; /* likewise; INT64_MIN: none */
     int64_t batch_id;
     struct err *err;
 };
@@ -60,6 +67,10 @@ void store_busy(struct store *store, bool busy);
 bool attempt_wants(const struct attempt *attempt, const struct batch_row *row);
 /* err, set from a failed statement, as a step. */
 enum step attempt_failed(const struct copy_failure *failure, const struct err *err);
+
+/* Background work: runs one function in a REPEATABLE READ transaction of its own. 1: done, *result
+ * is owned; 0: somebody else was faster, the next round sees what is left; -1: failed. */
+int store_call(PGconn *conn, const char *sql, PGresult **result, struct err *err) MUST_CHECK;
 
 /* Ends a transaction that is or may be open; -1: the connection is of no more use. */
 int attempt_rollback(struct store *store);

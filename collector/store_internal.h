@@ -34,11 +34,21 @@ enum {
     STORE_LOCK_PARTITIONS = 5, /* transaction: one daemon makes partitions */
     STORE_LOCK_CATALOG =
         6, /* transaction: one daemon adds deployments, so that their number is bounded */
+    STORE_LOCK_RESOLVE = 7,       /* transaction: one daemon resolves labels */
+    STORE_LOCK_NAMES = 8,         /* transaction: one daemon admits metric names */
+    STORE_LOCK_FOLD_CLASS = 7237, /* transaction: (this, share), one daemon folds a share */
 };
 
 /* Event time begins here in the tables: microseconds between 1970 and 2000, as timestamptz
  * counts. */
 #define STORE_EPOCH_US INT64_C(946684800000000)
+
+/* How a read begins: the tables' lightest lock before its snapshot, so that nothing is dropped
+ * between the two. Partitions of an event's tables are dropped under locks on all of them. */
+#define STORE_BEGIN_READ                                                                           \
+    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"                                             \
+    "LOCK TABLE ONLY prediction, ONLY rollup_1m, ONLY rollup_1h, ONLY rollup_1d"                   \
+    " IN ACCESS SHARE MODE;"
 
 /* Opens a connection with the settings every session of ours has; `role` ends up in
  * application_name. Owned. ERR_RETRY: the server is away. ERR_INPUT: it will never work like
@@ -50,6 +60,9 @@ const char *store_sqlstate(const PGresult *result);
 /* Sets err from a failed result (NULL: from the connection): class 22 and 23 are ERR_INPUT, all
  * else ERR_RETRY. */
 int store_fail(PGconn *conn, const PGresult *result, const char *what, struct err *err);
+
+/* The error is that of two transactions in each other's way (class 40): one of them begins anew. */
+bool store_is_conflict(const struct err *err);
 
 /* Runs one or more statements, wants no rows. */
 int store_exec(PGconn *conn, const char *sql, const char *what, struct err *err) MUST_CHECK;
@@ -70,17 +83,28 @@ void store_param_binary(struct store_params *params, const struct buf *value);
 PGresult *store_query_params(PGconn *conn, const char *sql, const struct store_params *params,
                              const char *what, struct err *err) MUST_CHECK;
 
+/* The same with rows in binary format; `params` may be NULL. */
+PGresult *store_query_binary(PGconn *conn, const char *sql, const struct store_params *params,
+                             const char *what, struct err *err) MUST_CHECK;
+
 /* Arrays in Postgres's binary form, written element by element into a buf. */
 struct store_array {
     struct buf buf;
     uint32_t len;
 };
-enum { STORE_OID_INT8 = 20, STORE_OID_INT4 = 23, STORE_OID_TEXT = 25, STORE_OID_UUID = 2950 };
+enum {
+    STORE_OID_INT8 = 20,
+    STORE_OID_TID = 27,
+    STORE_OID_INT4 = 23,
+    STORE_OID_TEXT = 25,
+    STORE_OID_UUID = 2950
+};
 void store_array_init(struct store_array *array, uint32_t element_oid);
 void store_array_done(struct store_array *array);
 void store_array_add_null(struct store_array *array);
 void store_array_add_uuid(struct store_array *array, const struct uuid *uuid);
 void store_array_add_i64(struct store_array *array, int64_t value);
+/* Text, or any other element whose binary form is given. */
 void store_array_add_text(struct store_array *array, struct span text);
 /* Finishes the header; the buf is borrowed from the array. */
 const struct buf *store_array_end(struct store_array *array);
@@ -89,6 +113,9 @@ static inline void store_array_done_auto(struct store_array *array)
     store_array_done(array);
 }
 
+/* The bytes of a field, NULL data for null. Borrowed from the result. */
+struct span store_get_span(const PGresult *result, int row, int column);
+/* A number or truth value of either format. */
 int64_t store_get_i64(const PGresult *result, int row, int column);
 bool store_get_bool(const PGresult *result, int row, int column);
 int store_get_uuid(const PGresult *result, int row, int column, struct uuid *uuid) MUST_CHECK;

@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "collector/store_commit_internal.h"
 #include "collector/store_internal.h"
+#include "metrics/row.h"
 
 enum {
     LABEL_PARTITIONS_NEWEST = 8,
@@ -32,12 +33,23 @@ struct label_home {
     int64_t start_us;
     int64_t batch_id; /* of the prediction, to tell the first inserted */
     int64_t ordinal;
+    struct span metrics; /* of the prediction */
+    int32_t labels;      /* the last label before the next one, as an index of priors; -1: none */
+};
+
+/* A label that a prediction has, or gets in this batch: later ones may correct it. */
+struct label_prior {
+    struct span metrics;
+    int32_t before; /* the label before it, -1: none */
 };
 
 struct label_lookup {
     struct attempt *attempt;
     struct map *places; /* uuid -> index of its home */
     struct label_home *homes;
+    struct label_prior *priors;
+    uint32_t priors_len, priors_cap;
+    PGresult *found; /* what spans of homes and priors point into */
     int64_t from_ms[LABEL_PARTITIONS_MAX];
     uint32_t from_len;
 };
@@ -59,13 +71,14 @@ static struct label_home *label_home_of(struct label_lookup *lookup, const struc
 static void lookup_add_partition(struct label_lookup *lookup, int64_t ms)
 {
     struct partitions *partitions = lookup->attempt->store->setup.partitions;
-    int64_t from_ms = partitions_floor(partitions, ms);
+    int64_t from_ms = partitions_floor(partitions, PARTITION_EVENT, ms);
 
     for (uint32_t i = 0; i < lookup->from_len; i++) {
         if (lookup->from_ms[i] == from_ms)
             return;
     }
-    if (lookup->from_len < LABEL_PARTITIONS_MAX && partitions_exists(partitions, from_ms))
+    if (lookup->from_len < LABEL_PARTITIONS_MAX &&
+        partitions_has(partitions, PARTITION_EVENT, from_ms))
         lookup->from_ms[lookup->from_len++] = from_ms;
 }
 
@@ -97,7 +110,9 @@ static void lookup_add_own(struct label_lookup *lookup)
                                      .deployment = row->deployment,
                                      .batch_id = INT64_MAX,
                                      .ordinal = row->ordinal,
-                                     .start_us = row->event->start_ms * 1000 };
+                                     .start_us = row->event->start_ms * 1000,
+                                     .metrics = row->event->metrics,
+                                     .labels = -1 };
     }
 }
 
@@ -110,6 +125,8 @@ static void lookup_init(struct label_lookup *lookup, struct attempt *attempt)
     lookup->attempt = attempt;
     lookup->places = map_new();
     lookup->homes = xcalloc(labels->len, sizeof(*lookup->homes));
+    for (uint32_t i = 0; i < labels->len; i++)
+        lookup->homes[i].labels = -1;
     lookup->from_len =
         partitions_newest(setup->partitions, clock_now_ms() + setup->config->event_ahead_ms_max,
                           lookup->from_ms, LABEL_PARTITIONS_NEWEST);
@@ -125,6 +142,8 @@ static void lookup_done(struct label_lookup *lookup)
 {
     map_free(lookup->places);
     free(lookup->homes);
+    free(lookup->priors);
+    PQclear(lookup->found);
 }
 
 /* "(p.start_at >= ... AND p.start_at < ... OR ...)": constants, so that the planner leaves the
@@ -132,7 +151,8 @@ static void lookup_done(struct label_lookup *lookup)
 static void lookup_write_ranges(const struct label_lookup *lookup, struct buf *sql,
                                 const char *alias)
 {
-    int64_t width_ms = partitions_width_ms(lookup->attempt->store->setup.partitions);
+    int64_t width_ms =
+        partitions_width_ms(lookup->attempt->store->setup.partitions, PARTITION_EVENT);
 
     buf_append_char(sql, '(');
     for (uint32_t i = 0; i < lookup->from_len; i++) {
@@ -148,30 +168,36 @@ static void lookup_write_ranges(const struct label_lookup *lookup, struct buf *s
 
 /* ------------------------------------------------------------------------------------ the query */
 
-/* One row for each prediction found (what = 0), each uuid with labels that wait (1), and each
- * label whose eventId is known (2): n counts the given labels from 1. */
+/* One row for each prediction found (what = 0), each uuid with labels that wait (1), each label
+ * whose eventId is known (2), and each label that a prediction has (3, in order of revision): n
+ * counts the given labels from 1. */
 static void lookup_write_sql(const struct label_lookup *lookup, struct buf *sql)
 {
     buf_append_text(
-        sql,
-        "WITH given AS (SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[])"
-        " WITH ORDINALITY AS g(uuid, event_id, metrics, n))"
-        " SELECT 0, g.n, p.deployment, (extract(epoch FROM p.start_at) * 1000000)::bigint,"
-        " p.batch_id, p.ordinal, (SELECT count(*) FROM delayed_metric AS d"
-        " WHERE d.uuid = p.uuid AND d.deployment = p.deployment AND d.start_at = p.start_at AND ");
-    lookup_write_ranges(lookup, sql, "d");
-    buf_append_text(sql, ") FROM given AS g JOIN prediction AS p ON p.uuid = g.uuid AND ");
+        sql, "WITH given AS (SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[])"
+             " WITH ORDINALITY AS g(uuid, event_id, metrics, n)),"
+             " firsts AS (SELECT uuid, min(n) AS n FROM given GROUP BY uuid)"
+             " SELECT 0, g.n, p.deployment, (extract(epoch FROM p.start_at) * 1000000)::bigint,"
+             " p.batch_id, p.ordinal, 0, p.metrics FROM firsts AS g JOIN prediction AS p"
+             " ON p.uuid = g.uuid AND ");
     lookup_write_ranges(lookup, sql, "p");
     buf_append_text(
-        sql, " UNION ALL SELECT 1, g.n, 0, 0, 0, 0, count(*) FROM given AS g"
-             " JOIN delayed_metric_waiting AS w ON w.uuid = g.uuid GROUP BY g.n"
-             " UNION ALL SELECT 2, g.n, (w.metrics::jsonb = g.metrics::jsonb)::int, 0, 0, 0, 0"
-             " FROM given AS g JOIN delayed_metric_waiting AS w"
-             " ON w.uuid = g.uuid AND w.event_id = g.event_id"
-             " UNION ALL SELECT 2, g.n, (d.metrics::jsonb = g.metrics::jsonb)::int, 0, 0, 0, 0"
-             " FROM given AS g JOIN delayed_metric AS d"
-             " ON d.uuid = g.uuid AND d.event_id = g.event_id AND ");
+        sql,
+        " UNION ALL SELECT 1, g.n, 0, 0, 0, 0, count(*), NULL FROM given AS g"
+        " JOIN delayed_metric_waiting AS w ON w.uuid = g.uuid GROUP BY g.n"
+        " UNION ALL SELECT 2, g.n, (w.metrics::jsonb = g.metrics::jsonb)::int, 0, 0, 0, 0, NULL"
+        " FROM given AS g JOIN delayed_metric_waiting AS w"
+        " ON w.uuid = g.uuid AND w.event_id = g.event_id"
+        " UNION ALL SELECT 2, g.n, (d.metrics::jsonb = g.metrics::jsonb)::int, 0, 0, 0, 0, NULL"
+        " FROM given AS g JOIN delayed_metric AS d"
+        " ON d.uuid = g.uuid AND d.event_id = g.event_id AND ");
     lookup_write_ranges(lookup, sql, "d");
+    buf_append_text(sql, " UNION ALL SELECT 3, g.n, d.deployment, (extract(epoch FROM d.start_at) "
+                         "* 1000000)::bigint,"
+                         " 0, 0, d.revision, d.metrics FROM firsts AS g JOIN delayed_metric AS d "
+                         "ON d.uuid = g.uuid AND ");
+    lookup_write_ranges(lookup, sql, "d");
+    buf_append_text(sql, " ORDER BY 1, 7");
 }
 
 static void lookup_take_prediction(struct label_home *home, const PGresult *result, int row)
@@ -186,7 +212,29 @@ static void lookup_take_prediction(struct label_home *home, const PGresult *resu
     home->start_us = store_get_i64(result, row, 3);
     home->batch_id = batch_id;
     home->ordinal = ordinal;
-    home->revision = (int32_t)store_get_i64(result, row, 6);
+    home->revision = 0;
+    home->metrics = store_get_span(result, row, 7);
+}
+
+static void lookup_add_prior(struct label_lookup *lookup, struct label_home *home,
+                             struct span metrics)
+{
+    if (lookup->priors_len == lookup->priors_cap) {
+        lookup->priors_cap = lookup->priors_cap ? 2 * lookup->priors_cap : 64;
+        lookup->priors = xreallocarray(lookup->priors, lookup->priors_cap, sizeof(*lookup->priors));
+    }
+    lookup->priors[lookup->priors_len] = (struct label_prior){ metrics, home->labels };
+    home->labels = (int32_t)lookup->priors_len++;
+    home->revision++;
+}
+
+/* A label of the prediction that was chosen; predictions come first in the result. */
+static void lookup_take_label(struct label_lookup *lookup, struct label_home *home,
+                              const PGresult *result, int row)
+{
+    if (home->found && home->deployment == store_get_i64(result, row, 2) &&
+        home->start_us == store_get_i64(result, row, 3))
+        lookup_add_prior(lookup, home, store_get_span(result, row, 7));
 }
 
 static void lookup_take_identity(struct batch_row *row, bool same)
@@ -241,10 +289,14 @@ static int lookup_query(struct label_lookup *lookup, struct err *err)
             home->waits = true;
             home->waiting = (int32_t)store_get_i64(result, i, 6);
             break;
-        default:
+        case 2:
             lookup_take_identity(row, store_get_i64(result, i, 2) != 0);
+            break;
+        default:
+            lookup_take_label(lookup, home, result, i);
         }
     }
+    lookup->found = TAKE(result);
     return 0;
 }
 
@@ -335,6 +387,17 @@ static int label_check_twins(struct attempt *attempt, struct err *err)
     return 0;
 }
 
+/* Whether the label replaces something that its prediction or an earlier label said. */
+static bool label_corrects(const struct label_lookup *lookup, const struct label_home *home,
+                           struct span metrics)
+{
+    bool corrects = row_shares_key(home->metrics, metrics);
+
+    for (int32_t i = home->labels; i >= 0 && !corrects; i = lookup->priors[i].before)
+        corrects = row_shares_key(lookup->priors[i].metrics, metrics);
+    return corrects;
+}
+
 /* Gives each label its home and revision. The number of those that have to wait. */
 static uint32_t label_assign(struct label_lookup *lookup)
 {
@@ -360,7 +423,9 @@ static uint32_t label_assign(struct label_lookup *lookup)
         if (row->found) {
             row->deployment = home->deployment;
             row->start_us = home->start_us;
-            row->revision = home->revision++;
+            row->revision = home->revision;
+            row->corrects = label_corrects(lookup, home, row->event->metrics);
+            lookup_add_prior(lookup, home, row->event->metrics);
         } else {
             home->waits = true;
             home->waiting++;
@@ -372,7 +437,7 @@ static uint32_t label_assign(struct label_lookup *lookup)
 
 static int label_look(struct attempt *attempt, uint32_t *left, struct err *err)
 {
-    struct label_lookup lookup;
+    struct label_lookup lookup = { 0 };
     int rc;
 
     lookup_init(&lookup, attempt);
@@ -426,6 +491,15 @@ static void labels_back(struct batch *batch)
     }
 }
 
+/* What the labels add to the rollups is known as soon as their predictions are. */
+static enum step label_count(struct attempt *attempt)
+{
+    if (attempt->trial)
+        return STEP_DONE;
+    delta_count_labels(attempt);
+    return attempt->store->counter.missing_len ? STEP_AGAIN : STEP_DONE;
+}
+
 enum step label_lookup(struct attempt *attempt)
 {
     PGconn *conn = attempt->store->conn;
@@ -438,20 +512,23 @@ enum step label_lookup(struct attempt *attempt)
     if (label_look(attempt, &left, attempt->err) < 0)
         return attempt_failed(NULL, attempt->err);
     if (!left && !attempt->batch->predictions.len)
-        return STEP_DONE;
+        return label_count(attempt);
     /* nothing is written yet, so nobody waits for this batch while it waits here */
     (void)snprintf(sql, sizeof(sql), "SELECT pg_advisory_xact_lock%s(%d, %d)",
                    left ? "" : "_shared", STORE_LOCK_CLASS, STORE_LOCK_LABELS);
     if (store_exec(conn, sql, "lock labels", attempt->err) < 0)
         return STEP_FAIL;
-    if (!left)
-        return STEP_DONE;
     labels_back(attempt->batch);
+    if (!left) { /* what was committed while this batch waited for the lock was not seen yet */
+        if (label_look(attempt, &left, attempt->err) < 0)
+            return attempt_failed(NULL, attempt->err);
+        return left ? STEP_AGAIN : label_count(attempt);
+    }
     if (partitions_refresh(attempt->store->setup.partitions, conn, attempt->err) < 0 ||
         label_look(attempt, &left, attempt->err) < 0 ||
         label_check_waiting(attempt, attempt->err) < 0)
         return attempt_failed(NULL, attempt->err);
-    return STEP_DONE;
+    return label_count(attempt);
 }
 
 /* -------------------------------------------------------------------------------------- writing */

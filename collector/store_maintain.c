@@ -5,11 +5,11 @@
 #include "collector/balance.h"
 #include "collector/store_commit_internal.h"
 #include "collector/store_internal.h"
+#include "collector/store_retention_internal.h"
 
 enum { RESOLVE_LABELS_MAX = 500 };
 
-/* Runs one function in REPEATABLE READ. 1: done; 0: somebody else was faster; -1: failed. */
-static int maintain_call(PGconn *conn, const char *sql, PGresult **result, struct err *err)
+int store_call(PGconn *conn, const char *sql, PGresult **result, struct err *err)
 {
     if (store_exec(conn, "BEGIN ISOLATION LEVEL REPEATABLE READ", "maintenance", err) < 0)
         return -1;
@@ -34,7 +34,7 @@ static int maintain_labels(struct store *store, PGconn *conn, bool *more, struct
     int rc;
 
     (void)snprintf(sql, sizeof(sql), "SELECT * FROM labels_resolve(%d)", RESOLVE_LABELS_MAX);
-    rc = maintain_call(conn, sql, &result, err);
+    rc = store_call(conn, sql, &result, err);
     if (rc > 0) {
         int64_t resolved = store_get_i64(result, 0, 0), searched = store_get_i64(result, 0, 1);
 
@@ -76,7 +76,8 @@ static int maintain_round(struct store *store, int64_t now_ms, bool *more, struc
         partitions_refresh(store->setup.partitions, store->conn, err) < 0 ||
         partitions_ensure_ahead(store->setup.partitions, store->conn, now_ms, err) < 0 ||
         maintain_labels(store, store->conn, more, err) < 0 ||
-        maintain_call(store->conn, "SELECT ledger_fold()", &folded, err) < 0)
+        store_call(store->conn, "SELECT ledger_fold()", &folded, err) < 0 ||
+        retention_round(store, now_ms, more, err) < 0)
         return -1;
     return maintain_gauges(store, store->conn, err);
 }

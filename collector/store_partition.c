@@ -12,7 +12,14 @@
 #define PARTITION_ANCHOR_MS INT64_C(946857600000)
 #define DAY_MS INT64_C(86400000)
 
-static const char *const family_names[] = { "event", "ledger" };
+static const struct {
+    const char *name;
+    int64_t width; /* in units of partition_days */
+} families[PARTITION_FAMILIES] = {
+    [PARTITION_EVENT] = { "event", 1 },           [PARTITION_LEDGER] = { "ledger", 1 },
+    [PARTITION_ROLLUP_1M] = { "rollup_1m", 1 },   [PARTITION_ROLLUP_1H] = { "rollup_1h", 16 },
+    [PARTITION_ROLLUP_1D] = { "rollup_1d", 104 },
+};
 
 struct partition_set {
     int64_t *from_ms; /* ascending */
@@ -22,7 +29,8 @@ struct partition_set {
 struct partitions {
     const struct config *config;
     pthread_mutex_t lock;
-    struct partition_set sets[LENGTH(family_names)]; /* guarded by lock */
+    struct partition_set sets[PARTITION_FAMILIES]; /* guarded by lock */
+    int64_t horizon_ms[PARTITION_FAMILIES];        /* guarded by lock; INT64_MIN: none */
 };
 
 struct partitions *partitions_new(const struct config *config)
@@ -30,6 +38,8 @@ struct partitions *partitions_new(const struct config *config)
     struct partitions *partitions = xcalloc(1, sizeof(*partitions));
 
     partitions->config = config;
+    for (size_t i = 0; i < PARTITION_FAMILIES; i++)
+        partitions->horizon_ms[i] = INT64_MIN;
     (void)pthread_mutex_init(&partitions->lock, NULL);
     return partitions;
 }
@@ -44,14 +54,15 @@ void partitions_free(struct partitions *partitions)
     free(partitions);
 }
 
-int64_t partitions_width_ms(const struct partitions *partitions)
+int64_t partitions_width_ms(const struct partitions *partitions, enum partition_family family)
 {
-    return partitions->config->partition_days * DAY_MS;
+    return partitions->config->partition_days * families[family].width * DAY_MS;
 }
 
-int64_t partitions_floor(const struct partitions *partitions, int64_t ms)
+int64_t partitions_floor(const struct partitions *partitions, enum partition_family family,
+                         int64_t ms)
 {
-    int64_t width = partitions_width_ms(partitions);
+    int64_t width = partitions_width_ms(partitions, family);
     int64_t n = (ms - PARTITION_ANCHOR_MS) / width;
 
     if (ms < PARTITION_ANCHOR_MS + n * width)
@@ -95,8 +106,7 @@ static void set_add(struct partition_set *set, int64_t from_ms)
     set->len++;
 }
 
-static bool partitions_known(struct partitions *partitions, enum partition_family family,
-                             int64_t from_ms)
+bool partitions_has(struct partitions *partitions, enum partition_family family, int64_t from_ms)
 {
     bool known;
 
@@ -106,28 +116,55 @@ static bool partitions_known(struct partitions *partitions, enum partition_famil
     return known;
 }
 
+int64_t partitions_horizon(struct partitions *partitions, enum partition_family family)
+{
+    int64_t horizon_ms;
+
+    (void)pthread_mutex_lock(&partitions->lock);
+    horizon_ms = partitions->horizon_ms[family];
+    (void)pthread_mutex_unlock(&partitions->lock);
+    return horizon_ms;
+}
+
+void partitions_horizon_raise(struct partitions *partitions, enum partition_family family,
+                              int64_t horizon_ms)
+{
+    (void)pthread_mutex_lock(&partitions->lock);
+    if (horizon_ms > partitions->horizon_ms[family])
+        partitions->horizon_ms[family] = horizon_ms;
+    (void)pthread_mutex_unlock(&partitions->lock);
+}
+
+const char *partitions_family_name(enum partition_family family)
+{
+    return families[family].name;
+}
+
 int partitions_ensure(struct partitions *partitions, PGconn *conn, enum partition_family family,
                       int64_t from_ms, bool *made, struct err *err)
 {
     AUTO(store_result_free) PGresult *result = NULL;
-    /* The ledger grows with time alone: its number needs no bound. */
+    /* The ledger grows with time alone, and rollups are bounded by what they count. */
     int64_t max = family == PARTITION_EVENT ? partitions->config->partitions_max : INT32_MAX;
     char sql[256];
 
     *made = true;
-    if (partitions_known(partitions, family, from_ms))
+    if (partitions_has(partitions, family, from_ms))
         return 0;
     (void)snprintf(sql, sizeof(sql),
                    "SET lock_timeout = '5s';"
                    "SELECT partition_make('%s', to_timestamp(%lld), to_timestamp(%lld), %lld)",
-                   family_names[family], (long long)(from_ms / 1000),
-                   (long long)((from_ms + partitions_width_ms(partitions)) / 1000), (long long)max);
+                   families[family].name, (long long)(from_ms / 1000),
+                   (long long)((from_ms + partitions_width_ms(partitions, family)) / 1000),
+                   (long long)max);
     result = store_query(conn, sql, "make partition", err);
     if (!result) {
         err->kind = ERR_RETRY; /* no event is to blame, whatever the class */
         return -1;
     }
-    *made = store_get_bool(result, 0, 0);
+    *made = !PQgetisnull(result, 0, 0) && store_get_bool(result, 0, 0);
+    if (PQgetisnull(result, 0, 0) && partitions_refresh(partitions, conn, err) < 0)
+        return -1;
     if (*made) {
         (void)pthread_mutex_lock(&partitions->lock);
         set_add(&partitions->sets[family], from_ms);
@@ -139,35 +176,52 @@ int partitions_ensure(struct partitions *partitions, PGconn *conn, enum partitio
 int partitions_ensure_ahead(struct partitions *partitions, PGconn *conn, int64_t now_ms,
                             struct err *err)
 {
-    int64_t from_ms = partitions_floor(partitions, now_ms);
+    int64_t from_ms = partitions_floor(partitions, PARTITION_EVENT, now_ms);
     bool made;
 
     for (int64_t i = 0; i <= partitions->config->partitions_ahead; i++) {
         if (partitions_ensure(partitions, conn, PARTITION_LEDGER, from_ms, &made, err) < 0 ||
             partitions_ensure(partitions, conn, PARTITION_EVENT, from_ms, &made, err) < 0)
             return -1;
-        from_ms += partitions_width_ms(partitions);
+        from_ms += partitions_width_ms(partitions, PARTITION_EVENT);
     }
     return 0;
+}
+
+/* One family's ranges and horizon: rows (family, lower bound, whether it is the horizon). */
+static void partitions_take(struct partitions *partitions, enum partition_family family,
+                            const PGresult *result)
+{
+    struct partition_set *set = &partitions->sets[family];
+
+    set->len = 0;
+    for (int row = 0; row < PQntuples(result); row++) {
+        int64_t ms = store_get_i64(result, row, 1);
+
+        if (strcmp(PQgetvalue(result, row, 0), families[family].name) != 0)
+            continue;
+        if (!store_get_bool(result, row, 2))
+            set_add(set, ms);
+        else if (ms > partitions->horizon_ms[family])
+            partitions->horizon_ms[family] = ms;
+    }
 }
 
 int partitions_refresh(struct partitions *partitions, PGconn *conn, struct err *err)
 {
     AUTO(store_result_free)
     PGresult *result = store_query(conn,
-                                   "SELECT family = 'ledger', (extract(epoch FROM from_at) * "
-                                   "1000)::bigint FROM time_partition",
+                                   "SELECT family, (extract(epoch FROM from_at) * 1000)::bigint,"
+                                   " false FROM time_partition UNION ALL"
+                                   " SELECT family, (extract(epoch FROM at) * 1000)::bigint, true"
+                                   " FROM retention_horizon",
                                    "read partitions", err);
 
     if (!result)
         return -1;
     (void)pthread_mutex_lock(&partitions->lock);
-    for (size_t i = 0; i < LENGTH(partitions->sets); i++)
-        partitions->sets[i].len = 0;
-    for (int row = 0; row < PQntuples(result); row++)
-        set_add(
-            &partitions->sets[store_get_bool(result, row, 0) ? PARTITION_LEDGER : PARTITION_EVENT],
-            store_get_i64(result, row, 1));
+    for (int family = 0; family < PARTITION_FAMILIES; family++)
+        partitions_take(partitions, (enum partition_family)family, result);
     (void)pthread_mutex_unlock(&partitions->lock);
     return 0;
 }
@@ -183,11 +237,6 @@ uint32_t partitions_newest(struct partitions *partitions, int64_t until_ms, int6
         from_ms[len++] = set->from_ms[place - 1];
     (void)pthread_mutex_unlock(&partitions->lock);
     return len;
-}
-
-bool partitions_exists(struct partitions *partitions, int64_t from_ms)
-{
-    return partitions_known(partitions, PARTITION_EVENT, from_ms);
 }
 
 uint32_t partitions_len(struct partitions *partitions)

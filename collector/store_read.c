@@ -37,13 +37,15 @@ static void read_write_bounds(struct buf *sql, int64_t start_ms, int64_t end_ms,
 }
 
 static void read_get_range(const PGresult *result, int column, const struct read_query *query,
-                           struct read_range *range)
+                           int64_t horizon_ms, struct read_range *range)
 {
     int64_t from_ms = store_get_i64(result, 0, column + 1);
     int64_t to_ms = store_get_i64(result, 0, column + 2);
 
     range->partitions = store_get_i64(result, 0, column);
     range->start_ms = query->start_ms > from_ms ? query->start_ms : from_ms;
+    if (range->start_ms < horizon_ms) /* what is not dropped yet is gone for readers already */
+        range->start_ms = horizon_ms;
     range->end_ms = query->end_ms < to_ms ? query->end_ms : to_ms - 1;
 }
 
@@ -57,11 +59,13 @@ int store_read_begin(PGconn *conn, const struct read_query *query, struct read_f
     buf_init(&sql, SIZE_MAX);
     clock_format(read_clamp(query->start_ms), from);
     clock_format(read_clamp(query->end_ms), to);
-    buf_append_text(&sql, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
-                          "SELECT settled_batch(), EXISTS (SELECT FROM delayed_metric AS d WHERE ");
+    buf_append_text(&sql, STORE_BEGIN_READ
+                    "SELECT settled_batch(), EXISTS (SELECT FROM delayed_metric AS d WHERE ");
     read_write_bounds(&sql, query->start_ms, query->end_ms, "d");
     buf_append_fmt(&sql,
-                   "), EXISTS (SELECT FROM delayed_metric_waiting), p.*, a.*"
+                   "), EXISTS (SELECT FROM delayed_metric_waiting), p.*, a.*,"
+                   " (SELECT (extract(epoch FROM at) * 1000)::bigint FROM retention_horizon"
+                   "  WHERE family = 'event')"
                    " FROM partition_span('prediction', '%s', '%s') AS p,"
                    " partition_span('aggregate_metric', '%s', '%s') AS a",
                    from, to, from, to);
@@ -71,8 +75,9 @@ int store_read_begin(PGconn *conn, const struct read_query *query, struct read_f
     facts->settled = store_get_i64(result, 0, 0);
     facts->has_labels = store_get_bool(result, 0, 1);
     facts->has_waiting = store_get_bool(result, 0, 2);
-    read_get_range(result, 3, query, &facts->predictions);
-    read_get_range(result, 6, query, &facts->aggregates);
+    facts->horizon_ms = PQgetisnull(result, 0, 9) ? INT64_MIN : store_get_i64(result, 0, 9);
+    read_get_range(result, 3, query, facts->horizon_ms, &facts->predictions);
+    read_get_range(result, 6, query, facts->horizon_ms, &facts->aggregates);
     return 0;
 }
 

@@ -20,9 +20,10 @@ struct read_range {
 
 /* What the snapshot holds, as far as the query depends on it. */
 struct read_facts {
-    int64_t settled;  /* the largest batch that a page shows */
-    bool has_labels;  /* delayed_metric has rows in the range */
-    bool has_waiting; /* labels wait */
+    int64_t settled;    /* the largest batch that a page shows */
+    bool has_labels;    /* delayed_metric has rows in the range */
+    bool has_waiting;   /* labels wait */
+    int64_t horizon_ms; /* rows that begin before it are dropped or about to be; INT64_MIN: none */
     struct read_range predictions, aggregates;
 };
 

@@ -1010,23 +1010,60 @@ static enum json_type json_walk_type(char c)
     }
 }
 
-bool json_walk_next(struct json_walk *walk, struct json_member *member)
+/* Reads a name and its colon; the value's first byte, or NULL where no member stands. */
+static inline const char *json_walk_name(const char *p, const char *end, struct json_member *member)
 {
-    const char *p = walk->at, *end = walk->end, *name;
+    const char *name = p + 1;
 
-    if (p < end && *p == ',')
-        p++;
     if (p == end || *p != '"')
-        return false;
-    name = p + 1;
+        return NULL;
     member->has_escape = false;
     p = json_string_end(name, end, &member->has_escape);
     if (end - p < 2)
-        return false;
+        return NULL;
     member->name = member->raw = (struct span){ name, (size_t)(p - 1 - name) };
     p++; /* the colon */
     member->value = (struct json_value){ .type = json_walk_type(*p), .text = { p, 0 } };
-    walk->at = json_walk_skip(p, end, &member->value.has_escape);
+    return p;
+}
+
+static inline void json_walk_value(struct json_walk *walk, const char *p,
+                                   struct json_member *member)
+{
+    walk->at = json_walk_skip(p, walk->end, &member->value.has_escape);
     member->value.text.len = (size_t)(walk->at - p);
+}
+
+bool json_walk_next(struct json_walk *walk, struct json_member *member)
+{
+    const char *p = walk->at, *end = walk->end;
+
+    if (p < end && *p == ',')
+        p++;
+    p = json_walk_name(p, end, member);
+    if (!p)
+        return false;
+    json_walk_value(walk, p, member);
     return true;
+}
+
+enum json_step json_walk_step(struct json_walk *walk, struct json_member *member)
+{
+    const char *p = walk->at, *end = walk->end;
+
+    if (p < end && *p == ',')
+        p++;
+    if (p < end && *p == '}') {
+        walk->at = p + 1;
+        return JSON_STEP_LEAVE;
+    }
+    p = json_walk_name(p, end, member);
+    if (!p)
+        return JSON_STEP_END;
+    if (member->value.type == JSON_TYPE_OBJECT) {
+        walk->at = p + 1;
+        return JSON_STEP_ENTER;
+    }
+    json_walk_value(walk, p, member);
+    return JSON_STEP_MEMBER;
 }

@@ -143,6 +143,31 @@ void row_merge(struct buf *out, struct span metrics, const struct span *labels, 
     row_members_done(&members);
 }
 
+bool row_shares_key(struct span object, struct span other)
+{
+    struct json_walk walk = json_walk_begin(object);
+    struct row_members members;
+    struct json_member member;
+    bool shares = false;
+
+    row_members_init(&members);
+    while (json_walk_next(&walk, &member))
+        row_members_put(&members, &member);
+    walk = json_walk_begin(other);
+    while (!shares && json_walk_next(&walk, &member)) {
+        AUTO(mem_free) char *owned = NULL;
+        struct span name = member.raw;
+
+        if (member.has_escape) {
+            owned = xmalloc(member.raw.len);
+            name = (struct span){ owned, json_unescape(owned, member.raw) };
+        }
+        shares = row_members_find(&members, name) != NULL;
+    }
+    row_members_done(&members);
+    return shares;
+}
+
 void row_write_json(struct buf *out, const struct row *row)
 {
     buf_append_text(out, "{\"modelDeploymentCrn\":");

@@ -10,17 +10,26 @@ CREATE TABLE setting (
 );
 
 -- Which time ranges have their partitions. 'event': prediction, delayed_metric and aggregate_metric, by start_at;
--- 'ledger': ingest_batch, by formed_at. A row enters in the transaction that makes the tables.
+-- 'ledger': ingest_batch, by formed_at; 'rollup_...': the table of that name, by window_at. A row enters in the transaction that makes the tables.
 CREATE TABLE time_partition (
-  family  text NOT NULL CHECK (family IN ('event', 'ledger')),
+  family  text NOT NULL CHECK (family IN ('event', 'ledger', 'rollup_1m', 'rollup_1h', 'rollup_1d')),
   from_at timestamptz NOT NULL,
   to_at   timestamptz NOT NULL CHECK (to_at > from_at),
   suffix  text NOT NULL,
   PRIMARY KEY (family, from_at)
 );
 
--- Makes the partitions of one time range: false when there are in_max already. A table is made apart and then
--- attached, because CREATE TABLE ... PARTITION OF would wait for, and stand in front of, every reader of the parent.
+-- The tables that a family's time ranges partition.
+CREATE FUNCTION partition_parents(in_family text) RETURNS text[] LANGUAGE sql IMMUTABLE AS $$
+  SELECT CASE in_family
+    WHEN 'event' THEN ARRAY['prediction', 'delayed_metric', 'aggregate_metric']
+    WHEN 'ledger' THEN ARRAY['ingest_batch']
+    ELSE ARRAY[in_family] END
+$$;
+
+-- Makes the partitions of one time range: false when there are in_max already, null when it lies before the family's
+-- horizon (003). A table is made apart and then attached, because CREATE TABLE ... PARTITION OF would wait for, and
+-- stand in front of, every reader of the parent.
 CREATE FUNCTION partition_make(in_family text, in_from timestamptz, in_to timestamptz, in_max int)
 RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
@@ -31,15 +40,18 @@ BEGIN
   IF EXISTS (SELECT FROM time_partition WHERE family = in_family AND from_at = in_from) THEN
     RETURN true;
   END IF;
+  IF in_from < horizon_at(in_family) THEN
+    RETURN NULL;
+  END IF;
   IF (SELECT count(*) FROM time_partition WHERE family = in_family) >= in_max THEN
     RETURN false;
   END IF;
   INSERT INTO time_partition (family, from_at, to_at, suffix) VALUES (in_family, in_from, in_to, the_suffix);
-  FOREACH parent IN ARRAY CASE in_family
-      WHEN 'event' THEN ARRAY['prediction', 'delayed_metric', 'aggregate_metric']
-      ELSE ARRAY['ingest_batch'] END
-  LOOP
+  FOREACH parent IN ARRAY partition_parents(in_family) LOOP
     EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL)', parent || '_' || the_suffix, parent);
+    IF in_family LIKE 'rollup%' THEN -- rows are updated, no index changes: room for the next version beside them
+      EXECUTE format('ALTER TABLE %I SET (fillfactor = 60)', parent || '_' || the_suffix);
+    END IF;
     EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
                    parent, parent || '_' || the_suffix, in_from, in_to);
   END LOOP;
@@ -110,11 +122,12 @@ INSERT INTO ledger_position (batch_id) VALUES (0);
 
 -- Begins a batch: xid, batch_id and recorded_at are taken together under one short lock, so that the three have
 -- one order; then batch_key goes in. An earlier attempt that is still committing makes the insert wait; 23505 says
--- that it did commit. labels_wait: there are labels waiting for their predictions.
+-- that it did commit. labels_wait: there are labels waiting for their predictions. horizon_ms: of events (003), read
+-- after the xid was taken; null: there is none.
 CREATE FUNCTION batch_begin(
   in_key uuid, in_formed_at timestamptz, in_source text,
   in_received int[], in_accepted int[], in_duplicate int[], in_rejected int[],
-  OUT out_batch_id bigint, OUT out_labels_wait boolean
+  OUT out_batch_id bigint, OUT out_labels_wait boolean, OUT out_horizon_ms bigint
 ) LANGUAGE plpgsql AS $$
 DECLARE
   the_xid xid8;
@@ -132,6 +145,7 @@ BEGIN
   VALUES (out_batch_id, the_xid, timestamptz 'epoch' + now_us * interval '1 microsecond', in_formed_at, in_key,
           in_source, in_received, in_accepted, in_duplicate, in_rejected);
   out_labels_wait := EXISTS (SELECT FROM delayed_metric_waiting);
+  out_horizon_ms := (SELECT (extract(epoch FROM at) * 1000)::bigint FROM retention_horizon WHERE family = 'event');
 END
 $$;
 
@@ -311,9 +325,11 @@ BEGIN
            t.uuid, t.event_id, t.metrics
     FROM taken AS t
     ORDER BY t.start_at, t.uuid
-    RETURNING 1
+    RETURNING batch_id, deployment, start_at
+  ), recounted AS (
+    SELECT rollup_recount(batch_id, deployment, start_at) FROM written
   )
-  SELECT count(*) INTO claimed FROM written;
+  SELECT count(*) INTO claimed FROM recounted;
   RETURN claimed;
 END
 $$;
@@ -352,9 +368,11 @@ BEGIN
            t.uuid, t.event_id, t.metrics
     FROM taken AS t
     ORDER BY t.start_at, t.uuid
-    RETURNING 1
+    RETURNING batch_id, deployment, start_at
+  ), recounted AS (
+    SELECT rollup_recount(batch_id, deployment, start_at) FROM written
   )
-  SELECT count(*) INTO out_resolved FROM written;
+  SELECT count(*) INTO out_resolved FROM recounted;
   UPDATE delayed_metric_waiting SET searched = true WHERE uuid = ANY (uuids) AND NOT searched;
   GET DIAGNOSTICS out_searched = ROW_COUNT;
 END

@@ -13,8 +13,9 @@
 
 struct committer;
 
-/* Starts the thread, which leaves the queue alone while less than bytes_min waits in it (1: it takes
- * anything). Borrows the queue and what `setup` points to, until committer_free has returned. */
+/* Starts the thread, which leaves the queue alone while less than bytes_min waits in it (1: it
+ * takes anything). Borrows the queue and what `setup` points to, until committer_free has
+ * returned. */
 struct committer *committer_start(const struct store_setup *setup, struct queue *queue,
                                   size_t bytes_min, const char *name);
 /* From deadline_mono_ms on nothing is tried again: what is left is answered as not stored, or,

@@ -40,7 +40,14 @@ struct config {
     int64_t partitions_ahead; /* weeks (or whatever a partition is) made before they are needed */
     int64_t labels_per_prediction_max;
     int64_t labels_waiting_max;
+    int64_t metric_names_max;   /* rolled up, of one deployment */
+    int64_t rollup_pending_max; /* deltas that wait to be folded */
     int64_t event_ahead_ms_max; /* how far in the future an event's time may be */
+    int64_t retention_raw;      /* milliseconds or CONFIG_FOREVER, as are the next four; */
+    int64_t retention_1m;       /* none is shorter than the one before it */
+    int64_t retention_1h;
+    int64_t retention_1d;
+    int64_t label_wait; /* of a label whose prediction does not come */
     int64_t csv_columns_max;
 
     int64_t committers;
@@ -51,6 +58,9 @@ struct config {
 /* The earliest event time, 2000-01-01T00:00:00Z. */
 #define CONFIG_EVENT_MS_MIN INT64_C(946684800000)
 
+/* An age that is never reached. */
+#define CONFIG_FOREVER INT64_MAX
+
 enum config_type {
     CONFIG_TEXT,  /* char *; an empty value is the default */
     CONFIG_BOOL,  /* bool */
@@ -58,6 +68,7 @@ enum config_type {
     CONFIG_COUNT, /* int64_t */
     CONFIG_BYTES, /* int64_t: 67108864 or 64MiB */
     CONFIG_MS,    /* int64_t: 30000, 30s, 7d */
+    CONFIG_AGE,   /* int64_t: the same, or forever */
 };
 
 /* One key, as the file and the environment (PLUMBLINE_<NAME>) spell it. */

@@ -1,5 +1,5 @@
-/* The background work in Postgres, round by round, in a thread of its own: labels that wait, the
- * ledger's totals, partitions ahead, gauges. Any number of daemons do it side by side. */
+/* Background work in Postgres, round by round, each kind in a thread and on a connection of its
+ * own. Any number of daemons do it side by side. */
 #ifndef COLLECTOR_MAINTENANCE_H
 #define COLLECTOR_MAINTENANCE_H
 
@@ -10,8 +10,13 @@
 
 struct maintenance;
 
-/* Starts the thread. Borrows what `setup` points to until maintenance_stop has returned. */
-struct maintenance *maintenance_start(const struct store_setup *setup);
+/* One round, store_maintain or store_fold. */
+typedef int maintenance_round(struct store *store, int64_t now_ms, bool *more, struct err *err);
+
+/* Starts the thread; `name` (static) is in its log lines. Borrows what `setup` points to until
+ * maintenance_stop has returned. */
+struct maintenance *maintenance_start(const struct store_setup *setup, const char *name,
+                                      maintenance_round *round);
 /* Ends the round that is under way and frees. Accepts NULL. */
 void maintenance_stop(struct maintenance *maintenance);
 AUTO_DEFINE(struct maintenance, maintenance_stop);

@@ -9,6 +9,9 @@ query_run query_metrics;
 /* POST /read-metrics: the older clients' request and answer. */
 query_run query_read_metrics;
 
+/* GET /v1/rollups. */
+query_run query_rollups;
+
 /* GET /v1/deployments. */
 query_run query_deployments;
 /* GET /v1/deployments/{crn}: query->argument. */

@@ -34,8 +34,9 @@ struct query {
     enum media_type accept;       /* what the client wants rows as */
 
     /* Set by the answering function before its first flush. */
-    const char *content_type; /* static; application/json unless changed */
-    char *next_cursor;        /* owned; becomes the header Plumbline-Next-Cursor */
+    const char *content_type;    /* static; application/json unless changed */
+    char *next_cursor;           /* owned; becomes the header Plumbline-Next-Cursor */
+    int64_t truncated_before_ms; /* likewise Plumbline-Truncated-Before-Ms; 0: none */
 
     struct fault fault; /* what to answer when the function returns -1 without having flushed */
     struct query_sender *sender;

@@ -24,7 +24,15 @@ enum stats_item {
     STAT_LABELS_WAITING_OLDEST_SECONDS, /* gauge: how far label resolution lags */
     STAT_SETTLED_AGE_SECONDS, /* gauge: the horizon's age: how long the newest unsettled batch has
                                  been on its way */
+    STAT_LABELS_GIVEN_UP,     /* labels that waited longer than label_wait */
+    STAT_ROLLUP_FOLDED,       /* deltas and recounts */
+    STAT_ROLLUP_PENDING,      /* gauge: deltas that wait to be folded */
+    STAT_ROLLUP_LAG_SECONDS,  /* gauge: age of the oldest */
+    STAT_ROLLUP_SLOWED,       /* batches that waited because too much was pending */
+    STAT_ROLLUP_SKIPPED,      /* values that are not rolled up */
     STAT_PARTITIONS,          /* gauge */
+    STAT_PARTITIONS_DROPPED,  /* by this daemon */
+    STAT_PARTITIONS_EXPIRED,  /* gauge: those that wait to be dropped */
     STAT_DEPLOYMENTS,         /* gauge */
     STAT_READS_ACTIVE,        /* gauge */
     STAT_READS_DROPPED,       /* readers that stopped reading */
@@ -41,6 +49,7 @@ void stats_free(struct stats *stats);
 AUTO_DEFINE(struct stats, stats_free);
 
 void stats_add(struct stats *stats, enum stats_item stat, int64_t n); /* gauges may go down */
+int64_t stats_get(const struct stats *stats, enum stats_item stat);
 void stats_set(struct stats *stats, enum stats_item stat, int64_t value);
 /* One event's fate, by kind. */
 enum stat_fate {

@@ -58,6 +58,9 @@ enum store_result store_settle(struct store *store, struct batch *batch,
  * else was faster. *more: there was so much to do that the next round should follow at once. */
 int store_maintain(struct store *store, int64_t now_ms, bool *more, struct err *err) MUST_CHECK;
 
+/* The same for rollups: folds what is pending, counts anew what was corrected. */
+int store_fold(struct store *store, int64_t now_ms, bool *more, struct err *err) MUST_CHECK;
+
 /* Any thread: breaks the connection of a store whose call has been under way for longer than
  * age_ms_max, so that it returns. true: it did. */
 bool store_interrupt(struct store *store, int64_t now_mono_ms, int64_t age_ms_max);

@@ -138,4 +138,14 @@ struct json_walk json_walk_begin(struct span object);
  */
 bool json_walk_next(struct json_walk *walk, struct json_member *member);
 
+/* The same walk through all objects within each other, each byte read once. */
+enum json_step {
+    JSON_STEP_MEMBER, /* any value but an object */
+    JSON_STEP_ENTER,  /* a member that is an object: its members come next; value.text is empty */
+    JSON_STEP_LEAVE,  /* the end of an object, of the outermost one too */
+    JSON_STEP_END,    /* nothing more; in checked JSON the outermost object's end comes before */
+};
+
+enum json_step json_walk_step(struct json_walk *walk, struct json_member *member);
+
 #endif

@@ -6,6 +6,7 @@
 #ifndef METRICS_ROW_H
 #define METRICS_ROW_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/attr.h"
@@ -29,6 +30,9 @@ struct row {
  * only members of these (unescaped) names are kept. */
 void row_merge(struct buf *out, struct span metrics, const struct span *labels, size_t labels_len,
                const struct span *keys, size_t keys_len);
+
+/* Whether two objects have a top-level member of the same (unescaped) name. */
+bool row_shares_key(struct span object, struct span other);
 
 /* The object with exactly the seven members of wire.md, in their order, no line feed. */
 void row_write_json(struct buf *out, const struct row *row);

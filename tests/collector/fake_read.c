@@ -1,7 +1,7 @@
 /* A database that is made up: stands for collector/read.c and the catalog's queries in the unit
  * tests. What it gives is written in the DSN: rows=N bytes=N (of metrics), open=retry open=input,
  * fail_at=N and wait_at=N (row numbers from 0: the server fails; nothing comes until cancelled),
- * columns=1 (every row has a name of its own). */
+ * columns=1 (every row has a name of its own), horizon=MS (rows before it are dropped). */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +14,7 @@
 
 struct read {
     const struct read_query *query;
-    long rows, at, fail_at, wait_at, bytes;
+    long rows, at, fail_at, wait_at, bytes, horizon_ms;
     bool columns;
     bool is_cancelled; /* guarded by fake_lock */
     struct buf metrics;
@@ -49,6 +49,7 @@ struct read *read_open(const char *dsn, const struct read_query *query, struct e
     read->bytes = fake_option(dsn, "bytes=", 20);
     read->fail_at = fake_option(dsn, "fail_at=", -1);
     read->wait_at = fake_option(dsn, "wait_at=", -1);
+    read->horizon_ms = fake_option(dsn, "horizon=", 0);
     read->columns = fake_option(dsn, "columns=", 0) != 0;
     buf_init(&read->metrics, 1 << 24);
     pthread_mutex_lock(&fake_lock);
@@ -104,6 +105,11 @@ int read_next(struct read *read, struct row *row, struct err *err)
                          .metrics = buf_span(&read->metrics) };
     read->at++;
     return 1;
+}
+
+int64_t read_truncated_before(const struct read *read)
+{
+    return read->query->start_ms < read->horizon_ms ? read->horizon_ms : 0;
 }
 
 const char *read_next_cursor(const struct read *read)

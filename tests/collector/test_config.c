@@ -35,6 +35,8 @@ static const struct {
     { "h", "request_timeout_ms: 1h\n", "request_timeout_ms: 1h\n" },
     { "d", "event_ahead_ms_max: 7d\n", "event_ahead_ms_max: 7d\n" },
     { "zero duration", "event_ahead_ms_max: 0\n", "event_ahead_ms_max: 0\n" },
+    { "an age", "retention_raw: 30d\n", "retention_raw: 30d\n" },
+    { "for ever", "label_wait: forever\n", "label_wait: forever\n" },
     { "quoted number", "reads_max: \"4\"\n", "reads_max: 4\n" },
     { "flow mapping", "{reads_max: 4, keys_off: true}\n", "keys_off: true\n" },
 };
@@ -125,6 +127,18 @@ static const struct {
       "t.yaml:1:18: idle_timeout_ms: \"5\" is too small; the smallest is 1s" },
     { "duration too long", "idle_timeout_ms: 7d\n",
       "t.yaml:1:18: idle_timeout_ms: \"7d\" is too large; the largest is 1h" },
+    { "an age in weeks", "retention_raw: 4w\n",
+      "t.yaml:1:16: retention_raw: \"4w\" is not a duration; write it like 12h, 30d, 400d, as "
+      "plain "
+      "milliseconds, or forever" },
+    { "an age too short", "retention_raw: 1h\n",
+      "t.yaml:1:16: retention_raw: \"1h\" is too small; the smallest is 1d" },
+    { "for ever in another word", "retention_1d: never\n",
+      "t.yaml:1:15: retention_1d: \"never\" is not a duration; write it like 12h, 30d, 400d, as "
+      "plain milliseconds, or forever" },
+    { "for ever where it can't be", "idle_timeout_ms: forever\n",
+      "t.yaml:1:18: idle_timeout_ms: \"forever\" is not a duration; write it like 500ms, 30s, 5m, "
+      "1h, 7d, or as plain milliseconds" },
     { "boolean of YAML 1.1", "keys_off: yes\n",
       "t.yaml:1:11: keys_off: \"yes\" is neither true nor false" },
     { "unknown level", "log_level: loud\n",
@@ -283,6 +297,19 @@ static const struct {
       "listen: \"::1:8190\": an IPv6 address stands in brackets, as in [::1]:8190" },
     { "host name", "listen: example.org:8190\n",
       "listen: \"example.org:8190\": the address is given by its number, not by a name" },
+    { "coarser rollups kept longer",
+      "retention_raw: 30d\nretention_1m: 90d\nretention_1h: 90d\nretention_1d: forever\n", NULL },
+    { "raw rows longer than minutes", "retention_1m: 30d\n",
+      "retention_raw: forever is longer than retention_1m (30d), which stands on it; lower it or "
+      "raise retention_1m" },
+    { "minutes longer than hours",
+      "retention_raw: 1d\nretention_1m: 36h\nretention_1h: 1d\nretention_1d: 1d\n",
+      "retention_1m: 36h is longer than retention_1h (1d), which stands on it; lower it or raise "
+      "retention_1h" },
+    { "hours longer than days",
+      "retention_raw: 7d\nretention_1m: 7d\nretention_1h: forever\nretention_1d: 3650d\n",
+      "retention_1h: forever is longer than retention_1d (3650d), which stands on it; lower it or "
+      "raise retention_1d" },
     { "budget smaller than a request", "memory_bytes_max: 16MiB\n", "memory_bytes_max: 16777216 " },
     { "metrics larger than a body", "body_bytes_max: 64KiB\n",
       "metrics_bytes_max: 102400 does not fit into body_bytes_max (65536); lower it or raise "
@@ -343,6 +370,9 @@ START_TEST(defaults)
     ck_assert_int_eq(config.labels_per_prediction_max, 1000);
     ck_assert_int_eq(config.labels_waiting_max, 1000000);
     ck_assert_int_eq(config.event_ahead_ms_max, 86400000);
+    ck_assert(config.retention_raw == CONFIG_FOREVER && config.retention_1m == CONFIG_FOREVER);
+    ck_assert(config.retention_1h == CONFIG_FOREVER && config.retention_1d == CONFIG_FOREVER);
+    ck_assert_int_eq(config.label_wait, INT64_C(400) * 86400000);
     ck_assert_int_eq(config.connections_max, 4096);
 }
 END_TEST

@@ -39,6 +39,13 @@ static const struct {
     { "page", "rows=3", "/v1/metrics?limit=2", "", 200, "application/json", "{\"metrics\":[",
       "],\"nextCursor\":\"next\"}" },
     { "last page", "rows=3", "/v1/metrics?limit=3", "", 200, "application/json", "{", "}]}" },
+    { "from before the horizon", "rows=1 horizon=5000", "/v1/metrics?start_timestamp_ms=4999", "",
+      200, "application/json", "{\"metrics\":[{", "}],\"truncatedBeforeMs\":5000}" },
+    { "from the horizon", "rows=1 horizon=5000", "/v1/metrics?start_timestamp_ms=5000", "", 200,
+      "application/json", "{\"metrics\":[{", "}]}" },
+    { "a page from before the horizon", "rows=3 horizon=5000", "/v1/metrics?limit=2", "", 200,
+      "application/json", "{\"metrics\":[",
+      "],\"truncatedBeforeMs\":5000,\"nextCursor\":\"next\"}" },
     { "ndjson", "rows=2", "/v1/metrics", "Accept: application/x-ndjson\r\n", 200,
       "application/x-ndjson", "{", "}\n" },
     { "ndjson, nothing", "rows=0", "/v1/metrics", "Accept: application/x-ndjson\r\n", 200,
@@ -225,6 +232,28 @@ START_TEST(cursor_in_a_header)
     client_ask(fake.address, &answer, "GET", "/v1/metrics", "Accept: application/x-ndjson\r\n",
                NULL, 0);
     missing = answer_header(&answer, "Plumbline-Next-Cursor");
+    ck_assert_ptr_null(missing);
+}
+END_TEST
+
+/* Whether there are rows or none, so that the answer is one piece. */
+START_TEST(horizon_in_a_header)
+{
+    static const char *const dsns[] = { "rows=0 horizon=5000", "rows=2 horizon=5000" };
+    static const char *const accepts[] = { "Accept: application/x-ndjson\r\n",
+                                           "Accept: text/csv\r\n" };
+    AUTO(answer_done) struct answer answer;
+    AUTO(mem_free) char *horizon = NULL, *missing = NULL;
+
+    fake.dsn = dsns[_i % 2];
+    fake_start(&fake);
+    answer_init(&answer);
+    client_ask(fake.address, &answer, "GET", "/v1/metrics", accepts[_i / 2], NULL, 0);
+    horizon = answer_header(&answer, "Plumbline-Truncated-Before-Ms");
+    ck_assert_pstr_eq(horizon, "5000");
+    client_ask(fake.address, &answer, "GET", "/v1/metrics?start_timestamp_ms=5000", accepts[_i / 2],
+               NULL, 0);
+    missing = answer_header(&answer, "Plumbline-Truncated-Before-Ms");
     ck_assert_ptr_null(missing);
 }
 END_TEST
@@ -436,6 +465,7 @@ Suite *http_read_suite(void)
     tcase_add_loop_test(tc, get_case, 0, LENGTH(get_cases));
     tcase_add_loop_test(tc, post_case, 0, LENGTH(post_cases));
     tcase_add_test(tc, cursor_in_a_header);
+    tcase_add_loop_test(tc, horizon_in_a_header, 0, 4);
     tcase_add_test(tc, large_answer);
     tcase_add_test(tc, head_of_a_read);
     tcase_add_test(tc, broken_in_the_middle);

@@ -1,0 +1,421 @@
+#include "collector/store_rollup_internal.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "collector/store_delta_internal.h"
+#include "collector/store_internal.h"
+#include "collector/store_recount_internal.h"
+
+static const char *const source_tables[] = {
+    [WINDOW_MINUTE] = "rollup_1m", [WINDOW_HOUR] = "rollup_1h", [WINDOW_DAY] = "rollup_1d"
+};
+
+struct rollup_source {
+    PGconn *conn; /* borrowed */
+    struct rollup_span span;
+    struct metric_counter counter; /* for recounts */
+    struct rollup_group *group;
+    struct rollup scratch;
+    /* What comes on top of the tables, by (window, deployment); is_recount: instead of them. */
+    struct deltas extras;
+    size_t recounts;
+
+    /* The series that was begun. */
+    const struct rollup_key *keys;
+    size_t keys_len;
+    size_t extra;  /* the next of the extras */
+    PGresult *row; /* the next of the table; NULL: no more */
+};
+
+/* ------------------------------------------------------------------------------ what is pending */
+
+enum pending_column { PENDING_DEPLOYMENT, PENDING_WINDOW, PENDING_RECOUNT, PENDING_DELTA };
+
+/* Rows of one deployment and one wide window: [from, to). */
+struct pending {
+    const PGresult *rows;
+    int from, to;
+    int32_t deployment;
+    int64_t window_ms;
+};
+
+static int source_damaged(struct err *err, int32_t deployment, int64_t window_ms)
+{
+    return err_set(err, ERR_FATAL,
+                   "a rollup of deployment %" PRId32 " at %" PRId64
+                   " is damaged: run plumbline verify",
+                   deployment, window_ms);
+}
+
+static bool pending_is_marked(const struct pending *pending, int64_t minute_ms)
+{
+    for (int i = pending->from; i < pending->to; i++) {
+        if (store_get_bool(pending->rows, i, PENDING_RECOUNT) &&
+            store_get_i64(pending->rows, i, PENDING_WINDOW) == minute_ms)
+            return true;
+    }
+    return false;
+}
+
+static bool pending_has_marks(const struct pending *pending)
+{
+    for (int i = pending->from; i < pending->to; i++) {
+        if (store_get_bool(pending->rows, i, PENDING_RECOUNT))
+            return true;
+    }
+    return false;
+}
+
+/* Minutes of a wide window that stand in the table and are not marked. */
+static int source_add_minutes(struct rollup_source *source, const struct pending *pending,
+                              struct err *err)
+{
+    AUTO(store_result_free) PGresult *rows = NULL;
+    AUTO(buf_done) struct buf sql;
+    char from[CLOCK_TEXT_BYTES], to[CLOCK_TEXT_BYTES];
+
+    clock_format(pending->window_ms, from);
+    clock_format(window_next(pending->window_ms, source->span.window), to);
+    buf_init(&sql, SIZE_MAX);
+    buf_append_fmt(&sql,
+                   "SELECT m.metric, (extract(epoch FROM r.window_at) * 1000)::bigint, r.state FROM"
+                   " (SELECT metric FROM metric_name WHERE deployment = %1$" PRId32
+                   " UNION ALL VALUES (0), (1), (2)) AS m JOIN rollup_1m AS r"
+                   " ON r.deployment = %1$" PRId32 " AND r.metric = m.metric"
+                   " AND r.window_at >= timestamptz '%2$s' AND r.window_at < timestamptz '%3$s'",
+                   pending->deployment, from, to);
+    rows = store_query_binary(source->conn, buf_text(&sql), NULL, "read rollups", err);
+    if (!rows)
+        return -1;
+    for (int i = 0; i < PQntuples(rows); i++) {
+        struct rollup *rollup =
+            rollup_group_get(source->group, (uint32_t)store_get_i64(rows, i, 0));
+
+        if (!pending_is_marked(pending, store_get_i64(rows, i, 1)) &&
+            rollup_merge_bytes(rollup, &source->scratch, store_get_span(rows, i, 2)) < 0)
+            return source_damaged(err, pending->deployment, pending->window_ms);
+    }
+    return 0;
+}
+
+static int source_add_recount(struct rollup_source *source, const struct pending *pending,
+                              int64_t minute_ms, struct err *err)
+{
+    AUTO(recount_free)
+    struct recount *recount = recount_begin(source->conn, &source->counter, pending->deployment,
+                                            minute_ms, window_next(minute_ms, WINDOW_MINUTE), err);
+    AUTO(buf_done) struct buf bytes;
+    int32_t deployment;
+    int64_t window_ms;
+
+    buf_init(&bytes, SIZE_MAX);
+    rollup_group_clear(source->counter.group);
+    if (!recount || recount_next(recount, &deployment, &window_ms, err) < 0)
+        return -1;
+    source->recounts++;
+    rollup_group_write(source->counter.group, &bytes);
+    if (rollup_group_merge_packed(source->group, buf_span(&bytes)) < 0)
+        return source_damaged(err, pending->deployment, minute_ms);
+    return 0;
+}
+
+/* A wide window with marked minutes is added up from its minutes, these counted anew. */
+static int source_rebuild(struct rollup_source *source, const struct pending *pending,
+                          struct err *err)
+{
+    int64_t last_ms = INT64_MIN;
+
+    if (source_add_minutes(source, pending, err) < 0)
+        return -1;
+    for (int i = pending->from; i < pending->to; i++) {
+        int64_t minute_ms = store_get_i64(pending->rows, i, PENDING_WINDOW);
+
+        if (pending_is_marked(pending, minute_ms)) {
+            if (minute_ms != last_ms && source_add_recount(source, pending, minute_ms, err) < 0)
+                return -1;
+            last_ms = minute_ms;
+        } else if (rollup_group_merge_packed(source->group,
+                                             store_get_span(pending->rows, i, PENDING_DELTA)) < 0) {
+            return source_damaged(err, pending->deployment, minute_ms);
+        }
+    }
+    return 0;
+}
+
+static int source_add_pending(struct rollup_source *source, const struct pending *pending,
+                              struct err *err)
+{
+    bool rebuilds = pending_has_marks(pending);
+    size_t offset = source->extras.bytes.len;
+
+    rollup_group_clear(source->group);
+    if (rebuilds) {
+        if (source_rebuild(source, pending, err) < 0)
+            return -1;
+    } else {
+        for (int i = pending->from; i < pending->to; i++) {
+            if (rollup_group_merge_packed(source->group,
+                                          store_get_span(pending->rows, i, PENDING_DELTA)) < 0)
+                return source_damaged(err, pending->deployment, pending->window_ms);
+        }
+    }
+    rollup_group_write(source->group, &source->extras.bytes);
+    deltas_add(&source->extras, pending->deployment, pending->window_ms, offset);
+    source->extras.items[source->extras.len - 1].is_recount = rebuilds;
+    return 0;
+}
+
+static int extra_compare(const void *a, const void *b)
+{
+    const struct delta *left = a, *right = b;
+
+    if (left->window_ms != right->window_ms)
+        return left->window_ms < right->window_ms ? -1 : 1;
+    return (left->deployment > right->deployment) - (left->deployment < right->deployment);
+}
+
+static PGresult *source_read_pending(struct rollup_source *source, const int32_t *deployments,
+                                     size_t deployments_len, struct err *err)
+{
+    AUTO(store_array_done) struct store_array ids;
+    AUTO(buf_done) struct buf sql;
+    struct store_params params = { 0 };
+    char from[CLOCK_TEXT_BYTES], to[CLOCK_TEXT_BYTES];
+
+    store_array_init(&ids, STORE_OID_INT8);
+    for (size_t i = 0; i < deployments_len; i++)
+        store_array_add_i64(&ids, deployments[i]);
+    store_param_binary(&params, store_array_end(&ids));
+    clock_format(source->span.from_ms, from);
+    clock_format(source->span.to_ms, to);
+    buf_init(&sql, SIZE_MAX);
+    buf_append_fmt(&sql,
+                   "SELECT deployment, (extract(epoch FROM window_at) * 1000)::bigint, recount,"
+                   " delta FROM rollup_delta WHERE deployment = ANY ($1::bigint[]::int[])"
+                   " AND window_at >= timestamptz '%s' AND window_at < timestamptz '%s'"
+                   " ORDER BY deployment, window_at",
+                   from, to);
+    return store_query_binary(source->conn, buf_text(&sql), &params, "read deltas", err);
+}
+
+static int source_load(struct rollup_source *source, const int32_t *deployments,
+                       size_t deployments_len, struct err *err)
+{
+    AUTO(store_result_free)
+    PGresult *rows = source_read_pending(source, deployments, deployments_len, err);
+    struct pending pending = { .rows = rows };
+
+    if (!rows ||
+        metric_counter_load(&source->counter, source->conn, deployments, deployments_len, err) < 0)
+        return -1;
+    while (pending.from < PQntuples(rows)) {
+        pending.deployment = (int32_t)store_get_i64(rows, pending.from, PENDING_DEPLOYMENT);
+        pending.window_ms =
+            window_floor(store_get_i64(rows, pending.from, PENDING_WINDOW), source->span.window);
+        for (pending.to = pending.from + 1; pending.to < PQntuples(rows); pending.to++) {
+            if (store_get_i64(rows, pending.to, PENDING_DEPLOYMENT) != pending.deployment ||
+                window_floor(store_get_i64(rows, pending.to, PENDING_WINDOW),
+                             source->span.window) != pending.window_ms)
+                break;
+        }
+        if (source_add_pending(source, &pending, err) < 0)
+            return -1;
+        pending.from = pending.to;
+    }
+    if (source->extras.len)
+        qsort(source->extras.items, source->extras.len, sizeof(struct delta), extra_compare);
+    return 0;
+}
+
+struct rollup_source *rollup_source_open(PGconn *conn, const int32_t *deployments,
+                                         size_t deployments_len, const struct rollup_span *span,
+                                         struct err *err)
+{
+    AUTO(rollup_source_free) struct rollup_source *source = xcalloc(1, sizeof(*source));
+
+    source->conn = conn;
+    source->span = *span;
+    source->group = rollup_group_new();
+    rollup_init(&source->scratch);
+    metric_counter_init(&source->counter);
+    deltas_init(&source->extras);
+    return source_load(source, deployments, deployments_len, err) < 0 ? NULL : TAKE(source);
+}
+
+static void source_end_series(struct rollup_source *source)
+{
+    PGresult *rest;
+
+    PQclear(TAKE(source->row));
+    if (source->keys) {
+        while ((rest = PQgetResult(source->conn)))
+            PQclear(rest);
+    }
+    source->keys = NULL;
+}
+
+void rollup_source_free(struct rollup_source *source)
+{
+    if (!source)
+        return;
+    source_end_series(source);
+    rollup_group_free(source->group);
+    rollup_done(&source->scratch);
+    metric_counter_done(&source->counter);
+    deltas_done(&source->extras);
+    free(source);
+}
+
+size_t rollup_source_recounts(const struct rollup_source *source)
+{
+    return source->recounts;
+}
+
+/* ------------------------------------------------------------------------------------- a series */
+
+static int source_advance(struct rollup_source *source, struct err *err)
+{
+    PQclear(source->row);
+    source->row = PQgetResult(source->conn);
+    if (PQresultStatus(source->row) == PGRES_SINGLE_TUPLE)
+        return 0;
+    if (PQresultStatus(source->row) != PGRES_TUPLES_OK) {
+        (void)store_fail(source->conn, source->row, "read rollups", err);
+        err->kind = ERR_RETRY;
+        return -1;
+    }
+    PQclear(TAKE(source->row));
+    return 0;
+}
+
+int rollup_source_begin(struct rollup_source *source, const struct rollup_key *keys,
+                        size_t keys_len, struct err *err)
+{
+    AUTO(store_array_done) struct store_array deployments, metrics;
+    AUTO(buf_done) struct buf sql;
+    struct store_params params = { 0 };
+    char from[CLOCK_TEXT_BYTES], to[CLOCK_TEXT_BYTES];
+
+    source_end_series(source);
+    store_array_init(&deployments, STORE_OID_INT8);
+    store_array_init(&metrics, STORE_OID_INT8);
+    for (size_t i = 0; i < keys_len; i++) {
+        store_array_add_i64(&deployments, keys[i].deployment);
+        store_array_add_i64(&metrics, keys[i].metric);
+    }
+    store_param_binary(&params, store_array_end(&deployments));
+    store_param_binary(&params, store_array_end(&metrics));
+    clock_format(source->span.from_ms, from);
+    clock_format(source->span.to_ms, to);
+    buf_init(&sql, SIZE_MAX);
+    buf_append_fmt(&sql,
+                   "SELECT r.deployment, (extract(epoch FROM r.window_at) * 1000)::bigint, r.state"
+                   " FROM unnest($1::bigint[]::int[], $2::bigint[]::int[]) AS k(deployment, metric)"
+                   " JOIN %s AS r USING (deployment, metric)"
+                   " WHERE r.window_at >= timestamptz '%s' AND r.window_at < timestamptz '%s'"
+                   " ORDER BY r.window_at",
+                   source_tables[source->span.window], from, to);
+    source->keys = keys;
+    source->keys_len = keys_len;
+    source->extra = 0;
+    if (PQsendQueryParams(source->conn, buf_text(&sql), params.len, NULL, params.values,
+                          params.lengths, params.formats, 1) != 1 ||
+        PQsetSingleRowMode(source->conn) != 1)
+        return store_fail(source->conn, NULL, "read rollups", err);
+    return source_advance(source, err);
+}
+
+static int key_compare(const void *a, const void *b)
+{
+    const struct rollup_key *left = a, *right = b;
+
+    return (left->deployment > right->deployment) - (left->deployment < right->deployment);
+}
+
+/* The metric's bytes in an extra of its deployment; data NULL when there are none. */
+static struct span source_extra_bytes(const struct rollup_source *source, const struct delta *extra)
+{
+    struct rollup_key wanted = { .deployment = extra->deployment };
+    const struct rollup_key *key =
+        bsearch(&wanted, source->keys, source->keys_len, sizeof(*key), key_compare);
+    struct rollup_packed packed;
+    struct span bytes;
+    uint32_t metric;
+
+    if (!key)
+        return (struct span){ 0 };
+    packed = rollup_packed_begin(deltas_bytes(&source->extras, extra));
+    while (rollup_packed_next(&packed, &metric, &bytes) > 0) {
+        if (metric == (uint32_t)key->metric)
+            return bytes;
+    }
+    return (struct span){ 0 };
+}
+
+/* Whether what stands in the table is replaced by an extra. */
+static bool source_is_replaced(const struct rollup_source *source, int32_t deployment,
+                               int64_t window_ms)
+{
+    struct delta wanted = { .deployment = deployment, .window_ms = window_ms };
+    const struct delta *extra = NULL;
+
+    if (source->extras.len)
+        extra = bsearch(&wanted, source->extras.items, source->extras.len, sizeof(*extra),
+                        extra_compare);
+    return extra && extra->is_recount;
+}
+
+static int source_merge_extras(struct rollup_source *source, int64_t window_ms,
+                               struct rollup *rollup, struct err *err)
+{
+    const struct deltas *extras = &source->extras;
+
+    for (; source->extra < extras->len && extras->items[source->extra].window_ms == window_ms;
+         source->extra++) {
+        struct span bytes = source_extra_bytes(source, &extras->items[source->extra]);
+
+        if (bytes.data && rollup_merge_bytes(rollup, &source->scratch, bytes) < 0)
+            return source_damaged(err, extras->items[source->extra].deployment, window_ms);
+    }
+    return 0;
+}
+
+static int source_merge_rows(struct rollup_source *source, int64_t window_ms, struct rollup *rollup,
+                             struct err *err)
+{
+    while (source->row && store_get_i64(source->row, 0, 1) == window_ms) {
+        int32_t deployment = (int32_t)store_get_i64(source->row, 0, 0);
+
+        if (!source_is_replaced(source, deployment, window_ms) &&
+            rollup_merge_bytes(rollup, &source->scratch, store_get_span(source->row, 0, 2)) < 0)
+            return source_damaged(err, deployment, window_ms);
+        if (source_advance(source, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int rollup_source_next(struct rollup_source *source, int64_t *window_ms, struct rollup *rollup,
+                       struct err *err)
+{
+    const struct deltas *extras = &source->extras;
+
+    rollup_clear(rollup);
+    while (rollup_is_empty(rollup)) {
+        bool has_extra = source->extra < extras->len;
+
+        if (!source->row && !has_extra)
+            return 0;
+        *window_ms = source->row ? store_get_i64(source->row, 0, 1) : INT64_MAX;
+        if (has_extra && extras->items[source->extra].window_ms < *window_ms)
+            *window_ms = extras->items[source->extra].window_ms;
+        if (source_merge_rows(source, *window_ms, rollup, err) < 0 ||
+            source_merge_extras(source, *window_ms, rollup, err) < 0)
+            return -1;
+    }
+    return 1;
+}

@@ -1,0 +1,613 @@
+/* Rollups equal a recount: as they are asked for while deltas are pending, folded, and from SQL. */
+#include <check.h>
+#include <float.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "tests/harness/dice.h"
+#include "tests/harness/pg.h"
+#include "tests/harness/runner.h"
+#include "tests/harness/service.h"
+#include "tests/harness/temp.h"
+#include "tests/harness/wait.h"
+
+Suite *rollups_suite(void);
+
+#define CHURN                                                                                      \
+    "crn:cdp:ml:us-west-1:8a1e15cd-04c2-48aa-8f35-b4a8c11997d3:workspace:"                         \
+    "e4bc3658-32bb-4dc3-a22d-828150329c76/161e0983-e67e-486d-a296-7be081be2410"
+
+#define MINUTE_MS INT64_C(60000)
+#define BASE_MS INT64_C(1700000040000) /* the start of a minute */
+
+/* ---- asking ---- */
+
+static void wait_folded(struct service *service)
+{
+    WAIT_UNTIL(30000, pg_query_i64(service->dsn, "SELECT count(*) FROM rollup_delta") == 0);
+}
+
+/* The only series of the answer to "?model_deployment_crn=<crn>&<rest>"; owned. */
+static json_t *series_of(struct service *service, const char *crn, const char *rest)
+{
+    AUTO(mem_free)
+    char *path = xasprintf("/v1/rollups?model_deployment_crn=%s&%s", crn, rest);
+    json_auto_t *answer = service_get(service, 200, path);
+    json_t *series = json_object_get(answer, "series");
+
+    ck_assert_msg(json_array_size(series) == 1, "%s: %zu series", path, json_array_size(series));
+    return json_incref(json_array_get(series, 0));
+}
+
+static json_t *window_of(const json_t *series, size_t i)
+{
+    json_t *window = json_array_get(json_object_get(series, "windows"), i);
+
+    ck_assert_msg(window != NULL, "the series has no window %zu", i);
+    return window;
+}
+
+static double number_of(const json_t *object, const char *member)
+{
+    const json_t *value = json_object_get(object, member);
+
+    ck_assert_msg(json_is_number(value), "\"%s\" is no number", member);
+    return json_number_value(value);
+}
+
+static int verify(struct service *service, char **output)
+{
+    const char *words[SERVICE_WORDS_MAX] = { "verify", "--database", service->dsn };
+
+    return service_command(words, NULL, output);
+}
+
+static void check_verified(struct service *service)
+{
+    AUTO(mem_free) char *output = NULL;
+    int code = verify(service, &output);
+
+    ck_assert_msg(code == 0, "verify: %d: %s", code, output);
+    ck_assert_msg(strstr(output, " 0 metrics in them differ") != NULL, "%s", output);
+    ck_assert_msg(strncmp(output, "0 windows", 9) != 0, "%s", output);
+}
+
+/* ---- the capture ---- */
+
+static void churn_check_minutes(struct service *service)
+{
+    json_auto_t *series = series_of(service, CHURN, "metric=probability&window=1m&quantile=0.5");
+    double sum = 0, min = 1, max = 0;
+    int64_t count = 0;
+    size_t i;
+    json_t *window;
+
+    ck_assert_uint_eq(json_array_size(json_object_get(series, "windows")), 5);
+    json_array_foreach(json_object_get(series, "windows"), i, window)
+    {
+        ck_assert_int_eq(service_number(window, "predictions"), service_number(window, "count"));
+        ck_assert_int_eq(service_number(window, "failed"), 0);
+        count += service_number(window, "count");
+        sum += number_of(window, "sum");
+        min = fmin(min, number_of(window, "min"));
+        max = fmax(max, number_of(window, "max"));
+    }
+    ck_assert_int_eq(count, 999);
+    ck_assert(fabs(sum / 258.97446393318404 - 1) < 1e-9);
+    ck_assert(min == 0.0010951310425366214);
+    ck_assert(max == 0.8553797049145889);
+}
+
+static void churn_check_day(struct service *service)
+{
+    json_auto_t *numbers = series_of(service, CHURN, "metric=probability&window=1d&quantile=0.5");
+    json_auto_t *labels = series_of(service, CHURN, "metric=final_label&window=1d");
+    json_t *median = json_object_get(json_object_get(window_of(numbers, 0), "quantiles"), "0.5");
+    json_t *categories = json_object_get(window_of(labels, 0), "categories");
+
+    ck_assert_int_eq(service_number(window_of(numbers, 0), "count"), 999);
+    ck_assert(fabs(number_of(window_of(numbers, 0), "sum") / 258.97446393318404 - 1) < 1e-9);
+    ck_assert(fabs(number_of(median, "value") / 0.18544962743773902 - 1) < 0.011);
+    ck_assert(number_of(median, "low") <= 0.18544962743773902);
+    ck_assert(number_of(median, "high") >= 0.18544962743773902);
+    ck_assert_str_eq(service_text(labels, "type"), "category");
+    ck_assert_int_eq(service_number(window_of(labels, 0), "predictions"), 999);
+    ck_assert_int_eq(service_number(categories, "true"), 626);
+    ck_assert_int_eq(service_number(categories, "false"), 373);
+}
+
+START_TEST(churn_is_counted)
+{
+    AUTO(service_free) struct service *service = service_start();
+    AUTO(mem_free) char *url = daemon_url(service->daemon, "");
+    AUTO(mem_free) char *output = NULL;
+    const char *words[SERVICE_WORDS_MAX] = { "ingest",
+                                             "--url",
+                                             url,
+                                             "tests/data/churn/track.ndjson",
+                                             "tests/data/churn/delayed.ndjson",
+                                             "tests/data/churn/aggregate.ndjson" };
+
+    ck_assert_int_eq(service_command(words, NULL, &output), 0);
+    churn_check_minutes(service); /* whatever is folded by now */
+    churn_check_day(service);
+    wait_folded(service);
+    churn_check_minutes(service);
+    churn_check_day(service);
+    check_verified(service);
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT sum(count) FROM metric_1m"
+                                                " WHERE metric = 'probability'"),
+                     999);
+    ck_assert_int_eq(pg_query_i64(service->dsn,
+                                  "SELECT count(*) FROM metric_1d WHERE metric = 'probability'"
+                                  " AND abs(rollup_quantile(state, min, max, 0.5)"
+                                  " / 0.18544962743773902 - 1) < 0.011"),
+                     1);
+    ck_assert_int_eq(pg_query_i64(service->dsn,
+                                  "SELECT ((rollup_categories(state)).categories->>'true')::bigint"
+                                  " FROM metric_1d WHERE metric = 'final_label'"),
+                     626);
+}
+END_TEST
+
+/* ---- labels ---- */
+
+static void take_prediction(struct service *service, const char *crn, int number, int64_t start_ms,
+                            const char *metrics)
+{
+    AUTO(mem_free)
+    char *event = xasprintf("{\"event\":\"track_metrics\",\"modelDeploymentCrn\":\"%s\","
+                            "\"predictionUuid\":\"00000000-0000-4000-8000-%012d\","
+                            "\"startTimestampMs\":%lld,\"endTimestampMs\":%lld,\"metrics\":%s}",
+                            crn, number, (long long)start_ms, (long long)start_ms + 10, metrics);
+
+    service_take(service, event);
+}
+
+static void take_label(struct service *service, int number, const char *metrics)
+{
+    AUTO(mem_free)
+    char *event = xasprintf("{\"event\":\"delayed_metrics\","
+                            "\"predictionUuid\":\"00000000-0000-4000-8000-%012d\",\"metrics\":%s}",
+                            number, metrics);
+
+    service_take(service, event);
+}
+
+/* Labels of one prediction, in order; what its minute then says of "x". */
+static const struct {
+    const char *name;
+    const char *prediction;
+    const char *labels[3];
+    int before; /* so many of the labels come before their prediction */
+    int64_t count;
+    double sum;
+} label_cases[] = {
+    { "a new key", "{\"y\":1}", { "{\"x\":2}" }, 0, 1, 2 },
+    { "before the prediction", "{\"y\":1}", { "{\"x\":2}" }, 1, 1, 2 },
+    { "two keys", "{\"x\":1}", { "{\"y\":2}" }, 0, 1, 1 },
+    { "corrects the prediction", "{\"x\":1}", { "{\"x\":5}" }, 0, 1, 5 },
+    { "corrects a label", "{\"y\":1}", { "{\"x\":5}", "{\"x\":7}" }, 0, 1, 7 },
+    { "corrects it away", "{\"x\":1}", { "{\"x\":\"gone\"}" }, 0, 0, 0 },
+    { "corrects it in another spelling", "{\"x\":1}", { "{\"\\u0078\":3}" }, 0, 1, 3 },
+    { "corrected before the prediction", "{\"x\":1}", { "{\"x\":5}", "{\"x\":6}" }, 2, 1, 6 },
+    { "one before, one after", "{\"y\":1}", { "{\"x\":5}", "{\"x\":6}" }, 1, 1, 6 },
+    { "the same value again", "{\"y\":1}", { "{\"x\":5}", "{\"x\":5}", "{\"x\":5}" }, 0, 1, 5 },
+};
+
+static void label_check(struct service *service, size_t i, const char *when)
+{
+    json_auto_t *series = series_of(service, "crn:d", "metric=x&window=1m");
+    json_t *window = window_of(series, 0);
+
+    if (!label_cases[i].count) {
+        ck_assert_msg(strcmp(service_text(series, "type"), "category") == 0, "%s, %s",
+                      label_cases[i].name, when);
+        return;
+    }
+    ck_assert_msg(service_number(window, "startTimestampMs") == BASE_MS &&
+                      service_number(window, "count") == label_cases[i].count &&
+                      number_of(window, "sum") == label_cases[i].sum,
+                  "%s, %s: count %lld, sum %g", label_cases[i].name, when,
+                  (long long)service_number(window, "count"), number_of(window, "sum"));
+}
+
+START_TEST(labels_count_in_the_prediction_s_minute)
+{
+    AUTO(service_free) struct service *service = service_start();
+    int n = 0;
+
+    for (; n < label_cases[_i].before; n++)
+        take_label(service, 1, label_cases[_i].labels[n]);
+    take_prediction(service, "crn:d", 1, BASE_MS + 5, label_cases[_i].prediction);
+    for (; n < 3 && label_cases[_i].labels[n]; n++)
+        take_label(service, 1, label_cases[_i].labels[n]);
+    if (!label_cases[_i].before) /* a label that waited lags behind until it is folded */
+        label_check(service, (size_t)_i, "pending");
+    wait_folded(service);
+    WAIT_UNTIL(30000, pg_query_i64(service->dsn, "SELECT count(*) FROM delayed_metric") == n);
+    wait_folded(service);
+    label_check(service, (size_t)_i, "folded");
+    check_verified(service);
+}
+END_TEST
+
+/* ---- numbers at the edges ---- */
+
+static const struct {
+    const char *name;
+    const char *values[3];
+    double sum, mean, min, max; /* INFINITY: null */
+} edge_cases[] = {
+    { "negative zero", { "-0.0" }, 0, 0, 0, 0 },
+    { "the smallest double", { "5e-324", "5e-324" }, 1e-323, 5e-324, 5e-324, 5e-324 },
+    { "larger than any double", { "1e308", "1e308", "1e308" }, INFINITY, 1e308, 1e308, 1e308 },
+    { "cancels out", { "1e308", "1e308", "-1e308" }, 1e308, 1e308 / 3, -1e308, 1e308 },
+    { "small beside large", { "1e16", "1", "-1e16" }, 1, 1.0 / 3, -1e16, 1e16 },
+    { "2^63", { "9223372036854775808" }, 0x1p63, 0x1p63, 0x1p63, 0x1p63 },
+    { "written differently", { "1", "1.0", "10e-1" }, 3, 1, 1, 1 },
+};
+
+static void edge_check(const json_t *window, const char *member, double want, const char *name)
+{
+    const json_t *value = json_object_get(window, member);
+
+    if (isinf(want))
+        ck_assert_msg(json_is_null(value), "%s: %s is not null", name, member);
+    else
+        ck_assert_msg(number_of(window, member) == want, "%s: %s is %.17g", name, member,
+                      number_of(window, member));
+}
+
+START_TEST(numbers_at_the_edges)
+{
+    AUTO(service_free) struct service *service = service_start();
+
+    for (int i = 0; i < 3 && edge_cases[_i].values[i]; i++) {
+        AUTO(mem_free) char *metrics = xasprintf("{\"x\":%s}", edge_cases[_i].values[i]);
+
+        take_prediction(service, "crn:d", i, BASE_MS + i, metrics);
+    }
+    for (int round = 0; round < 2; round++) {
+        json_auto_t *series = series_of(service, "crn:d", "metric=x&window=1h&quantile=0.5");
+        json_t *window = window_of(series, 0);
+
+        edge_check(window, "sum", edge_cases[_i].sum, edge_cases[_i].name);
+        edge_check(window, "mean", edge_cases[_i].mean, edge_cases[_i].name);
+        edge_check(window, "min", edge_cases[_i].min, edge_cases[_i].name);
+        edge_check(window, "max", edge_cases[_i].max, edge_cases[_i].name);
+        wait_folded(service);
+    }
+    check_verified(service);
+}
+END_TEST
+
+/* ---- names ---- */
+
+START_TEST(names_beyond_the_limit_harm_nobody)
+{
+    const char *environment[] = { "PLUMBLINE_METRIC_NAMES_MAX=5", NULL };
+    AUTO(service_free)
+    struct service *service =
+        service_start_with(&(struct daemon_options){ .environment = environment });
+
+    for (int i = 0; i < 12; i++) {
+        AUTO(mem_free) char *metrics = xasprintf("{\"n%d\":1,\"same\":%d,\"list\":[1,2]}", i, i);
+
+        take_prediction(service, "crn:many", i, BASE_MS + i, metrics);
+        take_prediction(service, "crn:few", 100 + i, BASE_MS + i, "{\"a\":1,\"b\":{\"c\":2}}");
+    }
+    {
+        json_auto_t *same = series_of(service, "crn:many", "metric=same&window=1m");
+        json_auto_t *nested = series_of(service, "crn:few", "metric=b.c&window=1m");
+
+        ck_assert_int_eq(service_number(window_of(same, 0), "count"), 12);
+        ck_assert_int_eq(service_number(window_of(nested, 0), "count"), 12);
+    }
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM metric_name AS m JOIN"
+                                                " model_deployment AS d USING (deployment)"
+                                                " WHERE d.crn = 'crn:many'"),
+                     5);
+    /* 12 lists, and the names n4 to n11 */
+    ck_assert_int_eq(service_sample(service, "plumbline_rollup_skipped_total"), 12 + 8);
+    wait_folded(service);
+    check_verified(service);
+}
+END_TEST
+
+/* ---- questions ---- */
+
+static const struct {
+    const char *query, *code, *field, *message;
+} query_cases[] = {
+    { "window=1m", "missing_parameter", "model_deployment_crn",
+      "one of model_deployment_crn, model_build_crn, model_crn is needed" },
+    { "model_crn=a&model_build_crn=b&window=1m", "invalid_parameter", "model_crn",
+      "\"model_build_crn\" and \"model_crn\" can't be given together" },
+    { "model_crn=a", "missing_parameter", "window", "\"window\" is needed: 1m, 1h or 1d" },
+    { "model_crn=a&window=5m", "invalid_parameter", "window",
+      "\"window\" must be 1m, 1h or 1d: \"5m\"" },
+    { "model_crn=a&window=1m&quantile=1.5", "invalid_parameter", "quantile",
+      "\"quantile\" must be a number from 0 to 1: \"1.5\"" },
+    { "model_crn=a&window=1m&quantile=nan", "invalid_parameter", "quantile",
+      "\"quantile\" must be a number from 0 to 1: \"nan\"" },
+    { "model_crn=a&window=1m&kind=label", "invalid_parameter", "kind",
+      "\"kind\" must be prediction or aggregate: \"label\"" },
+    { "model_crn=a&window=1m&start_timestamp_ms=2&end_timestamp_ms=1", "invalid_parameter",
+      "end_timestamp_ms", "the end (1) is before the start (2)" },
+    { "model_crn=&window=1m", "invalid_parameter", "model_crn",
+      "\"model_crn\" must have from 1 to 1024 bytes: it has 0" },
+};
+
+START_TEST(wrong_questions)
+{
+    AUTO(service_free) struct service *service = service_start();
+
+    for (size_t i = 0; i < LENGTH(query_cases); i++) {
+        AUTO(mem_free) char *path = xasprintf("/v1/rollups?%s", query_cases[i].query);
+        json_auto_t *answer = service_get(service, 400, path);
+
+        service_check_error(answer, query_cases[i].code, query_cases[i].field,
+                            query_cases[i].message, query_cases[i].query);
+    }
+    {
+        json_auto_t *answer = service_get(service, 200, "/v1/rollups?model_crn=x&window=1d");
+
+        ck_assert_uint_eq(json_array_size(json_object_get(answer, "series")), 0);
+    }
+}
+END_TEST
+
+/* Two deployments of one model, a gap, a window without the metric, nulls, and each format. */
+START_TEST(formats_and_gaps)
+{
+    AUTO(service_free) struct service *service = service_start();
+
+    for (int i = 0; i < 2; i++) {
+        AUTO(mem_free)
+        char *deployed =
+            xasprintf("{\"event\":\"model_deployed\",\"modelDeploymentCrn\":\"crn:%d\","
+                      "\"modelBuildCrn\":\"crn:b%d\",\"modelCrn\":\"crn:m\",\"userName\":\"ada\","
+                      "\"status\":\"deployed\",\"statusAtMs\":1600000000000}",
+                      i, i);
+
+        service_take(service, deployed);
+    }
+    take_prediction(service, "crn:0", 1, BASE_MS, "{\"a\":1,\"t\":\"x\"}");
+    take_prediction(service, "crn:1", 2, BASE_MS + 1, "{\"a\":3,\"t\":null}");
+    take_prediction(service, "crn:1", 3, BASE_MS + 2 * MINUTE_MS, "{\"t\":\"y, \\\"z\\\"\"}");
+    for (int round = 0; round < 2; round++) {
+        AUTO(mem_free)
+        char *csv = service_get_text(service, 200,
+                                     "/v1/rollups?model_crn=crn:m&window=1m&quantile=0.5&metric=a"
+                                     "&metric=t",
+                                     "text/csv");
+        AUTO(mem_free)
+        char *lines =
+            service_get_text(service, 200, "/v1/rollups?model_crn=crn:m&window=1m&metric=a",
+                             "application/x-ndjson");
+
+        ck_assert_str_eq(
+            csv,
+            "modelCrn,kind,metric,type,startTimestampMs,predictions,failed,count,nulls,sum,mean,"
+            "stddev,min,max,quantiles.0.5.value,quantiles.0.5.low,quantiles.0.5.high,categories,"
+            "other\n"
+            "\"crn:m\",prediction,\"a\",number,1700000040000,2,0,2,0,4,2,1,1,3,1,1,1,,\n"
+            "\"crn:m\",prediction,\"a\",number,1700000160000,1,0,0,0,0,,,,,,,,,\n"
+            "\"crn:m\",prediction,\"t\",category,1700000040000,2,0,1,1,,,,,,,,,\"{\"\"x\"\":1}\","
+            "0\n"
+            "\"crn:m\",prediction,\"t\",category,1700000160000,1,0,1,0,,,,,,,,,"
+            "\"{\"\"y, \\\"\"z\\\"\"\"\":1}\",0\n");
+        ck_assert_str_eq(
+            lines,
+            "{\"modelCrn\":\"crn:m\",\"kind\":\"prediction\",\"metric\":\"a\",\"type\":\"number\","
+            "\"startTimestampMs\":1700000040000,\"predictions\":2,\"failed\":0,\"count\":2,"
+            "\"nulls\":0,\"sum\":4,\"mean\":2,\"stddev\":1,\"min\":1,\"max\":3}\n"
+            "{\"modelCrn\":\"crn:m\",\"kind\":\"prediction\",\"metric\":\"a\",\"type\":\"number\","
+            "\"startTimestampMs\":1700000160000,\"predictions\":1,\"failed\":0,\"count\":0,"
+            "\"nulls\":0,\"sum\":0,\"mean\":null,\"stddev\":null,\"min\":null,\"max\":null}\n");
+        wait_folded(service);
+    }
+}
+END_TEST
+
+/* ---- verify ---- */
+
+START_TEST(verify_finds_damage)
+{
+    AUTO(service_free) struct service *service = service_start();
+    AUTO(mem_free) char *output = NULL;
+    int code;
+
+    for (int i = 0; i < 10; i++)
+        take_prediction(service, "crn:d", i, BASE_MS + i * MINUTE_MS, "{\"x\":1.5}");
+    wait_folded(service);
+    check_verified(service);
+    pg_exec(service->dsn,
+            "UPDATE rollup_1m SET state = (SELECT state FROM rollup_1h WHERE metric = 3)"
+            " WHERE metric = 3 AND window_at = to_timestamp(1700000040)");
+    code = verify(service, &output);
+    ck_assert_int_eq(code, 1);
+    ck_assert_msg(strstr(output, "1m\t2023-11-14T22:14:00.000Z\tcrn:d\tprediction x\t1\t10\n") !=
+                      NULL,
+                  "%s", output);
+}
+END_TEST
+
+/* ---- everything at once ---- */
+
+enum { STREAM_PREDICTIONS = 600, STREAM_BATCH_MAX = 40, STREAM_MINUTES = 40 };
+
+/* Events of one stream, shuffled, some of them twice. */
+static uint32_t stream_events(uint64_t *seed, char **events)
+{
+    uint32_t len = 0;
+
+    for (uint32_t i = 0; i < STREAM_PREDICTIONS; i++) {
+        /* months apart, and many in the same minute */
+        int64_t start_ms = BASE_MS + (int64_t)dice_roll(seed, STREAM_MINUTES) * 7919 * MINUTE_MS +
+                           dice_roll(seed, 60000);
+        uint32_t labels = dice_roll(seed, 4), copies = 1 + (dice_roll(seed, 5) == 0);
+        uint32_t deployment = dice_roll(seed, 3), value = dice_roll(seed, 1000000);
+        char *prediction = xasprintf(
+            "{\"event\":\"track_metrics\",\"modelDeploymentCrn\":\"crn:%u\","
+            "\"predictionUuid\":\"00000000-0000-4000-8000-%012u\",\"startTimestampMs\":%lld,"
+            "\"endTimestampMs\":%lld,\"metrics\":{\"a\":%u.%03u,\"in\":{\"t\":\"c%u\",\"n\":%s},"
+            "\"big\":1e%d}}",
+            deployment, i, (long long)start_ms, (long long)start_ms + dice_roll(seed, 500),
+            value / 1000, value % 1000, dice_roll(seed, 150), dice_roll(seed, 3) ? "null" : "-2.5",
+            (int)dice_roll(seed, 600) - 300);
+
+        for (uint32_t copy = 1; copy < copies; copy++)
+            events[len++] = xstrdup(prediction);
+        events[len++] = prediction;
+        for (uint32_t label = 0; label < labels; label++)
+            events[len++] =
+                xasprintf("{\"event\":\"delayed_metrics\",\"predictionUuid\":\"00000000-0000-4000-"
+                          "8000-%012u\","
+                          "\"eventId\":\"00000000-0000-4000-9000-%012u\",\"metrics\":{\"%s\":%u}}",
+                          i, 4 * i + label, dice_roll(seed, 2) ? "a" : "label",
+                          dice_roll(seed, 100));
+        if (i % 10 == 0)
+            events[len++] =
+                xasprintf("{\"event\":\"aggregate_metrics\",\"modelDeploymentCrn\":\"crn:%u\","
+                          "\"startTimestampMs\":%lld,\"endTimestampMs\":%lld,"
+                          "\"metrics\":{\"a\":0.%u}}",
+                          deployment, (long long)start_ms, (long long)start_ms, value);
+    }
+    dice_shuffle(seed, (void **)events, len);
+    return len;
+}
+
+static void stream_post(struct service *service, char *const *events, uint32_t len)
+{
+    AUTO(buf_done) struct buf body;
+    json_t *receipt;
+
+    buf_init(&body, SIZE_MAX);
+    for (uint32_t i = 0; i < len; i++) {
+        buf_append_char(&body, i ? ',' : '[');
+        buf_append_text(&body, events[i]);
+    }
+    buf_append_char(&body, ']');
+    receipt = service_post(service, 200, "/v1/events", buf_text(&body));
+    ck_assert_uint_eq(json_array_size(json_object_get(receipt, "rejected")), 0);
+    json_decref(receipt);
+}
+
+/* Every answer that the three deployments give, as one text; owned. */
+static char *stream_answers(struct service *service)
+{
+    static const char *const windows[] = { "1m", "1h", "1d" };
+    static const char *const kinds[] = { "prediction", "aggregate" };
+    struct buf all;
+
+    buf_init(&all, SIZE_MAX);
+    for (uint32_t i = 0; i < 3 * 3 * 2; i++) {
+        AUTO(mem_free)
+        char *path = xasprintf("/v1/rollups?model_deployment_crn=crn:%u&window=%s&kind=%s"
+                               "&quantile=0.01&quantile=0.5&quantile=0.99",
+                               i % 3, windows[i / 3 % 3], kinds[i / 9]);
+        AUTO(mem_free) char *answer = service_get_text(service, 200, path, NULL);
+
+        buf_append_text(&all, answer);
+    }
+    (void)buf_text(&all);
+    return all.data;
+}
+
+/* Counts and sums of "a" by a plain walk over the rows, without anything of the rollups' own. */
+static void stream_check_plainly(struct service *service)
+{
+    json_auto_t *rows = service_rows(service, "?model_deployment_crn=crn:0&kind=prediction");
+    json_auto_t *series = series_of(service, "crn:0", "metric=a&window=1m");
+    size_t i, j;
+    json_t *window, *row;
+
+    json_array_foreach(json_object_get(series, "windows"), i, window)
+    {
+        int64_t start_ms = service_number(window, "startTimestampMs"), count = 0, predictions = 0;
+        double sum = 0, min = INFINITY, max = -INFINITY;
+
+        json_array_foreach(rows, j, row)
+        {
+            int64_t row_ms = service_number(row, "startTimeStampMs");
+            const json_t *value = json_object_get(json_object_get(row, "metrics"), "a");
+
+            if (row_ms < start_ms || row_ms >= start_ms + MINUTE_MS)
+                continue;
+            predictions++;
+            if (!json_is_number(value))
+                continue;
+            count++;
+            sum += json_number_value(value);
+            min = fmin(min, json_number_value(value));
+            max = fmax(max, json_number_value(value));
+        }
+        ck_assert_int_eq(service_number(window, "predictions"), predictions);
+        ck_assert_int_eq(service_number(window, "count"), count);
+        ck_assert(fabs(number_of(window, "sum") - sum) <= 1e-9 * fabs(sum));
+        ck_assert(number_of(window, "min") == min);
+        ck_assert(number_of(window, "max") == max);
+    }
+}
+
+START_TEST(everything_at_once)
+{
+    AUTO(service_free) struct service *one = service_start();
+    AUTO(service_free)
+    struct service *two = service_start_with(&(struct daemon_options){ .dsn = one->dsn });
+    AUTO(mem_free) char **events = xcalloc(STREAM_PREDICTIONS * 8, sizeof(*events));
+    AUTO(mem_free) char *pending = NULL, *folded = NULL;
+    uint64_t seed = 20231114 + (uint64_t)_i;
+    uint32_t len = stream_events(&seed, events), at = 0, killed = 0;
+
+    while (at < len) {
+        uint32_t n = 1 + dice_roll(&seed, STREAM_BATCH_MAX);
+
+        n = n < len - at ? n : len - at;
+        stream_post(dice_roll(&seed, 2) ? one : two, events + at, n);
+        at += n;
+        if (at > (killed + 1) * len / 5 &&
+            killed < 4) { /* in the middle of a fold, or beside one */
+            struct service *victim = killed++ % 2 ? one : two;
+
+            daemon_kill9(victim->daemon);
+            daemon_resume(victim->daemon);
+        }
+    }
+    WAIT_UNTIL(30000, pg_query_i64(one->dsn, "SELECT count(*) FROM delayed_metric_waiting") == 0);
+    pending = stream_answers(one);
+    wait_folded(one);
+    folded = stream_answers(two);
+    ck_assert_str_eq(pending, folded);
+    check_verified(one);
+    stream_check_plainly(one);
+    for (uint32_t i = 0; i < len; i++)
+        free(events[i]);
+}
+END_TEST
+
+Suite *rollups_suite(void)
+{
+    Suite *suite = suite_create("rollups");
+    TCase *tcase = tcase_create("rollups");
+
+    tcase_set_timeout(tcase, 120);
+    tcase_add_unchecked_fixture(tcase, pg_shared_start, NULL);
+    tcase_add_test(tcase, churn_is_counted);
+    tcase_add_loop_test(tcase, labels_count_in_the_prediction_s_minute, 0,
+                        runner_short() ? 3 : (int)LENGTH(label_cases));
+    tcase_add_loop_test(tcase, numbers_at_the_edges, 0,
+                        runner_short() ? 2 : (int)LENGTH(edge_cases));
+    tcase_add_test(tcase, names_beyond_the_limit_harm_nobody);
+    tcase_add_test(tcase, wrong_questions);
+    tcase_add_test(tcase, formats_and_gaps);
+    tcase_add_test(tcase, verify_finds_damage);
+    tcase_add_loop_test(tcase, everything_at_once, 0, runner_short() ? 1 : 3);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
