@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "tests/harness/dice.h"
 #include "tests/harness/pg.h"
+#include "tests/harness/proxy.h"
 #include "tests/harness/runner.h"
 #include "tests/harness/service.h"
 #include "tests/harness/wait.h"
@@ -697,6 +698,46 @@ START_TEST(old_one_again)
 }
 END_TEST
 
+/* One daemon's label waits, its COMMIT held; the other's brings the prediction and the same label. */
+START_TEST(the_same_label_beside_its_prediction)
+{
+    AUTO(service_free) struct service *b = service_start();
+    AUTO(mem_free) char *database = pg_query_text(b->dsn, "SELECT current_database()");
+    AUTO(proxy_stop) struct proxy *proxy = proxy_start(pg_socket_dir(pg_shared()));
+    AUTO(mem_free) char *through = proxy_dsn(proxy, database);
+    AUTO(service_free)
+    struct service *a = service_start_with(&(struct daemon_options){ .dsn = through });
+    char uuid[UUID_BYTES], id[UUID_BYTES];
+    AUTO(mem_free) char *more = xasprintf("\"eventId\":\"%s\",", uuid_of(id, 9, 1));
+    AUTO(mem_free)
+    char *first = prediction(uuid_of(uuid, 9, 0), "crn:one", clock_now_ms() - DAY_MS, "{\"x\":1}");
+    AUTO(mem_free) char *one = label(uuid, more, "{\"y\":1}");
+    AUTO(mem_free) char *both = xasprintf("[%s,%s]", first, one);
+    struct poster posters[2] = {
+        { .url = daemon_url(a->daemon, "/v1/events"), .len = 1, .bodies = &one },
+        { .url = daemon_url(b->daemon, "/v1/events"), .len = 1, .bodies = &both },
+    };
+
+    weeks_fill(a); /* partitions and catalog: the next COMMIT is that of the batch */
+    proxy_aim(proxy, "plumbline metrics");
+    proxy_arm(proxy, PROXY_HOLD, 0);
+    ck_assert_int_eq(pthread_create(&posters[0].thread, NULL, poster_run, &posters[0]), 0);
+    WAIT_UNTIL(5000, proxy_sprung(proxy));
+    ck_assert_int_eq(pthread_create(&posters[1].thread, NULL, poster_run, &posters[1]), 0);
+    WAIT_UNTIL(5000, pg_query_i64(b->dsn, "SELECT count(*) FROM pg_locks WHERE locktype ="
+                                          " 'advisory' AND NOT granted") > 0);
+    proxy_release(proxy);
+    for (size_t i = 0; i < LENGTH(posters); i++) {
+        (void)pthread_join(posters[i].thread, NULL);
+        free(posters[i].url);
+    }
+    labels_settle(b);
+    ck_assert_int_eq(posters[0].counts.accepted + posters[1].counts.accepted, 2);
+    ck_assert_int_eq(posters[0].counts.duplicate + posters[1].counts.duplicate, 1);
+    ck_assert_int_eq(labels_stored(b, uuid), 1);
+}
+END_TEST
+
 Suite *labels_suite(void)
 {
     Suite *suite = suite_create("labels");
@@ -713,6 +754,7 @@ Suite *labels_suite(void)
     tcase_add_loop_test(tcase, shuffled_twice_without_deadlock, 0,
                         is_short ? 1 : LENGTH(same_cases));
     tcase_add_loop_test(tcase, old_one_again, is_short, 2); /* of today, and old */
+    tcase_add_test(tcase, the_same_label_beside_its_prediction);
     suite_add_tcase(suite, tcase);
     return suite;
 }
