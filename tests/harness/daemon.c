@@ -14,6 +14,14 @@
 #include "temp.h"
 #include "wait.h"
 
+#if defined(__SANITIZE_THREAD__)
+#define UNDER_TSAN true
+#elif defined(__has_feature)
+#define UNDER_TSAN __has_feature(thread_sanitizer)
+#else
+#define UNDER_TSAN false
+#endif
+
 enum { ARGS_MAX = 32, LOG_BYTES_MAX = 256 << 10, READY_MS_MAX = 30000, STOP_MS_MAX = 60000 };
 
 struct daemon {
@@ -250,6 +258,22 @@ int64_t daemon_peak_bytes(const struct daemon *daemon)
     (void)fclose(file);
     ck_assert_int_ge(kib, 0);
     return kib * 1024;
+}
+
+char *daemon_lean(void)
+{
+    const char *options = getenv("ASAN_OPTIONS");
+
+    return xasprintf("ASAN_OPTIONS=%s:quarantine_size_mb=1:thread_local_quarantine_size_kb=64",
+                     options ? options : "");
+}
+
+void daemon_check_growth(const struct daemon *daemon, int64_t before, int64_t bytes_max)
+{
+    int64_t grown = daemon_peak_bytes(daemon) - before;
+
+    ck_assert_msg(UNDER_TSAN || grown < bytes_max, "the daemon's peak grew by %lld bytes",
+                  (long long)grown);
 }
 
 long daemon_status(const struct daemon *daemon, const char *path)

@@ -51,6 +51,12 @@ char *daemon_log(const struct daemon *daemon) MUST_CHECK;
 bool daemon_log_has(const struct daemon *daemon, const char *text);
 /* Peak resident memory in bytes, from /proc. */
 int64_t daemon_peak_bytes(const struct daemon *daemon);
+/* An entry for the environment of a daemon whose memory is looked at: the address sanitizer is not
+ * to keep what was freed. Owned. */
+char *daemon_lean(void) MUST_CHECK;
+/* The peak is less than bytes_max above `before`. Not looked at under the thread sanitizer, whose
+ * shadow of the memory counts several times. */
+void daemon_check_growth(const struct daemon *daemon, int64_t before, int64_t bytes_max);
 
 /* The status of the answer to a GET; 0: there was none. */
 long daemon_status(const struct daemon *daemon, const char *path);

@@ -1,8 +1,6 @@
 /* Long answers: the daemon's memory stays flat however long they are, and a reader that stops or
  * goes away costs nobody anything. */
 #include <check.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -95,12 +93,7 @@ static const struct {
 START_TEST(memory_stays_flat)
 {
     AUTO(mem_free) char *dsn = pg_database_new(pg_shared());
-    const char *options = getenv("ASAN_OPTIONS");
-    /* the address sanitizer keeps what was freed, which would be counted */
-    AUTO(mem_free)
-    char *lean =
-        xasprintf("ASAN_OPTIONS=%s:quarantine_size_mb=1:thread_local_quarantine_size_kb=64",
-                  options ? options : "");
+    AUTO(mem_free) char *lean = daemon_lean();
     const char *const environment[] = { lean, NULL };
     AUTO(daemon_free)
     struct daemon *daemon =
@@ -111,11 +104,9 @@ START_TEST(memory_stays_flat)
     before = daemon_peak_bytes(daemon);
     for (size_t i = 0; i < LENGTH(formats); i++) {
         int64_t count = reader_count(reader_open(daemon, formats[i].accept), formats[i].sign);
-        int64_t grown = daemon_peak_bytes(daemon) - before;
 
         ck_assert_msg(count == rows, "%s: %lld rows", formats[i].accept, (long long)count);
-        ck_assert_msg(grown < FLAT_BYTES_MAX, "%s: %lld bytes more", formats[i].accept,
-                      (long long)grown);
+        daemon_check_growth(daemon, before, FLAT_BYTES_MAX);
     }
 }
 END_TEST
