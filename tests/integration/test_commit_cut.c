@@ -173,7 +173,7 @@ START_TEST(random_cuts)
     struct fixture fixture;
     AUTO(load_free) struct load *load = NULL;
     unsigned seed = 23;
-    int rounds = runner_short() ? 12 : 30;
+    int rounds = runner_short() ? 10 : 20;
 
     fixture_start(&fixture, NULL);
     load = load_start(&(struct load_options){ .seed = seed,

@@ -17,7 +17,7 @@ START_TEST(same_events_everywhere_at_once)
     AUTO(mem_free) char *dsn = pg_database_new(pg_shared());
     AUTO(daemon_free) struct daemon *a = daemon_spawn(&(struct daemon_options){ .dsn = dsn });
     AUTO(daemon_free) struct daemon *b = daemon_spawn(&(struct daemon_options){ .dsn = dsn });
-    uint32_t shared = runner_short() ? 1000 : 5000;
+    uint32_t shared = runner_short() ? 1000 : 4000;
     struct load_tally tally;
     AUTO(load_free) struct load *load = NULL;
 
@@ -51,7 +51,7 @@ START_TEST(one_of_two_is_killed)
     AUTO(mem_free) char *dsn = pg_database_new(pg_shared());
     AUTO(daemon_free) struct daemon *a = daemon_start(&(struct daemon_options){ .dsn = dsn });
     AUTO(daemon_free) struct daemon *b = daemon_start(&(struct daemon_options){ .dsn = dsn });
-    uint32_t shared = runner_short() ? 1000 : 4000;
+    uint32_t shared = runner_short() ? 1000 : 3000;
     AUTO(load_free)
     struct load *load = load_start(&(struct load_options){ .seed = 71,
                                                            .clients = CLIENTS,

@@ -113,7 +113,7 @@ END_TEST
 
 START_TEST(stalled_readers_hold_up_nobody)
 {
-    static const char *const environment[] = { "PLUMBLINE_READ_STALL_TIMEOUT_MS=3s", NULL };
+    static const char *const environment[] = { "PLUMBLINE_READ_STALL_TIMEOUT_MS=2s", NULL };
     AUTO(mem_free) char *dsn = pg_database_new(pg_shared());
     AUTO(daemon_free)
     struct daemon *daemon =
