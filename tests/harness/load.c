@@ -101,7 +101,8 @@ static enum load_kind event_kind_of(const struct load *load, uint32_t number)
 {
     uint64_t share = load_hash(load->options.seed, number, 4) % 100;
 
-    if (share < 60 || number % (1U << CLIENT_BITS) == 0) /* the first has none before it */
+    /* the first has none before it that could be labelled */
+    if (share < 60 || load->options.predictions || number % (1U << CLIENT_BITS) == 0)
         return LOAD_PREDICTION;
     if (share < 85)
         return LOAD_LABEL;

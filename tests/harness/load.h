@@ -33,7 +33,8 @@ struct load_options {
      * the same `shared` events, each of them `rounds` times over, in orders of their own. */
     uint32_t shared;
     uint32_t rounds;
-    bool anonymous; /* aggregates without an eventId are among them; not with `shared` */
+    bool predictions; /* and nothing else; otherwise labels and aggregates, too */
+    bool anonymous;   /* aggregates without an eventId are among them; not with `shared` */
     const struct daemon *daemons[LOAD_DAEMONS_MAX]; /* a request goes to any of them */
 };
 
