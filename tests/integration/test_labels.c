@@ -698,7 +698,8 @@ START_TEST(old_one_again)
 }
 END_TEST
 
-/* One daemon's label waits, its COMMIT held; the other's brings the prediction and the same label. */
+/* One daemon's label waits, its COMMIT held; the other's brings the prediction and the same
+ * label. */
 START_TEST(the_same_label_beside_its_prediction)
 {
     AUTO(service_free) struct service *b = service_start();
