@@ -165,20 +165,25 @@ static int64_t round_seen(const char *dsn)
                              " AND query LIKE '%%FROM model_deployment)'");
 }
 
-/* Nobody stands in a queue for a table while `rounds` rounds of maintenance go by. */
+/* The round, while nobody stands in a queue for a table. */
+static int64_t round_watched(const char *dsn)
+{
+    ck_assert_int_eq(pg_query_i64(dsn, "SELECT count(*) FROM pg_locks"
+                                       " WHERE locktype = 'relation' AND NOT granted"),
+                     0);
+    return round_seen(dsn);
+}
+
+/* Looks on while at least `rounds` whole rounds of maintenance go by. */
 static void watch_rounds(struct service *service, int rounds)
 {
     int64_t seen = 0;
 
-    while (rounds >= 0) {
+    for (; rounds >= 0; rounds--) {
         int64_t now = 0;
 
-        WAIT_UNTIL(20000, (now = round_seen(service->dsn)) != seen && now != 0);
+        WAIT_UNTIL(20000, (now = round_watched(service->dsn)) != seen && now != 0);
         seen = now;
-        rounds--;
-        ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM pg_locks"
-                                                    " WHERE locktype = 'relation' AND NOT granted"),
-                         0);
     }
 }
 
@@ -445,7 +450,7 @@ START_TEST(a_long_reader_delays_the_drop_and_nobody_else)
     service = daily_restart(service, thirty_days);
     WAIT_UNTIL(20000, horizon_of(service, "event") > 0);
     WAIT_UNTIL(20000, service_sample(service, "plumbline_partitions_expired") > 0);
-    watch_rounds(service, 2);
+    watch_rounds(service, 1);
     take(service, prediction(1, days_ago(2), "{\"p\":1}")); /* writers and readers go on */
     check_rows(service, "/v1/metrics", 3 * YOUNG_DAYS + 1, horizon_of(service, "event"));
     ck_assert_int_eq(service_sample(service, "plumbline_partitions_dropped_total"), 0);
@@ -473,7 +478,7 @@ START_TEST(a_batch_from_before_the_move_delays_the_drop)
                      0);
     service = daily_restart(service, thirty_days);
     WAIT_UNTIL(20000, horizon_of(service, "event") > 0);
-    watch_rounds(service, 2);
+    watch_rounds(service, 1);
     ck_assert_int_eq(partitions_before_horizon(service->dsn), LENGTH(all_days) - YOUNG_DAYS);
     ck_assert_int_eq(query_i64(batch, "INSERT INTO prediction (batch_id, start_at, end_at,"
                                       " deployment, ordinal, uuid, failed, metrics)"
