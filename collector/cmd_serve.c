@@ -28,7 +28,14 @@
 #include "collector/version.h"
 #include "options_internal.h"
 
-enum { TICK_MS = 100, KEEP_MS = 1000 };
+enum {
+    TICK_MS = 100,
+    KEEP_MS = 1000,
+    COMMITTERS_MAX = 16,
+    /* What has to wait before a second committer helps: small batches are best left to grow, since
+     * each costs Postgres about as much as a hundred rows. */
+    COMMITTER_LOAD_BYTES = 64 * 1024,
+};
 
 struct serve_options {
     struct options_config config;
@@ -58,7 +65,8 @@ struct serve {
     struct catalog *catalog;
     struct partitions *partitions;
     struct queue *queue, *graph_queue;
-    struct committer *committer, *graph_committer;
+    struct committer *committers[COMMITTERS_MAX + 1]; /* the last one is that of graph_queue */
+    size_t committers_len;
     struct maintenance *maintenance;
     struct maintenance *folding;
     struct http *http;
@@ -70,8 +78,10 @@ static bool serve_ready(void *ctx, struct buf *why)
 {
     const struct serve *serve = ctx;
 
-    if (committer_is_up(serve->committer))
-        return true;
+    for (size_t i = 0; i + 1 < serve->committers_len; i++) {
+        if (committer_is_up(serve->committers[i], maintenance_works_ms(serve->maintenance)))
+            return true;
+    }
     buf_append_text(why, "Postgres can't be reached: events are not committed");
     return false;
 }
@@ -86,8 +96,8 @@ static void *serve_tick(void *arg)
     while (!serve->ticker_stops) {
         int64_t now_ms = clock_mono_ms();
 
-        committer_tick(serve->committer, now_ms);
-        committer_tick(serve->graph_committer, now_ms);
+        for (size_t i = 0; i < serve->committers_len; i++)
+            committer_tick(serve->committers[i], now_ms);
         stats_set(serve->stats, STAT_BUDGET_BYTES, (int64_t)budget_used(serve->budget));
         (void)nanosleep(&pause, NULL);
     }
@@ -99,8 +109,11 @@ static void serve_start_threads(struct serve *serve)
     struct store_setup setup = { serve->database.dsn, serve->config, serve->catalog,
                                  serve->partitions, serve->stats };
 
-    serve->committer = committer_start(&setup, serve->queue, "metrics");
-    serve->graph_committer = committer_start(&setup, serve->graph_queue, "graph");
+    for (int64_t i = 0; i < serve->config->committers; i++)
+        serve->committers[serve->committers_len++] =
+            committer_start(&setup, serve->queue, i == 0 ? 1 : COMMITTER_LOAD_BYTES, "metrics");
+    serve->committers[serve->committers_len++] =
+        committer_start(&setup, serve->graph_queue, 1, "graph");
     serve->maintenance = maintenance_start(&setup, "maintenance", store_maintain);
     serve->folding = maintenance_start(&setup, "fold", store_fold);
     if (pthread_create(&serve->ticker, NULL, serve_tick, serve) != 0) {
@@ -136,12 +149,12 @@ static int serve_start(struct serve *serve, struct err *err)
  * hangs. */
 static void serve_join(struct serve *serve)
 {
-    committer_join(serve->committer);
-    committer_join(serve->graph_committer);
+    for (size_t i = 0; i < serve->committers_len; i++)
+        committer_join(serve->committers[i]);
     serve->ticker_stops = true;
     (void)pthread_join(serve->ticker, NULL);
-    committer_free(serve->committer);
-    committer_free(serve->graph_committer);
+    for (size_t i = 0; i < serve->committers_len; i++)
+        committer_free(serve->committers[i]);
     maintenance_stop(serve->maintenance);
     maintenance_stop(serve->folding);
 }
@@ -154,9 +167,9 @@ static void serve_stop(struct serve *serve)
 
     if (serve->http)
         http_drain(serve->http, deadline_ms);
-    if (serve->committer) {
-        committer_drain(serve->committer, deadline_ms);
-        committer_drain(serve->graph_committer, deadline_ms);
+    if (serve->committers_len) {
+        for (size_t i = 0; i < serve->committers_len; i++)
+            committer_drain(serve->committers[i], deadline_ms);
         http_stop(TAKE(serve->http));
         queue_close(serve->queue);
         queue_close(serve->graph_queue);

@@ -21,10 +21,12 @@ enum {
 struct committer {
     struct store_setup setup;
     struct queue *queue; /* borrowed */
+    size_t bytes_min;
     struct store *store; /* the thread's, but for store_interrupt */
     char *name;          /* owned */
     pthread_t thread;
-    _Atomic bool is_up;
+    _Atomic bool is_busy;       /* it has requests in hand */
+    _Atomic int64_t failed_ms;  /* monotonic: the last attempt, if it failed; else 0 */
     _Atomic int64_t stop_at_ms; /* monotonic; INT64_MAX: go on */
 
     pthread_mutex_t lock;
@@ -137,7 +139,7 @@ static struct submission *committer_attempt(struct committer *committer,
                  result == STORE_UNKNOWN ? "unknown" : "not_stored", err.text);
     if (result == STORE_UNKNOWN)
         result = committer_settle(committer, batch);
-    committer->is_up = result == STORE_COMMITTED;
+    committer->failed_ms = result == STORE_COMMITTED ? 0 : clock_mono_ms();
     *failed = result != STORE_COMMITTED;
     switch (result) {
     case STORE_COMMITTED:
@@ -174,10 +176,12 @@ static void *committer_run(void *arg)
     int64_t wait_ms = BACKOFF_MS_MIN;
     struct submission *submissions;
 
-    while ((submissions = queue_take(committer->queue, (uint32_t)config->batch_events_max,
-                                     (size_t)config->batch_bytes_max))) {
+    while ((submissions =
+                queue_take(committer->queue, committer->bytes_min,
+                           (uint32_t)config->batch_events_max, (size_t)config->batch_bytes_max))) {
         bool failed;
 
+        committer->is_busy = true;
         committer_slow_down(committer);
         stats_set(committer->setup.stats, STAT_QUEUE_REQUESTS, queue_len(committer->queue));
         while (submissions) {
@@ -189,21 +193,22 @@ static void *committer_run(void *arg)
             if (submissions)
                 committer_back_off(committer, &wait_ms);
         }
+        committer->is_busy = false;
     }
     return NULL;
 }
 
 struct committer *committer_start(const struct store_setup *setup, struct queue *queue,
-                                  const char *name)
+                                  size_t bytes_min, const char *name)
 {
     struct committer *committer = xcalloc(1, sizeof(*committer));
     pthread_condattr_t attr;
 
     committer->setup = *setup;
     committer->queue = queue;
+    committer->bytes_min = bytes_min;
     committer->name = xstrdup(name);
     committer->store = store_new(setup, name);
-    committer->is_up = true;
     committer->stop_at_ms = INT64_MAX;
     (void)pthread_mutex_init(&committer->lock, NULL);
     (void)pthread_condattr_init(&attr);
@@ -251,7 +256,7 @@ void committer_tick(struct committer *committer, int64_t now_mono_ms)
         log_warn("event=commit_hangs committer=%s action=connection_closed", committer->name);
 }
 
-bool committer_is_up(const struct committer *committer)
+bool committer_is_up(const struct committer *committer, int64_t works_mono_ms)
 {
-    return committer->is_up;
+    return committer->is_busy ? !committer->failed_ms : works_mono_ms > committer->failed_ms;
 }

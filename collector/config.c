@@ -84,6 +84,7 @@ const struct config_key config_keys[] = {
         "how long a label waits for its prediction before it is given up"),
     KEY(csv_columns_max, CONFIG_COUNT, "2000", 8, 100000, "columns of one CSV answer"),
 
+    KEY(committers, CONFIG_COUNT, "2", 1, 16, "connections that commit metrics, side by side"),
     KEY(batch_events_max, CONFIG_COUNT, "10000", 1, 1000000,
         "a transaction takes no further request beyond these events"),
     KEY(batch_bytes_max, CONFIG_BYTES, "8MiB", 1024, GIB,

@@ -3,19 +3,29 @@
  * The library's own time-out is for silence: a client that sends a byte now and then keeps its
  * connection for ever. Here a request has request_timeout_ms from its first byte to its last. The
  * library shows a request only when its head is complete, so the first byte is found by asking the
- * kernel how many have arrived since the connection became idle. */
+ * kernel how many have arrived since the connection became idle.
+ *
+ * Nor does the library always notice that a client has hung up: told once that there is something
+ * to read, it stops at the first read that is not full, and when the end came along with those
+ * bytes nobody tells it again. The request would keep its memory until it is late. */
 #include <assert.h>
 #include <linux/tcp.h> /* the C library's tcp_info ends before tcpi_bytes_received */
 #include <netinet/in.h>
+#include <poll.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
 #include "http_internal.h"
 
-enum { HTTP_REAP_MS_MIN = 20, HTTP_REAP_MS_MAX = 1000 };
+enum {
+    HTTP_REAP_MS_MIN = 20,
+    HTTP_REAP_MS_MAX = 1000,
+    HTTP_LEFT_MS = 2000, /* a client may hang up and listen: what it sent is dealt with by then */
+};
 
 enum http_conn_phase { CONN_IDLE, CONN_ARRIVING, CONN_BUSY };
 
@@ -29,6 +39,7 @@ struct http_conn {
     int64_t since_mono_ms;      /* of the request's first byte; 0: none was seen */
     uint64_t bytes_idle;        /* received when the connection was first seen idle */
     bool bytes_known;
+    int64_t left_mono_ms; /* first seen hung up, with nothing left to read; 0: not seen */
 };
 
 struct http_conns {
@@ -69,19 +80,37 @@ static void http_conn_look(struct http_conn *conn, int64_t now)
     }
 }
 
-static bool http_conn_is_late(struct http_conn *conn, int64_t now, int64_t timeout_ms)
+static bool http_conn_is_left(struct http_conn *conn, int64_t now)
 {
-    bool is_late;
+    struct pollfd pollfd = { .fd = conn->fd, .events = POLLRDHUP };
+    int unread = 0;
+
+    if (poll(&pollfd, 1, 0) <= 0 || !(pollfd.revents & POLLRDHUP) ||
+        ioctl(conn->fd, FIONREAD, &unread) != 0 || unread) {
+        conn->left_mono_ms = 0;
+        return false;
+    }
+    if (!conn->left_mono_ms)
+        conn->left_mono_ms = now;
+    return now - conn->left_mono_ms > HTTP_LEFT_MS;
+}
+
+/* Whether to end the connection, and whether because its request is late. */
+static bool http_conn_is_over(struct http_conn *conn, int64_t now, int64_t timeout_ms,
+                              bool *is_late)
+{
+    bool is_over;
 
     pthread_mutex_lock(&conn->lock);
     if (conn->phase == CONN_IDLE)
         http_conn_look(conn, now);
-    is_late =
+    *is_late =
         conn->phase != CONN_BUSY && conn->since_mono_ms && now - conn->since_mono_ms > timeout_ms;
-    if (is_late)
+    is_over = *is_late || (conn->phase != CONN_BUSY && http_conn_is_left(conn, now));
+    if (is_over)
         conn->phase = CONN_BUSY; /* once is enough */
     pthread_mutex_unlock(&conn->lock);
-    return is_late;
+    return is_over;
 }
 
 static int64_t http_conns_interval(const struct http_conns *conns)
@@ -103,8 +132,10 @@ static void *http_conns_run(void *arg)
         int64_t now = clock_mono_ms();
 
         for (struct http_conn *conn = conns->head; conn; conn = conn->next) {
-            if (http_conn_is_late(conn, now, conns->request_timeout_ms)) {
-                stats_add(conns->stats, STAT_CONNECTIONS_EXPIRED, 1);
+            bool is_late;
+
+            if (http_conn_is_over(conn, now, conns->request_timeout_ms, &is_late)) {
+                stats_add(conns->stats, STAT_CONNECTIONS_EXPIRED, is_late);
                 (void)shutdown(conn->fd, SHUT_RDWR); /* the daemon sees it and closes */
             }
         }
@@ -180,6 +211,7 @@ void http_conn_arriving(struct http_conn *conn)
 {
     pthread_mutex_lock(&conn->lock);
     conn->phase = CONN_ARRIVING;
+    conn->left_mono_ms = 0;
     if (!conn->since_mono_ms)
         conn->since_mono_ms = clock_mono_ms();
     pthread_mutex_unlock(&conn->lock);
@@ -196,6 +228,7 @@ void http_conn_idle(struct http_conn *conn)
 {
     pthread_mutex_lock(&conn->lock);
     conn->phase = CONN_IDLE;
+    conn->left_mono_ms = 0;
     conn->since_mono_ms = 0;
     conn->bytes_known = false;
     pthread_mutex_unlock(&conn->lock);

@@ -1,6 +1,7 @@
 #include "collector/maintenance.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -15,6 +16,7 @@ struct maintenance {
     maintenance_round *round;
     struct store *store;
     pthread_t thread;
+    _Atomic int64_t works_ms; /* monotonic: when the last round began, if it went well; else 0 */
     pthread_mutex_t lock;
     pthread_cond_t wake;
     bool is_stopping; /* guarded by lock */
@@ -41,6 +43,7 @@ static void *maintenance_run(void *arg)
 
     while (maintenance_wait(maintenance, more ? 0 : ROUND_MS)) {
         struct err err = { 0 };
+        int64_t start_ms = clock_mono_ms();
         bool failed = maintenance->round(maintenance->store, clock_now_ms(), &more, &err) < 0;
 
         if (failed && !failing) /* once a failure, not once a round */
@@ -49,6 +52,7 @@ static void *maintenance_run(void *arg)
         if (!failed && failing)
             log_info("event=maintenance_works name=%s", maintenance->name);
         failing = failed;
+        maintenance->works_ms = failed ? 0 : start_ms;
     }
     return NULL;
 }
@@ -62,6 +66,7 @@ struct maintenance *maintenance_start(const struct store_setup *setup, const cha
     maintenance->name = name;
     maintenance->round = round;
     maintenance->store = store_new(setup, name);
+    maintenance->works_ms = clock_mono_ms(); /* the migrations have just gone well */
     (void)pthread_mutex_init(&maintenance->lock, NULL);
     (void)pthread_condattr_init(&attr);
     (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -92,4 +97,9 @@ void maintenance_stop(struct maintenance *maintenance)
     (void)pthread_cond_destroy(&maintenance->wake);
     (void)pthread_mutex_destroy(&maintenance->lock);
     free(maintenance);
+}
+
+int64_t maintenance_works_ms(const struct maintenance *maintenance)
+{
+    return maintenance->works_ms;
 }

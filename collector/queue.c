@@ -3,16 +3,20 @@
 #include <assert.h>
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
 
 struct queue {
     pthread_mutex_t lock;
-    pthread_cond_t changed;
+    pthread_cond_t changed;  /* there is something */
+    pthread_cond_t loaded;   /* there is as much as load_bytes */
     struct submission *head; /* guarded by lock, as is all below */
     struct submission **tail;
     uint32_t len;
+    size_t bytes;
+    size_t load_bytes; /* the least that a thread waits for which does not take less */
     bool is_closed;
 };
 
@@ -22,6 +26,8 @@ struct queue *queue_new(void)
 
     pthread_mutex_init(&queue->lock, NULL);
     pthread_cond_init(&queue->changed, NULL);
+    pthread_cond_init(&queue->loaded, NULL);
+    queue->load_bytes = SIZE_MAX;
     queue->tail = &queue->head;
     return queue;
 }
@@ -32,6 +38,7 @@ void queue_free(struct queue *queue)
         return;
     assert(!queue->head);
     pthread_cond_destroy(&queue->changed);
+    pthread_cond_destroy(&queue->loaded);
     pthread_mutex_destroy(&queue->lock);
     free(queue);
 }
@@ -46,7 +53,10 @@ int queue_push(struct queue *queue, struct submission *submission)
         *queue->tail = submission;
         queue->tail = &submission->next;
         queue->len++;
+        queue->bytes += submission->bytes;
         pthread_cond_signal(&queue->changed);
+        if (queue->bytes >= queue->load_bytes)
+            pthread_cond_signal(&queue->loaded);
         rc = 0;
     }
     pthread_mutex_unlock(&queue->lock);
@@ -58,6 +68,8 @@ static struct submission *queue_cut(struct queue *queue, struct submission *last
 {
     struct submission *first = queue->head;
 
+    for (const struct submission *s = first; s != last->next; s = s->next)
+        queue->bytes -= s->bytes;
     queue->head = last->next;
     if (!queue->head)
         queue->tail = &queue->head;
@@ -66,13 +78,23 @@ static struct submission *queue_cut(struct queue *queue, struct submission *last
     return first;
 }
 
-struct submission *queue_take(struct queue *queue, uint32_t events_max, size_t bytes_max)
+/* Under the lock. */
+static void queue_wait(struct queue *queue, size_t bytes_min)
+{
+    while (!queue->is_closed && (!queue->head || queue->bytes < bytes_min)) {
+        if (bytes_min > 1 && bytes_min < queue->load_bytes)
+            queue->load_bytes = bytes_min;
+        pthread_cond_wait(bytes_min > 1 ? &queue->loaded : &queue->changed, &queue->lock);
+    }
+}
+
+struct submission *queue_take(struct queue *queue, size_t bytes_min, uint32_t events_max,
+                              size_t bytes_max)
 {
     struct submission *taken = NULL;
 
     pthread_mutex_lock(&queue->lock);
-    while (!queue->head && !queue->is_closed)
-        pthread_cond_wait(&queue->changed, &queue->lock);
+    queue_wait(queue, bytes_min);
     if (queue->head) {
         struct submission *last = queue->head;
         uint64_t events = last->list.len;
@@ -117,6 +139,7 @@ void queue_close(struct queue *queue)
     pthread_mutex_lock(&queue->lock);
     queue->is_closed = true;
     pthread_cond_broadcast(&queue->changed);
+    pthread_cond_broadcast(&queue->loaded);
     pthread_mutex_unlock(&queue->lock);
 }
 

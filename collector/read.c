@@ -140,7 +140,7 @@ static int read_parse_cursor(struct read *read, const char *cursor, struct err *
 
 /* ------------------------------------------------------------------------------- open and close */
 
-static int read_begin(struct read *read, const char *dsn, struct err *err)
+static int read_connect(struct read *read, const char *dsn, struct err *err)
 {
     const struct read_query *query = read->query;
 
@@ -153,6 +153,16 @@ static int read_begin(struct read *read, const char *dsn, struct err *err)
     if (!read->conn)
         return -1;
     read->cancel = PQgetCancel(read->conn);
+    return 0;
+}
+
+/* Takes the snapshot, unless it is taken: that can block, so not before it can be cancelled. */
+static int read_begin(struct read *read, struct err *err)
+{
+    const struct read_query *query = read->query;
+
+    if (read->deployments)
+        return 0;
     if (store_read_begin(read->conn, query, &read->facts, err) < 0)
         return -1;
     if (query->limit && !query->cursor)
@@ -172,7 +182,7 @@ struct read *read_open(const char *dsn, const struct read_query *query, struct e
         read->keys[i] = span_of(query->keys.items[i]);
     read->labels_cap = READ_LABELS_INIT;
     read->labels = xcalloc(read->labels_cap, sizeof(*read->labels));
-    if (read_begin(read, dsn, err) < 0)
+    if (read_connect(read, dsn, err) < 0)
         return NULL;
     return TAKE(read);
 }
@@ -380,6 +390,8 @@ int read_next(struct read *read, struct row *row, struct err *err)
     if (read->is_cancelled)
         return err_set(err, ERR_RETRY, "the read was cancelled");
     if (!read->rows && !read->is_copying) {
+        if (read_begin(read, err) < 0)
+            return -1;
         if (store_read_is_empty(read->query, &read->facts, read->deployments))
             return 0;
         if (read_start(read, err) < 0)
@@ -425,6 +437,8 @@ int read_peek_cursor(struct read *read, const char **cursor, struct err *err)
     AUTO(store_result_free) PGresult *end = NULL;
 
     *cursor = NULL;
+    if (read_begin(read, err) < 0)
+        return -1;
     if (!read->position.limit || store_read_is_empty(read->query, &read->facts, read->deployments))
         return 0;
     end = store_read_page_end(read->conn, read->query, &read->facts, &read->position,

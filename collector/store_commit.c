@@ -10,7 +10,6 @@
  *                      lineage events                       store_lineage.c
  *                    COMMIT
  */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -23,6 +22,7 @@
 
 enum {
     SLOW_MS = 5000,     /* how long batches begin on the slow path after a duplicate */
+    WAITING_MS = 1000,  /* how long batches don't go in one query after labels were seen to wait */
     ATTEMPTS_MAX = 100, /* of one batch, before it is given up as "not now" */
 };
 
@@ -338,24 +338,21 @@ static void counts_write_all(struct buf *sql, const struct batch *batch, const c
     counts_write(sql, counts.rejected);
 }
 
-/* `before` runs in the same round trip: BEGIN and locks. */
-static enum step ledger_begin(struct attempt *attempt, const char *before)
+static void ledger_write_begin(struct buf *sql, const struct batch *batch)
 {
-    const struct batch *batch = attempt->batch;
-    AUTO(buf_done) struct buf sql;
-    AUTO(store_result_free) PGresult *result = NULL;
     const char *separators[] = { ", ", ", ", ", ", ", " };
     char key[UUID_TEXT_LEN + 1];
 
     uuid_format(&batch->key, key);
-    buf_init(&sql, SIZE_MAX);
     buf_append_fmt(
-        &sql,
-        "%sSELECT * FROM batch_begin('%s', timestamptz 'epoch' + %lld * interval '1 ms', '%s'",
-        before, key, (long long)batch->formed_ms, batch->source);
-    counts_write_all(&sql, batch, separators);
-    buf_append_text(&sql, ")");
-    result = PQexec(attempt->store->conn, buf_text(&sql));
+        sql, "SELECT * FROM batch_begin('%s', timestamptz 'epoch' + %lld * interval '1 ms', '%s'",
+        key, (long long)batch->formed_ms, batch->source);
+    counts_write_all(sql, batch, separators);
+    buf_append_text(sql, ")");
+}
+
+static enum step ledger_begun(struct attempt *attempt, const PGresult *result)
+{
     if (PQresultStatus(result) == PGRES_TUPLES_OK) {
         attempt->batch_id = store_get_i64(result, 0, 0);
         attempt->labels_wait = store_get_bool(result, 0, 1);
@@ -367,6 +364,19 @@ static enum step ledger_begin(struct attempt *attempt, const char *before)
         return STEP_THERE;
     attempt->err->kind = ERR_RETRY;
     return strcmp(store_sqlstate(result), "23514") == 0 ? STEP_AGAIN : STEP_FAIL;
+}
+
+/* `before` runs in the same round trip: BEGIN and locks. */
+static enum step ledger_begin(struct attempt *attempt, const char *before)
+{
+    AUTO(buf_done) struct buf sql;
+    AUTO(store_result_free) PGresult *result = NULL;
+
+    buf_init(&sql, SIZE_MAX);
+    buf_append_text(&sql, before);
+    ledger_write_begin(&sql, attempt->batch);
+    result = PQexec(attempt->store->conn, buf_text(&sql));
+    return ledger_begun(attempt, result);
 }
 
 /* On the slow path the counts are known only now. */
@@ -467,15 +477,11 @@ static const struct row_table {
 };
 
 /* Sends the wanted rows; staged ones carry their position in `rows` in front. */
-static enum step rows_copy(struct attempt *attempt, const struct batch_rows *rows,
-                           const struct row_table *table, bool staged)
+static int rows_send(struct attempt *attempt, const struct batch_rows *rows,
+                     const struct row_table *table, bool staged)
 {
     struct copy *copy = &attempt->store->copy;
-    struct copy_failure failure;
 
-    if (copy_begin(copy, attempt->store->conn, staged ? table->stage_sql : table->copy_sql,
-                   attempt->err) < 0)
-        return STEP_FAIL;
     for (uint32_t i = 0; i < rows->len; i++) {
         const struct batch_row *row = rows->items[i];
 
@@ -488,8 +494,21 @@ static enum step rows_copy(struct attempt *attempt, const struct batch_rows *row
         }
         table->fields(copy, row, attempt->batch_id);
         if (copy_flush(copy, attempt->err) < 0)
-            return STEP_FAIL;
+            return -1;
     }
+    return 0;
+}
+
+static enum step rows_copy(struct attempt *attempt, const struct batch_rows *rows,
+                           const struct row_table *table, bool staged)
+{
+    struct copy *copy = &attempt->store->copy;
+    struct copy_failure failure;
+
+    if (copy_begin(copy, attempt->store->conn, staged ? table->stage_sql : table->copy_sql,
+                   attempt->err) < 0 ||
+        rows_send(attempt, rows, table, staged) < 0)
+        return STEP_FAIL;
     if (copy_end(copy, table->what, &failure, attempt->err) < 0)
         return attempt_failed(&failure, attempt->err);
     return STEP_DONE;
@@ -503,9 +522,9 @@ static enum step rows_insert_staged(struct attempt *attempt, const struct batch_
     AUTO(store_result_free) PGresult *losers = NULL;
 
     if (PQresultStatus(result) != PGRES_COMMAND_OK) {
-        struct copy_failure failure = { 0 };
+        struct copy_failure failure;
 
-        (void)snprintf(failure.sqlstate, sizeof(failure.sqlstate), "%s", store_sqlstate(result));
+        copy_failure_set(&failure, result);
         (void)store_fail(conn, result, table->what, attempt->err);
         return attempt_failed(&failure, attempt->err);
     }
@@ -634,6 +653,149 @@ static enum store_result commit_send(struct attempt *attempt)
     return STORE_UNKNOWN;
 }
 
+/* --------------------------------------------------------------------------- in one round trip */
+
+/* A batch of nothing but new predictions and aggregates goes as one query:
+ *
+ *   BEGIN; LABELS shared; batch_begin(); COPY prediction; COPY aggregate_metric;
+ *   COPY rollup_delta; COMMIT
+ *
+ * Postgres runs on to the next statement by itself, so that a small batch does not wait for six
+ * answers one after the other. What a statement fails with ends all of them. */
+static bool plain_is_wanted(const struct attempt *attempt)
+{
+    const struct batch *batch = attempt->batch;
+
+    return !attempt->slow && !attempt->store->counter.missing_len && !batch->labels.len &&
+           !batch->lineage.len && batch->predictions.len + batch->aggregates.len > 0 &&
+           clock_mono_ms() >= attempt->store->waiting_until_ms;
+}
+
+static int plain_send(struct attempt *attempt)
+{
+    const struct batch *batch = attempt->batch;
+    AUTO(buf_done) struct buf sql;
+
+    buf_init(&sql, SIZE_MAX);
+    buf_append_text(&sql, "BEGIN; SELECT pg_advisory_xact_lock_shared(7236, 3);");
+    ledger_write_begin(&sql, batch);
+    if (batch->predictions.len)
+        buf_append_fmt(&sql, ";%s", row_tables[0].copy_sql);
+    if (batch->aggregates.len)
+        buf_append_fmt(&sql, ";%s", row_tables[1].copy_sql);
+    buf_append_text(&sql, ";" DELTA_COPY_SQL ";COMMIT");
+    if (PQsendQuery(attempt->store->conn, buf_text(&sql)) == 1)
+        return 0;
+    return store_fail(attempt->store->conn, NULL, "send batch", attempt->err);
+}
+
+/* The next statement's result must be this one. */
+static enum step plain_expect(struct attempt *attempt, ExecStatusType status, const char *what)
+{
+    AUTO(store_result_free) PGresult *result = PQgetResult(attempt->store->conn);
+
+    if (PQresultStatus(result) == status)
+        return STEP_DONE;
+    (void)store_fail(attempt->store->conn, result, what, attempt->err);
+    return attempt_failed(NULL, attempt->err);
+}
+
+static enum step plain_copy(struct attempt *attempt, const struct batch_rows *rows,
+                            const struct row_table *table)
+{
+    struct copy *copy = &attempt->store->copy;
+    struct copy_failure failure;
+    enum step step;
+
+    if (!rows->len)
+        return STEP_DONE;
+    step = plain_expect(attempt, PGRES_COPY_IN, table->what);
+    if (step != STEP_DONE)
+        return step;
+    copy_begin_answered(copy, attempt->store->conn);
+    if (rows_send(attempt, rows, table, false) < 0)
+        return STEP_FAIL;
+    if (copy_end_answered(copy, table->what, &failure, attempt->err) < 0)
+        return attempt_failed(&failure, attempt->err);
+    return STEP_DONE;
+}
+
+static enum step plain_deltas(struct attempt *attempt)
+{
+    struct copy *copy = &attempt->store->copy;
+    struct copy_failure failure;
+    enum step step = plain_expect(attempt, PGRES_COPY_IN, "COPY rollup_delta");
+
+    if (step != STEP_DONE)
+        return step;
+    copy_begin_answered(copy, attempt->store->conn);
+    if (delta_send(attempt, &attempt->store->row_deltas) < 0)
+        return STEP_FAIL;
+    if (copy_end_answered(copy, "COPY rollup_delta", &failure, attempt->err) < 0)
+        return attempt_failed(NULL, attempt->err);
+    return STEP_DONE;
+}
+
+static enum step plain_ledger(struct attempt *attempt)
+{
+    AUTO(store_result_free) PGresult *result = PQgetResult(attempt->store->conn);
+    enum step step = ledger_begun(attempt, result);
+
+    if (step != STEP_DONE)
+        return step;
+    if (attempt->labels_wait) /* maybe for these predictions: not in one go, now and for a while */
+        attempt->store->waiting_until_ms = clock_mono_ms() + WAITING_MS;
+    else if (commit_check_horizon(attempt) == STEP_DONE)
+        return STEP_DONE;
+    step = plain_expect(attempt, PGRES_COPY_IN, "COPY");
+    if (step == STEP_DONE && PQputCopyEnd(attempt->store->conn, "not in one go") == 1)
+        return STEP_AGAIN;
+    return STEP_FAIL;
+}
+
+static enum step plain_run(struct attempt *attempt)
+{
+    const struct batch *batch = attempt->batch;
+    enum step step = plain_expect(attempt, PGRES_COMMAND_OK, "begin");
+
+    if (step == STEP_DONE)
+        step = plain_expect(attempt, PGRES_TUPLES_OK, "lock labels");
+    if (step == STEP_DONE)
+        step = plain_ledger(attempt);
+    if (step == STEP_DONE)
+        step = plain_copy(attempt, &batch->predictions, &row_tables[0]);
+    if (step == STEP_DONE)
+        step = plain_copy(attempt, &batch->aggregates, &row_tables[1]);
+    if (step == STEP_DONE)
+        step = plain_deltas(attempt);
+    if (step == STEP_DONE)
+        step = plain_expect(attempt, PGRES_COMMAND_OK, "COMMIT");
+    return step;
+}
+
+/* STEP_DONE: *result says what became of it; anything else as commit_body. */
+static enum step commit_plain(struct attempt *attempt, enum store_result *result)
+{
+    PGconn *conn = attempt->store->conn;
+    PGresult *rest;
+    enum step step;
+
+    batch_settle_twins(attempt->batch);
+    if (plain_send(attempt) < 0)
+        return STEP_FAIL;
+    step = plain_run(attempt);
+    while (step != STEP_FAIL && (rest = PQgetResult(conn)))
+        PQclear(rest);
+    if (PQstatus(conn) == CONNECTION_OK && PQtransactionStatus(conn) != PQTRANS_ACTIVE) {
+        *result = STORE_COMMITTED;
+        return step;
+    }
+    /* COMMIT was part of what was sent: only batch_key knows */
+    *result = STORE_UNKNOWN;
+    store_disconnect(attempt->store);
+    return STEP_DONE;
+}
+
 /* Finds the event that Postgres refuses by trying halves, and bars it. */
 static enum step commit_find_refused(struct attempt *attempt)
 {
@@ -697,18 +859,21 @@ static enum store_result commit_attempts(struct attempt *attempt)
     struct store *store = attempt->store;
 
     for (int i = 0; i < ATTEMPTS_MAX; i++) {
+        enum store_result result = STORE_NOT_STORED;
         enum step step;
+        bool plain;
 
         batch_reset(attempt->batch);
         attempt->slow = attempt->batch->must_stage || clock_mono_ms() < store->slow_until_ms;
         if (commit_count(attempt) < 0)
             return STORE_NOT_STORED;
-        step = commit_body(attempt);
+        plain = plain_is_wanted(attempt);
+        step = plain ? commit_plain(attempt, &result) : commit_body(attempt);
         attempt->batch->batch_id = attempt->batch_id;
         if (step == STEP_DONE) {
             stats_add(store->setup.stats, STAT_COMMIT_SLOW, attempt->slow);
             stats_add(store->setup.stats, STAT_ROLLUP_SKIPPED, (int64_t)store->counter.skipped);
-            return commit_send(attempt);
+            return plain ? result : commit_send(attempt);
         }
         if (step == STEP_INPUT)
             step = commit_find_refused(attempt);

@@ -15,13 +15,18 @@ int copy_begin(struct copy *copy, PGconn *conn, const char *sql, struct err *err
 {
     AUTO(store_result_free) PGresult *result = PQexec(conn, sql);
 
+    if (PQresultStatus(result) != PGRES_COPY_IN)
+        return store_fail(conn, result, "COPY", err);
+    copy_begin_answered(copy, conn);
+    return 0;
+}
+
+void copy_begin_answered(struct copy *copy, PGconn *conn)
+{
     copy->conn = conn;
     copy->rows = 0;
     buf_clear(&copy->buf);
-    if (PQresultStatus(result) != PGRES_COPY_IN)
-        return store_fail(conn, result, "COPY", err);
     buf_append(&copy->buf, copy_header, sizeof(copy_header));
-    return 0;
 }
 
 void copy_row(struct copy *copy, uint16_t fields)
@@ -93,7 +98,7 @@ int copy_flush(struct copy *copy, struct err *err)
     return copy->buf.len < COPY_FLUSH_BYTES ? 0 : copy_send(copy, err);
 }
 
-static void copy_failure_set(struct copy_failure *failure, const PGresult *result)
+void copy_failure_set(struct copy_failure *failure, const PGresult *result)
 {
     const char *table = result ? PQresultErrorField(result, PG_DIAG_TABLE_NAME) : NULL;
     const char *constraint = result ? PQresultErrorField(result, PG_DIAG_CONSTRAINT_NAME) : NULL;
@@ -104,15 +109,47 @@ static void copy_failure_set(struct copy_failure *failure, const PGresult *resul
                    constraint ? constraint : "");
 }
 
+static int copy_send_end(struct copy *copy, const char *what, struct copy_failure *failure,
+                         struct err *err)
+{
+    buf_append_be16(&copy->buf, UINT16_MAX); /* the trailer */
+    memset(failure, 0, sizeof(*failure));
+    if (copy_send(copy, err) < 0 || PQputCopyEnd(copy->conn, NULL) != 1)
+        return store_fail(copy->conn, NULL, what, err);
+    return 0;
+}
+
+static int copy_judge(struct copy *copy, PGresult *result, const char *what,
+                      struct copy_failure *failure, struct err *err)
+{
+    if (PQresultStatus(result) != PGRES_COMMAND_OK) {
+        copy_failure_set(failure, result);
+        return store_fail(copy->conn, result, what, err);
+    }
+    if (strtoull(PQcmdTuples(result), NULL, 10) != copy->rows)
+        return err_set(err, ERR_RETRY, "postgres: %s: %llu rows were sent, %s are in", what,
+                       (unsigned long long)copy->rows, PQcmdTuples(result));
+    return 0;
+}
+
+int copy_end_answered(struct copy *copy, const char *what, struct copy_failure *failure,
+                      struct err *err)
+{
+    AUTO(store_result_free) PGresult *result = NULL;
+
+    if (copy_send_end(copy, what, failure, err) < 0)
+        return -1;
+    result = PQgetResult(copy->conn);
+    return copy_judge(copy, result, what, failure, err);
+}
+
 int copy_end(struct copy *copy, const char *what, struct copy_failure *failure, struct err *err)
 {
     AUTO(store_result_free) PGresult *result = NULL;
     PGresult *more;
 
-    buf_append_be16(&copy->buf, UINT16_MAX); /* the trailer */
-    memset(failure, 0, sizeof(*failure));
-    if (copy_send(copy, err) < 0 || PQputCopyEnd(copy->conn, NULL) != 1)
-        return store_fail(copy->conn, NULL, what, err);
+    if (copy_send_end(copy, what, failure, err) < 0)
+        return -1;
     while ((more = PQgetResult(copy->conn))) {
         /* the first failure is the one to report, otherwise the last result counts */
         if (result && PQresultStatus(result) == PGRES_FATAL_ERROR) {
@@ -122,14 +159,7 @@ int copy_end(struct copy *copy, const char *what, struct copy_failure *failure, 
         PQclear(result);
         result = more;
     }
-    if (PQresultStatus(result) != PGRES_COMMAND_OK) {
-        copy_failure_set(failure, result);
-        return store_fail(copy->conn, result, what, err);
-    }
-    if (strtoull(PQcmdTuples(result), NULL, 10) != copy->rows)
-        return err_set(err, ERR_RETRY, "postgres: %s: %llu rows were sent, %s are in", what,
-                       (unsigned long long)copy->rows, PQcmdTuples(result));
-    return 0;
+    return copy_judge(copy, result, what, failure, err);
 }
 
 void copy_done(struct copy *copy)

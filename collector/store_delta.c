@@ -152,8 +152,8 @@ static void counter_learn(struct metric_counter *counter, const PGresult *result
     }
 }
 
-int metric_counter_ask(struct metric_counter *counter, PGconn *conn, int64_t names_max,
-                       struct err *err)
+static int counter_ask_missing(struct metric_counter *counter, PGconn *conn, int64_t names_max,
+                               struct err *err)
 {
     AUTO(store_array_done) struct store_array deployments = { 0 }, kinds = { 0 }, names = { 0 };
     AUTO(store_result_free) PGresult *result = NULL;
@@ -161,8 +161,6 @@ int metric_counter_ask(struct metric_counter *counter, PGconn *conn, int64_t nam
     const char *at = counter->missing.data;
     char max[24];
 
-    if (!counter->missing_len)
-        return 0;
     store_array_init(&deployments, STORE_OID_INT8);
     store_array_init(&kinds, STORE_OID_TEXT);
     store_array_init(&names, STORE_OID_TEXT);
@@ -199,6 +197,12 @@ int metric_counter_ask(struct metric_counter *counter, PGconn *conn, int64_t nam
     return 0;
 }
 
+int metric_counter_ask(struct metric_counter *counter, PGconn *conn, int64_t names_max,
+                       struct err *err)
+{
+    return counter->missing_len ? counter_ask_missing(counter, conn, names_max, err) : 0;
+}
+
 int metric_counter_load(struct metric_counter *counter, PGconn *conn, const int32_t *deployments,
                         size_t deployments_len, struct err *err)
 {
@@ -223,7 +227,7 @@ int metric_counter_load(struct metric_counter *counter, PGconn *conn, const int3
     return 0;
 }
 
-/* ------------------------------------------------------------------------------ what a batch adds */
+/* ---------------------------------------------------------------------------- what a batch adds */
 
 /* A row and the minute that it counts in. */
 struct counted {
@@ -336,18 +340,10 @@ void delta_count_labels(struct attempt *attempt)
 
 /* -------------------------------------------------------------------------------------- writing */
 
-static int delta_copy(struct attempt *attempt, const struct deltas *deltas)
+int delta_send(struct attempt *attempt, const struct deltas *deltas)
 {
     struct copy *copy = &attempt->store->copy;
-    struct copy_failure failure;
 
-    if (!deltas->len)
-        return 0;
-    if (copy_begin(copy, attempt->store->conn,
-                   "COPY rollup_delta (batch_id, deployment, window_at, recount, delta)"
-                   " FROM STDIN (FORMAT binary)",
-                   attempt->err) < 0)
-        return -1;
     for (size_t i = 0; i < deltas->len; i++) {
         const struct delta *delta = &deltas->items[i];
 
@@ -363,6 +359,19 @@ static int delta_copy(struct attempt *attempt, const struct deltas *deltas)
         if (copy_flush(copy, attempt->err) < 0)
             return -1;
     }
+    return 0;
+}
+
+static int delta_copy(struct attempt *attempt, const struct deltas *deltas)
+{
+    struct copy *copy = &attempt->store->copy;
+    struct copy_failure failure;
+
+    if (!deltas->len)
+        return 0;
+    if (copy_begin(copy, attempt->store->conn, DELTA_COPY_SQL, attempt->err) < 0 ||
+        delta_send(attempt, deltas) < 0)
+        return -1;
     return copy_end(copy, "COPY rollup_delta", &failure, attempt->err);
 }
 

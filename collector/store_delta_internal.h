@@ -65,7 +65,8 @@ void metric_counter_add_aggregate(struct metric_counter *counter, int32_t deploy
 /* The values of a label alone. */
 void metric_counter_add_label(struct metric_counter *counter, int32_t deployment,
                               struct span metrics);
-/* Has the missing names admitted or refused, in a transaction of its own, unless none is missing. */
+/* Has the missing names admitted or refused, in a transaction of its own, unless none is
+ * missing. */
 int metric_counter_ask(struct metric_counter *counter, PGconn *conn, int64_t names_max,
                        struct err *err) MUST_CHECK;
 
@@ -79,6 +80,11 @@ int metric_counter_load(struct metric_counter *counter, PGconn *conn, const int3
 void delta_count_rows(struct attempt *attempt);
 /* Likewise the labels whose prediction was found, into store->label_deltas. */
 void delta_count_labels(struct attempt *attempt);
+#define DELTA_COPY_SQL                                                                             \
+    "COPY rollup_delta (batch_id, deployment, window_at, recount, delta)"                          \
+    " FROM STDIN (FORMAT binary)"
+/* The rows of a COPY that is under way. */
+int delta_send(struct attempt *attempt, const struct deltas *deltas) MUST_CHECK;
 /* Writes both. */
 int delta_write(struct attempt *attempt) MUST_CHECK;
 

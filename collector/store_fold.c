@@ -50,7 +50,7 @@ struct fold {
     struct err *err;
 };
 
-/* ------------------------------------------------------------------------------------ the tables */
+/* ----------------------------------------------------------------------------------- the tables */
 
 /* The keys of all metrics in `deltas`, and after the query what stands of each, in their order. */
 static PGresult *fold_read_standing(struct fold *fold, const char *table,
@@ -316,7 +316,7 @@ static int fold_deltas(struct fold *fold, const PGresult *rows)
     return rc;
 }
 
-/* ----------------------------------------------------------------------------------- the recounts */
+/* --------------------------------------------------------------------------------- the recounts */
 
 /* Every metric of one deployment: the key of the rollup tables begins with it. */
 #define FOLD_METRICS                                                                               \
@@ -446,7 +446,7 @@ static int fold_recounts(struct fold *fold, int *len)
     return rc;
 }
 
-/* ------------------------------------------------------------------------------------- the round */
+/* ------------------------------------------------------------------------------------ the round */
 
 /* Begins the transaction. 1: the share is ours. 0: another daemon has it. */
 static int fold_begin(struct fold *fold)

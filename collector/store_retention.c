@@ -35,7 +35,7 @@ static const struct {
     { PARTITION_ROLLUP_1D, offsetof(struct config, retention_1d) },
 };
 
-/* ---- the horizons ---- */
+/* --------------------------------------------------------------------------------- the horizons */
 
 /* The session's lock outlives the transaction, so that whoever takes its xid behind it sees the
  * horizon moved. */
@@ -84,7 +84,7 @@ static int horizons_move(struct store *store, int64_t now_ms, struct err *err)
     return 0;
 }
 
-/* ---- the drops ---- */
+/* ------------------------------------------------------------------------------------ the drops */
 
 enum drop {
     DROP_DONE,
@@ -153,7 +153,7 @@ static int partitions_drop(struct store *store, bool *more, struct err *err)
     return dropped ? partitions_refresh(store->setup.partitions, store->conn, err) : 0;
 }
 
-/* ---- the labels ---- */
+/* ----------------------------------------------------------------------------------- the labels */
 
 static int labels_give_up(struct store *store, int64_t now_ms, bool *more, struct err *err)
 {

@@ -31,7 +31,7 @@ struct rollup_source {
     PGresult *row; /* the next of the table; NULL: no more */
 };
 
-/* -------------------------------------------------------------------------------- what is pending */
+/* ------------------------------------------------------------------------------ what is pending */
 
 enum pending_column { PENDING_DEPLOYMENT, PENDING_WINDOW, PENDING_RECOUNT, PENDING_DELTA };
 

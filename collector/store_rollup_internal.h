@@ -26,8 +26,8 @@ struct rollup_key {
     int32_t metric;
 };
 
-/* Begins the transaction of a read. *horizon_ms: windows of this width before it are dropped or about
- * to be; INT64_MIN: none are. */
+/* Begins the transaction of a read. *horizon_ms: windows of this width before it are dropped or
+ * about to be; INT64_MIN: none are. */
 int rollup_read_begin(PGconn *conn, enum window_width window, int64_t *horizon_ms,
                       struct err *err) MUST_CHECK;
 

@@ -400,8 +400,8 @@ double exact_mean(const struct exact *sum, uint64_t count)
     digits = magnitude.to - magnitude.from;
     if (digits == 0)
         return 0;
-    /* Long division, four digits longer than the sum so that no bit of the mean is lost: what the
-     * remainder adds lies below them all. */
+    /* Long division, four digits further than the sum goes: that makes 64 bits at least, and where
+     * it leaves a remainder these four are not all zero, so that the rounding sees it. */
     len = digits + 4;
     for (uint32_t i = len; i-- > 0;) {
         exact_u128 part =
@@ -413,7 +413,6 @@ double exact_mean(const struct exact *sum, uint64_t count)
     while (len > 0 && quotient[len - 1] == 0)
         len--;
     top = exact_top_of(quotient, len, ((int)magnitude.from - 4 - EXACT_ONE) * 32);
-    top.more |= rest != 0;
     value = exact_top_round(top);
     return magnitude.is_negative ? -value : value;
 }

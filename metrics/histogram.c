@@ -124,11 +124,11 @@ static void histogram_reserve(struct histogram *histogram, uint32_t len)
     histogram->cap = cap;
 }
 
-/* The first bucket whose key is not below `key`. */
-static uint32_t histogram_find(const struct histogram *histogram, int32_t key)
+/* The first bucket at `from` or behind it whose key is not below `key`. */
+static uint32_t histogram_find(const struct histogram *histogram, uint32_t from, int32_t key)
 {
     const struct histogram_bucket *buckets = histogram->buckets;
-    uint32_t from = 0, len = histogram->len;
+    uint32_t len = histogram->len - from;
 
     while (len > 0) {
         uint32_t half = len / 2;
@@ -143,7 +143,7 @@ static uint32_t histogram_find(const struct histogram *histogram, int32_t key)
 void histogram_add(struct histogram *histogram, double value, uint64_t times)
 {
     int32_t key = histogram_key(value);
-    uint32_t i = histogram_find(histogram, key);
+    uint32_t i = histogram_find(histogram, 0, key);
 
     if (times == 0)
         return;
@@ -159,46 +159,42 @@ void histogram_add(struct histogram *histogram, double value, uint64_t times)
     histogram->len++;
 }
 
-/* How many buckets both together have. */
-static uint32_t histogram_union_len(const struct histogram *a, const struct histogram *b)
+/* Adds the counts of buckets that both have; how many others `other` has. */
+static uint32_t histogram_merge_common(struct histogram *histogram, const struct histogram *other)
 {
-    uint32_t i = 0, k = 0, len = 0;
+    struct histogram_bucket *buckets = histogram->buckets;
+    uint32_t from = 0, missing = 0;
 
-    for (; i < a->len && k < b->len; len++) {
-        int32_t one = a->buckets[i].key, two = b->buckets[k].key;
+    for (uint32_t k = 0; k < other->len; k++) {
+        int32_t key = other->buckets[k].key;
 
-        i += one <= two;
-        k += two <= one;
+        from = histogram_find(histogram, from, key);
+        if (from < histogram->len && buckets[from].key == key)
+            buckets[from].count += other->buckets[k].count;
+        else
+            missing++;
     }
-    return len + (a->len - i) + (b->len - k);
+    return missing;
 }
 
 void histogram_merge(struct histogram *histogram, const struct histogram *other)
 {
-    uint32_t len = histogram_union_len(histogram, other);
-    uint32_t i = histogram->len, k = other->len;
+    uint32_t missing = histogram_merge_common(histogram, other);
+    uint32_t i = histogram->len, to = i + missing;
     struct histogram_bucket *buckets;
 
-    histogram_reserve(histogram, len);
-    buckets = histogram->buckets;
-    histogram->len = len;
     histogram->count += other->count;
-    /* From the top down, so that nothing is overwritten before it is read. */
-    while (k > 0) {
+    histogram_reserve(histogram, to);
+    buckets = histogram->buckets;
+    histogram->len = to;
+    /* From the top down, so that nothing is overwritten before it is moved. */
+    for (uint32_t k = other->len; i < to; k--) {
         const struct histogram_bucket *theirs = &other->buckets[k - 1];
 
-        len--;
-        if (i > 0 && buckets[i - 1].key > theirs->key) {
-            buckets[len] = buckets[--i];
-            continue;
-        }
-        if (i > 0 && buckets[i - 1].key == theirs->key) {
-            buckets[len] = buckets[--i];
-            buckets[len].count += theirs->count;
-        } else {
-            buckets[len] = *theirs;
-        }
-        k--;
+        while (i > 0 && buckets[i - 1].key > theirs->key)
+            buckets[--to] = buckets[--i];
+        if (i == 0 || buckets[i - 1].key < theirs->key)
+            buckets[--to] = *theirs;
     }
 }
 

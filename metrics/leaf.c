@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 __extension__ typedef unsigned __int128 leaf_u128;
 
@@ -16,9 +17,9 @@ enum {
 
 /* A number token taken apart: mantissa * 10^exponent. */
 struct leaf_decimal {
-    uint64_t mantissa; /* the first digits */
+    uint64_t mantissa; /* means nothing with more than LEAF_DIGITS_MAX digits */
     int64_t exponent;
-    int digits; /* of the mantissa, without leading zeros; above LEAF_DIGITS_MAX: not all are in */
+    int64_t digits; /* of the mantissa, without leading zeros */
     bool is_negative;
 };
 
@@ -61,13 +62,15 @@ static const double leaf_powers_of_10[LEAF_DOUBLE_POWER_MAX + 1] = {
 /* Digits from p on, at least one; behind them, or NULL. */
 static const char *leaf_digits(const char *p, const char *end, struct leaf_decimal *decimal)
 {
-    const char *start = p;
+    const char *start = p, *first;
+    uint64_t mantissa = decimal->mantissa;
 
-    for (; p < end && (unsigned char)(*p - '0') < 10; p++) {
-        decimal->digits += decimal->digits > 0 || *p != '0';
-        if (decimal->digits <= LEAF_DIGITS_MAX)
-            decimal->mantissa = decimal->mantissa * 10 + (uint64_t)(*p - '0');
-    }
+    while (decimal->digits == 0 && p < end && *p == '0')
+        p++;
+    for (first = p; p < end && (unsigned char)(*p - '0') < 10; p++)
+        mantissa = mantissa * 10 + (uint64_t)(*p - '0');
+    decimal->mantissa = mantissa;
+    decimal->digits += p - first;
     return p > start ? p : NULL;
 }
 
@@ -128,7 +131,7 @@ static double leaf_divide(uint64_t mantissa, int power)
     /* Both have their highest bit set, so the quotient has 63 or 64 bits. */
     divisor <<= down;
     quotient = (uint64_t)(dividend / divisor);
-    more = dividend % divisor != 0;
+    more = (uint64_t)dividend != quotient * divisor; /* the remainder is below 2^64 */
     exponent = down - up - 63 - power;
     if (!(quotient >> 63)) {
         quotient <<= 1; /* the bit that comes in is not known, but far below the tie */
@@ -209,6 +212,12 @@ static uint32_t leaf_path_add(struct leaf_walk *walk, uint32_t len,
         walk->path[len++] = '.';
     else if (walk->depth > 1)
         return LEAF_PATH_TOO_LONG;
+    if (!member->has_escape && !memchr(key.data, '.', key.len)) { /* nearly always */
+        if (key.len > LEAF_NAME_BYTES_MAX - len)
+            return LEAF_PATH_TOO_LONG;
+        memcpy(walk->path + len, key.data, key.len);
+        return len + (uint32_t)key.len;
+    }
     for (size_t i = 0; i < key.len; i++) {
         bool is_escaped = key.data[i] == '.' || key.data[i] == '\\';
 

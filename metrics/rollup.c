@@ -132,7 +132,10 @@ double rollup_sum(const struct rollup *rollup)
 
 double rollup_mean(const struct rollup *rollup)
 {
-    return exact_mean(&rollup->sum, rollup->count);
+    double mean = exact_mean(&rollup->sum, rollup->count);
+
+    /* Of numbers it always lies between them; forged bytes can have a sum that is too large. */
+    return mean < rollup->min ? rollup->min : mean > rollup->max ? rollup->max : mean;
 }
 
 double rollup_stddev(const struct rollup *rollup)

@@ -127,7 +127,7 @@ BEGIN
     count := 0; shift := 0;
     LOOP
       byte := get_byte(state, at); at := at + 1;
-      count := count | (byte & 127)::bigint << shift; shift := shift + 7;
+      count := count | ((byte & 127)::bigint << shift); shift := shift + 7;
       EXIT WHEN byte < 128;
     END LOOP;
     at := at + 1 + get_byte(state, at);
@@ -138,7 +138,7 @@ BEGIN
       value := 0; shift := 0;
       LOOP
         byte := get_byte(state, at); at := at + 1;
-        value := value | (byte & 127)::bigint << shift; shift := shift + 7;
+        value := value | ((byte & 127)::bigint << shift); shift := shift + 7;
         EXIT WHEN byte < 128;
       END LOOP;
       IF value > 0 THEN
@@ -150,7 +150,7 @@ BEGIN
     count := 0; buckets := 0; shift := 0;
     LOOP
       byte := get_byte(state, at); at := at + 1;
-      buckets := buckets | (byte & 127)::bigint << shift; shift := shift + 7;
+      buckets := buckets | ((byte & 127)::bigint << shift); shift := shift + 7;
       EXIT WHEN byte < 128;
     END LOOP;
     FOR bucket IN 1..buckets LOOP
@@ -162,7 +162,7 @@ BEGIN
         value := 0; shift := 0;
         LOOP
           byte := get_byte(state, at); at := at + 1;
-          value := value | (byte & 127)::bigint << shift; shift := shift + 7;
+          value := value | ((byte & 127)::bigint << shift); shift := shift + 7;
           EXIT WHEN byte < 128;
         END LOOP;
         count := count + value + 1;
@@ -205,18 +205,18 @@ BEGIN
   shift := 0;
   LOOP
     byte := get_byte(state, at); at := at + 1;
-    buckets := buckets | (byte & 127)::bigint << shift; shift := shift + 7;
+    buckets := buckets | ((byte & 127)::bigint << shift); shift := shift + 7;
     EXIT WHEN byte < 128;
   END LOOP;
   FOR bucket IN 1..buckets LOOP
     value := 0; shift := 0;
     LOOP
       byte := get_byte(state, at); at := at + 1;
-      value := value | (byte & 127)::bigint << shift; shift := shift + 7;
+      value := value | ((byte & 127)::bigint << shift); shift := shift + 7;
       EXIT WHEN byte < 128;
     END LOOP;
     IF bucket = 1 THEN
-      key := CASE WHEN (value >> 1) & 1 = 0 THEN value >> 2 ELSE -((value >> 2) + 1) END;
+      key := 34369 + CASE WHEN (value >> 1) & 1 = 0 THEN value >> 2 ELSE -((value >> 2) + 1) END; -- from that of 1.0
     ELSE
       key := key + (value >> 1) + 1;
     END IF;
@@ -225,7 +225,7 @@ BEGIN
       value := 0; shift := 0;
       LOOP
         byte := get_byte(state, at); at := at + 1;
-        value := value | (byte & 127)::bigint << shift; shift := shift + 7;
+        value := value | ((byte & 127)::bigint << shift); shift := shift + 7;
         EXIT WHEN byte < 128;
       END LOOP;
       seen := seen + value + 1;
@@ -262,13 +262,13 @@ BEGIN
   other := 0; shift := 0;
   LOOP
     byte := get_byte(state, at); at := at + 1;
-    other := other | (byte & 127)::bigint << shift; shift := shift + 7;
+    other := other | ((byte & 127)::bigint << shift); shift := shift + 7;
     EXIT WHEN byte < 128;
   END LOOP;
   shift := 0;
   LOOP
     byte := get_byte(state, at); at := at + 1;
-    entries := entries | (byte & 127)::bigint << shift; shift := shift + 7;
+    entries := entries | ((byte & 127)::bigint << shift); shift := shift + 7;
     EXIT WHEN byte < 128;
   END LOOP;
   categories := '{}';
@@ -276,7 +276,7 @@ BEGIN
     value := 0; shift := 0;
     LOOP
       byte := get_byte(state, at); at := at + 1;
-      value := value | (byte & 127)::bigint << shift; shift := shift + 7;
+      value := value | ((byte & 127)::bigint << shift); shift := shift + 7;
       EXIT WHEN byte < 128;
     END LOOP;
     name := convert_from(substr(state, at + 1, (value >> 1)::int), 'UTF8');
@@ -286,7 +286,7 @@ BEGIN
       value := 0; shift := 0;
       LOOP
         byte := get_byte(state, at); at := at + 1;
-        value := value | (byte & 127)::bigint << shift; shift := shift + 7;
+        value := value | ((byte & 127)::bigint << shift); shift := shift + 7;
         EXIT WHEN byte < 128;
       END LOOP;
       counted := value + 2;

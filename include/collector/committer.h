@@ -13,10 +13,11 @@
 
 struct committer;
 
-/* Starts the thread. Borrows the queue and what `setup` points to, until committer_free has
+/* Starts the thread, which leaves the queue alone while less than bytes_min waits in it (1: it
+ * takes anything). Borrows the queue and what `setup` points to, until committer_free has
  * returned. */
 struct committer *committer_start(const struct store_setup *setup, struct queue *queue,
-                                  const char *name);
+                                  size_t bytes_min, const char *name);
 /* From deadline_mono_ms on nothing is tried again: what is left is answered as not stored, or,
  * where COMMIT went out and nobody knows, as unknown. */
 void committer_drain(struct committer *committer, int64_t deadline_mono_ms);
@@ -28,7 +29,9 @@ void committer_free(struct committer *committer);
 /* Any thread, several times a second: answers submissions whose time is over, and breaks a
  * connection that hangs. */
 void committer_tick(struct committer *committer, int64_t now_mono_ms);
-/* Any thread: the last attempt to reach Postgres succeeded. */
-bool committer_is_up(const struct committer *committer);
+/* Any thread: whether what comes now can be expected to be committed. Under load the last attempt
+ * tells; a committer without work knows only its last failure, which is over when somebody else's
+ * transaction that began later, at works_mono_ms, went well (0: the last one did not). */
+bool committer_is_up(const struct committer *committer, int64_t works_mono_ms);
 
 #endif

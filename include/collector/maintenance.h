@@ -1,7 +1,9 @@
-/* Background work in Postgres, round by round, each kind in a thread and on a connection of its own.
- * Any number of daemons do it side by side. */
+/* Background work in Postgres, round by round, each kind in a thread and on a connection of its
+ * own. Any number of daemons do it side by side. */
 #ifndef COLLECTOR_MAINTENANCE_H
 #define COLLECTOR_MAINTENANCE_H
+
+#include <stdint.h>
 
 #include "base/attr.h"
 #include "collector/store.h"
@@ -18,5 +20,8 @@ struct maintenance *maintenance_start(const struct store_setup *setup, const cha
 /* Ends the round that is under way and frees. Accepts NULL. */
 void maintenance_stop(struct maintenance *maintenance);
 AUTO_DEFINE(struct maintenance, maintenance_stop);
+
+/* Any thread: the monotonic time at which the last round began, if it went well, else 0. */
+int64_t maintenance_works_ms(const struct maintenance *maintenance);
 
 #endif

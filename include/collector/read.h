@@ -42,7 +42,7 @@ void strings_done(struct strings *strings);
 
 struct read;
 
-/* Connects, takes the snapshot and starts the query. `query` is borrowed until read_free.
+/* Connects; the first call after it takes the snapshot. `query` is borrowed until read_free.
  * ERR_INPUT: the cursor is not one, or belongs to another query. ERR_RETRY: the server is away or
  * busy. */
 struct read *read_open(const char *dsn, const struct read_query *query, struct err *err) MUST_CHECK;

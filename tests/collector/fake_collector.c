@@ -58,7 +58,7 @@ static void *fake_commit(void *arg)
     struct fake_collector *fake = committer->fake;
     struct submission *taken, *next;
 
-    while ((taken = queue_take(committer->queue, 10000, 1 << 20))) {
+    while ((taken = queue_take(committer->queue, 1, 10000, 1 << 20))) {
         pthread_mutex_lock(&fake->lock);
         for (struct submission *at = taken; at; at = at->next)
             fake->submissions++;

@@ -49,12 +49,12 @@ START_TEST(take_case)
 
     for (int i = 0; i < 5; i++)
         ck_assert_int_eq(queue_push(queue, queue_item(10, 100, i)), 0);
-    ck_assert_msg(queue_drop(queue_take(queue, take_cases[_i].events_max,
+    ck_assert_msg(queue_drop(queue_take(queue, 1, take_cases[_i].events_max,
                                         take_cases[_i].bytes_max)) == take_cases[_i].want,
                   "%s", take_cases[_i].name);
     ck_assert_uint_eq(queue_len(queue), 5 - take_cases[_i].want);
     if (queue_len(queue))
-        (void)queue_drop(queue_take(queue, 1000, 1000));
+        (void)queue_drop(queue_take(queue, 1, 1000, 1000));
 }
 END_TEST
 
@@ -65,12 +65,12 @@ START_TEST(order_is_kept)
 
     for (int i = 0; i < 3; i++)
         ck_assert_int_eq(queue_push(queue, queue_item(1, 1, i)), 0);
-    list = queue_take(queue, 2, 100);
+    list = queue_take(queue, 1, 2, 100);
     ck_assert_int_eq(queue_push(queue, queue_item(1, 1, 3)), 0);
     ck_assert_int_eq(list->deadline_mono_ms, 0);
     ck_assert_int_eq(list->next->deadline_mono_ms, 1);
     (void)queue_drop(list);
-    list = queue_take(queue, 2, 100);
+    list = queue_take(queue, 1, 2, 100);
     ck_assert_int_eq(list->deadline_mono_ms, 2);
     ck_assert_int_eq(list->next->deadline_mono_ms, 3);
     (void)queue_drop(list);
@@ -89,7 +89,7 @@ START_TEST(expired_from_the_front)
     ck_assert_uint_eq(queue_drop(queue_take_expired(queue, 21)), 2);
     ck_assert_uint_eq(queue_drop(queue_take_expired(queue, 31)), 1);
     ck_assert_int_eq(queue_push(queue, queue_item(1, 1, 30)), 0); /* the tail is right again */
-    ck_assert_uint_eq(queue_drop(queue_take(queue, 1, 1)), 1);
+    ck_assert_uint_eq(queue_drop(queue_take(queue, 1, 1, 1)), 1);
 }
 END_TEST
 
@@ -102,8 +102,8 @@ START_TEST(closed_gives_what_it_has)
     queue_close(queue);
     ck_assert_int_eq(queue_push(queue, late), -1);
     free(late);
-    ck_assert_uint_eq(queue_drop(queue_take(queue, 1, 1)), 1);
-    ck_assert_ptr_null(queue_take(queue, 1, 1));
+    ck_assert_uint_eq(queue_drop(queue_take(queue, 1, 1, 1)), 1);
+    ck_assert_ptr_null(queue_take(queue, 1, 1, 1));
 }
 END_TEST
 
@@ -125,7 +125,7 @@ START_TEST(many_pushers)
     for (int i = 0; i < PUSHERS; i++)
         ck_assert_int_eq(pthread_create(&threads[i], NULL, queue_pusher, queue), 0);
     while (taken < PUSHERS * PUSHES)
-        taken += queue_drop(queue_take(queue, 64, 64));
+        taken += queue_drop(queue_take(queue, 1, 64, 64));
     for (int i = 0; i < PUSHERS; i++)
         pthread_join(threads[i], NULL);
     ck_assert_uint_eq(queue_len(queue), 0);

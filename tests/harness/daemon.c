@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "http.h"
 #include "process.h"
 #include "temp.h"
 #include "wait.h"
@@ -249,4 +250,25 @@ int64_t daemon_peak_bytes(const struct daemon *daemon)
     (void)fclose(file);
     ck_assert_int_ge(kib, 0);
     return kib * 1024;
+}
+
+long daemon_status(const struct daemon *daemon, const char *path)
+{
+    AUTO(mem_free) char *url = daemon_url(daemon, path);
+    AUTO(http_free) struct http *http = http_new();
+    AUTO(http_answer_free) struct http_answer *answer = http_get(http, url);
+
+    return answer->status;
+}
+
+int64_t daemon_metric(const struct daemon *daemon, const char *name)
+{
+    AUTO(mem_free) char *url = daemon_url(daemon, "/metrics");
+    AUTO(mem_free) char *line = xasprintf("\n%s ", name);
+    AUTO(http_free) struct http *http = http_new();
+    AUTO(http_answer_free) struct http_answer *answer = http_get(http, url);
+    const char *found = strstr(answer->body, line);
+
+    ck_assert_msg(found != NULL, "no %s in /metrics: %s", name, answer->error);
+    return strtoll(found + strlen(line), NULL, 10);
 }

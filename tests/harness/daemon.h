@@ -52,4 +52,9 @@ bool daemon_log_has(const struct daemon *daemon, const char *text);
 /* Peak resident memory in bytes, from /proc. */
 int64_t daemon_peak_bytes(const struct daemon *daemon);
 
+/* The status of the answer to a GET; 0: there was none. */
+long daemon_status(const struct daemon *daemon, const char *path);
+/* A number of /metrics; the name with its labels, if it has any. */
+int64_t daemon_metric(const struct daemon *daemon, const char *name);
+
 #endif

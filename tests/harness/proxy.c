@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -23,7 +24,8 @@
 enum {
     CHUNK_BYTES = 65536,
     POLL_MS = 10,
-    COMMIT_BYTES_MAX = 64, /* a longer Query is not a COMMIT */
+    QUERY_BYTES_MAX = 16384, /* a longer Query has no COMMIT in it */
+    NAME_BYTES = 64,
 };
 
 /* The two codes in front of a start-up packet that ask for encryption; the packet follows them. */
@@ -40,6 +42,7 @@ struct proxy {
     int listener; /* -1: refusing */
     bool stopping;
     enum proxy_mode mode;
+    const char *aim;       /* application_name; NULL: any */
     uint32_t commits_left; /* before the harm */
     bool sprung;
     bool released;
@@ -52,15 +55,19 @@ struct proxy {
 /* One connection. What the daemon sends is read message by message:
  *
  *   start-up: int32 length, int32 code          then: 'Q', int32 length, text, NUL
+ *                                                     'c', int32 length: the end of a COPY
  */
 struct link {
     struct proxy *proxy;
     uint32_t generation;
     int client, server;
     bool started; /* the start-up packet is behind us */
-    size_t pass;  /* bytes of a message that only need forwarding */
+    char application_name[NAME_BYTES];
+    size_t pass; /* bytes of a message that only need forwarding */
     char head[CHUNK_BYTES];
     size_t head_len; /* bytes of which nothing has been forwarded */
+    /* A Query that goes on to COMMIT when its COPYs are over: so many of them are not. */
+    uint32_t copies_to_commit;
     bool drop_answer;
 };
 
@@ -110,6 +117,13 @@ static bool link_stale(struct link *link)
     return stale;
 }
 
+static bool link_is_aimed_at(const struct link *link)
+{
+    const char *aim = link->proxy->aim;
+
+    return !aim || strcmp(aim, link->application_name) == 0;
+}
+
 /* What is to happen to this COMMIT. Waits while it is held. */
 static enum proxy_mode link_commit_mode(struct link *link)
 {
@@ -117,7 +131,7 @@ static enum proxy_mode link_commit_mode(struct link *link)
     enum proxy_mode mode = PROXY_PASS;
 
     (void)pthread_mutex_lock(&proxy->lock);
-    if (proxy->mode != PROXY_PASS && proxy->commits_left-- == 0) {
+    if (proxy->mode != PROXY_PASS && link_is_aimed_at(link) && proxy->commits_left-- == 0) {
         mode = proxy->mode;
         proxy->mode = PROXY_PASS;
         proxy->released = false;
@@ -155,6 +169,39 @@ static uint32_t link_u32(const char *p)
     return ntohl(value);
 }
 
+/* The start-up packet goes on with names and values, each with its NUL, and ends with another. */
+static void link_take_name(struct link *link, size_t len)
+{
+    static const char name[] = "application_name";
+    const char *end = link->head + len;
+
+    for (const char *p = link->head + 8; p < end && *p;) {
+        const char *value = p + strnlen(p, (size_t)(end - p)) + 1;
+
+        if (value >= end)
+            return;
+        if (strcmp(p, name) == 0)
+            (void)snprintf(link->application_name, NAME_BYTES, "%s", value);
+        p = value + strnlen(value, (size_t)(end - value)) + 1;
+    }
+}
+
+/* Of a whole Query in head. */
+static uint32_t link_copies_to_commit(const struct link *link, size_t len)
+{
+    static const char end[] = ";COMMIT";
+    const char *text = link->head + 5;
+    uint32_t copies = 0;
+
+    if (len < 5 + sizeof(end) || strcmp(link->head + len - sizeof(end), end) != 0)
+        return 0;
+    while ((text = strstr(text, "FROM STDIN"))) {
+        copies++;
+        text++;
+    }
+    return copies;
+}
+
 /* Bytes of head that can be dealt with now; 0: more is needed. -1: cut. */
 static ssize_t link_message(struct link *link)
 {
@@ -169,10 +216,18 @@ static ssize_t link_message(struct link *link)
         if (link->head_len < len)
             return 0;
         link->started = code != CODE_SSL && code != CODE_GSS;
-    } else if (link->head[0] == 'Q' && len <= COMMIT_BYTES_MAX) {
+        if (link->started)
+            link_take_name(link, len);
+    } else if (link->head[0] == 'Q' && len <= QUERY_BYTES_MAX) {
         if (link->head_len < len)
             return 0;
+        link->copies_to_commit = link_copies_to_commit(link, len);
         if (strncasecmp(link->head + 5, "COMMIT", 6) == 0)
+            return link_commit(link, len) < 0 ? -1 : (ssize_t)len;
+    } else if (link->head[0] == 'c' && link->copies_to_commit) {
+        if (link->head_len < len)
+            return 0;
+        if (--link->copies_to_commit == 0)
             return link_commit(link, len) < 0 ? -1 : (ssize_t)len;
     }
     if (len > link->head_len) {
@@ -359,6 +414,13 @@ char *proxy_dsn(const struct proxy *proxy, const char *database)
 }
 
 /* ---- control ---- */
+
+void proxy_aim(struct proxy *proxy, const char *application_name)
+{
+    (void)pthread_mutex_lock(&proxy->lock);
+    proxy->aim = application_name;
+    (void)pthread_mutex_unlock(&proxy->lock);
+}
 
 void proxy_arm(struct proxy *proxy, enum proxy_mode mode, uint32_t commits)
 {

@@ -1,5 +1,6 @@
 /* A proxy between a daemon and its Postgres that reads along far enough to see a COMMIT and does
- * harm at that moment. It listens on .s.PGSQL.5432 in a folder of its own, so a DSN with that
+ * harm at that moment. Where one Query goes on to COMMIT by itself, the end of its last COPY stands
+ * for it. It listens on .s.PGSQL.5432 in a folder of its own, so a DSN with that
  * folder as host goes through it. One thread for each connection; control it from the test.
  *
  *   daemon ── Query "COMMIT" ──> proxy ─────────────────────> Postgres
@@ -36,6 +37,9 @@ AUTO_DEFINE(struct proxy, proxy_stop);
 /* DSN through the proxy. Owned. */
 char *proxy_dsn(const struct proxy *proxy, const char *database) MUST_CHECK;
 
+/* Only connections with this application_name are harmed by what is armed from now on; the others
+ * pass uncounted. Borrowed. */
+void proxy_aim(struct proxy *proxy, const char *application_name);
 /* The harm befalls the COMMIT that comes after `commits` more of them, once; then it passes again.
  * PROXY_PASS disarms. */
 void proxy_arm(struct proxy *proxy, enum proxy_mode mode, uint32_t commits);

@@ -371,7 +371,7 @@ START_TEST(formats_and_gaps)
         char *deployed =
             xasprintf("{\"event\":\"model_deployed\",\"modelDeploymentCrn\":\"crn:%d\","
                       "\"modelBuildCrn\":\"crn:b%d\",\"modelCrn\":\"crn:m\",\"userName\":\"ada\","
-                      "\"status\":\"deployed\",\"statusAtMs\":1}",
+                      "\"status\":\"deployed\",\"statusAtMs\":1600000000000}",
                       i, i);
 
         service_take(service, deployed);

@@ -157,6 +157,7 @@ START_TEST(sums_are_exact)
     struct exact sum, squares;
 
     random_values(&random, values, len);
+    sum_want = squares_want = (struct wide){ 0 }; /* all loops may run in one process */
     exact_init(&sum);
     exact_init(&squares);
     for (size_t i = 0; i < len; i++) {
@@ -280,6 +281,7 @@ START_TEST(the_largest_sum_of_all)
         exact_add_times(&sum, -DBL_MAX, times);
         exact_add_square_times(&squares, DBL_MAX, times);
     }
+    want = (struct wide){ 0 };
     wide_add(&want, mantissa, exponent + 64, true);
     assert_is_wide(&sum, &want);
     want = (struct wide){ 0 };
@@ -293,28 +295,47 @@ START_TEST(the_largest_sum_of_all)
 }
 END_TEST
 
-/* More additions than fit between two carries, made by doubling. */
+/* More additions than fit between two carries, made by doubling: half a limit's worth each. */
 START_TEST(carries_are_settled)
 {
+    enum { DOUBLINGS = 29, TIMES = 64 };
     struct random random = { 4 };
     struct exact exact, other, want;
 
     for (int round = 0; round < 50; round++) {
-        double value = random_number(&random);
-        int doublings = 48;
+        double value = round ? random_number(&random) : 0x1.fffffffffffffp11;
 
         exact_init(&exact);
         exact_init(&want);
         exact_add(&exact, value);
-        for (int i = 0; i < doublings; i++) {
+        for (int i = 0; i < DOUBLINGS; i++) {
             other = exact;
             exact_merge(&exact, &other);
         }
-        exact_add_times(&want, value, (uint64_t)1 << doublings);
+        other = exact;
+        for (uint64_t i = 2; i <= TIMES; i++) {
+            exact_merge(&exact, &other);
+            exact_clear(&want);
+            exact_add_times(&want, value, i << DOUBLINGS);
+            assert_same(&exact, &want);
+            exact_add(&exact, -value);
+            exact_add(&exact, value);
+            assert_same(&exact, &want);
+        }
+        /* Into one that is empty, from one that is full. */
+        exact_clear(&want);
+        exact = other;
+        exact_merge(&other, &exact);
+        exact_merge(&want, &other);
+        exact_merge(&want, &other);
+        exact_clear(&exact);
+        exact_add_times(&exact, value, (uint64_t)4 << DOUBLINGS);
         assert_same(&exact, &want);
-        exact_add(&exact, -value);
-        exact_add(&exact, value);
-        assert_same(&exact, &want);
+        /* A billion real additions would take too long: one on top of as many merged ones. */
+        exact_clear(&want);
+        exact_merge(&want, &other);
+        exact_add(&want, value);
+        ck_assert_uint_le(want.weight, 1 << 30);
     }
 }
 END_TEST
@@ -409,6 +430,22 @@ START_TEST(mean_of_equal_values)
         ck_assert(exact_mean(&sum, count) == value);
         ck_assert(exact_stddev(&sum, &squares, count) == 0);
     }
+}
+END_TEST
+
+/* The true mean lies a hair below 33.5 of the smallest subnormal: rounded to 53 bits first it would
+ * be a tie, which goes to 34. */
+START_TEST(mean_is_rounded_once)
+{
+    uint64_t count = ((uint64_t)1 << 48) - 1;
+    struct exact sum;
+
+    exact_init(&sum);
+    exact_add_times(&sum, 33 * 0x1p-1074, count);
+    exact_add_times(&sum, 0x1p-1074, (count - 1) / 2);
+    ck_assert(exact_mean(&sum, count) == 33 * 0x1p-1074);
+    exact_add(&sum, 0x1p-1074);
+    ck_assert(exact_mean(&sum, count) == 34 * 0x1p-1074);
 }
 END_TEST
 
@@ -606,6 +643,7 @@ Suite *exact_suite(void)
     tcase_add_loop_test(tc, round_case, 0, LENGTH(round_cases));
     tcase_add_test(tc, rounds_as_quads_do);
     tcase_add_test(tc, mean_of_equal_values);
+    tcase_add_test(tc, mean_is_rounded_once);
     tcase_add_loop_test(tc, deviation_case, 0, LENGTH(deviation_cases));
     tcase_add_test(tc, deviation_of_random_values);
     tcase_add_test(tc, deviation_of_what_cannot_be);

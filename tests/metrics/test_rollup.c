@@ -251,6 +251,23 @@ START_TEST(counts_are_bounded)
 }
 END_TEST
 
+/* Forged: 1 and 2 with a sum just below 2^1025. An answer has a number all the same. */
+START_TEST(mean_of_what_cannot_be)
+{
+    static struct rollup rollup;
+
+    rollup_init(&rollup);
+    ck_assert_int_eq(rollup_read(&rollup, (struct span){ BYTES(
+                                              "\x11\x12\x3F\xF0\x40\x10\xF2\1\xFF\xFF\xFF\xFF\xFF"
+                                              "\xFF\xFF\1\2\0\5\2\0\x3E") }),
+                     0);
+    ck_assert(isinf(rollup_sum(&rollup)));
+    ck_assert(rollup_mean(&rollup) == 2);
+    ck_assert(rollup_stddev(&rollup) == 0);
+    rollup_done(&rollup);
+}
+END_TEST
+
 /* Whatever is cut or changed is refused, or means something else: never the same twice. */
 START_TEST(changed_bytes)
 {
@@ -601,6 +618,7 @@ Suite *rollup_suite(void)
     tcase_add_loop_test(tc, bad_case, 0, LENGTH(bad_cases));
     tcase_add_test(tc, largest_values_are_read);
     tcase_add_test(tc, counts_are_bounded);
+    tcase_add_test(tc, mean_of_what_cannot_be);
     tcase_add_loop_test(tc, changed_bytes, 0, 10);
     suite_add_tcase(suite, tc);
     return rollup_suite_groups(suite);

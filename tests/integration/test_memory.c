@@ -1,0 +1,127 @@
+/* More in flight than the memory budget holds: 503 with Retry-After, no growth, and at the end
+ * every byte is given back. */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "tests/harness/daemon.h"
+#include "tests/harness/http.h"
+#include "tests/harness/load.h"
+#include "tests/harness/pg.h"
+#include "tests/harness/proxy.h"
+#include "tests/harness/wait.h"
+
+Suite *memory_suite(void);
+
+enum {
+    BUDGET_BYTES = 8 << 20,
+    /* What a daemon may take beside the budget: buffers of connections, rows on their way to
+     * Postgres, what the allocator keeps. The storms are several times larger. */
+    BESIDE_BYTES = 40 << 20,
+    CLIENTS = 16,
+    SLOW = 200,
+    SLOW_BYTES = 500000, /* sent of a body of 1 MB */
+};
+
+/* A daemon with a small budget, and the way to its Postgres through the proxy. */
+static struct daemon *lean_start(const char *dsn, struct proxy *proxy)
+{
+    const char *options = getenv("ASAN_OPTIONS");
+    AUTO(mem_free) char *database = pg_query_text(dsn, "SELECT current_database()");
+    AUTO(mem_free) char *through = proxy_dsn(proxy, database);
+    /* the address sanitizer keeps what was freed, which would be counted */
+    static char lean[1024];
+    static const char *const environment[] = { "PLUMBLINE_MEMORY_BYTES_MAX=8MiB",
+                                               "PLUMBLINE_BODY_BYTES_MAX=1MiB", lean, NULL };
+
+    (void)snprintf(lean, sizeof(lean),
+                   "ASAN_OPTIONS=%s:quarantine_size_mb=1:thread_local_quarantine_size_kb=64",
+                   options ? options : "");
+    proxy_aim(proxy, "plumbline metrics");
+    return daemon_start(&(struct daemon_options){ .dsn = through, .environment = environment });
+}
+
+START_TEST(storm_is_refused_not_kept)
+{
+    AUTO(mem_free) char *dsn = pg_database_new(pg_shared());
+    AUTO(proxy_stop) struct proxy *proxy = proxy_start(pg_socket_dir(pg_shared()));
+    AUTO(daemon_free) struct daemon *daemon = lean_start(dsn, proxy);
+    int64_t before = daemon_peak_bytes(daemon), grown;
+    AUTO(load_free)
+    struct load *load = load_start(&(struct load_options){
+        .seed = 50, .clients = CLIENTS, .events_max = 2000, .daemons = { daemon } });
+
+    load_await(load, 5);
+    proxy_arm(proxy, PROXY_HOLD, 0);
+    WAIT_UNTIL(20000, proxy_sprung(proxy));
+    for (int i = 0; i < 10; i++) { /* Postgres does not come forward, the clients do not relent */
+        load_await_refused(load, CLIENTS);
+        ck_assert_int_le(daemon_metric(daemon, "plumbline_memory_budget_bytes"), BUDGET_BYTES);
+    }
+    proxy_release(proxy);
+    load_await(load, CLIENTS);
+    load_finish(load);
+    grown = daemon_peak_bytes(daemon) - before;
+    ck_assert_msg(grown < BUDGET_BYTES + BESIDE_BYTES, "%lld bytes more", (long long)grown);
+    ck_assert_int_gt(daemon_metric(daemon, "plumbline_memory_budget_refused_total"), 0);
+    ck_assert_int_eq(daemon_metric(daemon, "plumbline_memory_budget_bytes"), 0);
+    ck_assert_uint_eq(load_tally(load).lost, 0);
+    load_check(load, dsn);
+}
+END_TEST
+
+/* Bodies that do not come to their end take no more than the budget either. */
+START_TEST(halves_of_bodies_are_bounded)
+{
+    AUTO(mem_free) char *dsn = pg_database_new(pg_shared());
+    AUTO(proxy_stop) struct proxy *proxy = proxy_start(pg_socket_dir(pg_shared()));
+    AUTO(daemon_free) struct daemon *daemon = lean_start(dsn, proxy);
+    AUTO(mem_free) char *half = xmalloc(SLOW_BYTES);
+    AUTO(mem_free) char *url = daemon_url(daemon, "/v1/events");
+    AUTO(http_free) struct http *http = http_new();
+    AUTO(http_answer_free) struct http_answer *answer = NULL;
+    AUTO(buf_done) struct buf event;
+    int64_t before = daemon_peak_bytes(daemon), grown;
+    int fds[SLOW];
+
+    memset(half, ' ', SLOW_BYTES);
+    for (int i = 0; i < SLOW; i++) {
+        fds[i] = http_raw_open(daemon_port(daemon));
+        ck_assert_int_eq(http_raw_send_text(fds[i], "POST /v1/events HTTP/1.1\r\nHost: x\r\n"
+                                                    "Content-Length: 1000000\r\n\r\n"),
+                         0);
+        ck_assert_int_eq(http_raw_send(fds[i], half, SLOW_BYTES), 0);
+    }
+    WAIT_UNTIL(20000, daemon_metric(daemon, "plumbline_memory_budget_bytes") > BUDGET_BYTES / 2);
+    ck_assert_int_le(daemon_metric(daemon, "plumbline_memory_budget_bytes"), BUDGET_BYTES);
+    /* the last of them was refused, which it learns when it has sent the rest */
+    ck_assert_int_eq(http_raw_send(fds[SLOW - 1], half, SLOW_BYTES), 0);
+    ck_assert(http_raw_await(fds[SLOW - 1], "Retry-After: ", 20000));
+    for (int i = 0; i < SLOW; i++)
+        (void)close(fds[i]);
+    /* long before their time is over */
+    WAIT_UNTIL(20000, daemon_metric(daemon, "plumbline_memory_budget_bytes") == 0 &&
+                          daemon_metric(daemon, "plumbline_http_connections") == 1);
+    grown = daemon_peak_bytes(daemon) - before;
+    ck_assert_msg(grown < BUDGET_BYTES + BESIDE_BYTES, "%lld bytes more", (long long)grown);
+    buf_init(&event, 4096);
+    load_write_prediction(&event, 51, 1);
+    answer = http_post(http, url, buf_text(&event));
+    ck_assert_int_eq(answer->status, 200);
+}
+END_TEST
+
+Suite *memory_suite(void)
+{
+    Suite *suite = suite_create("memory");
+    TCase *tc = tcase_create("memory");
+
+    tcase_add_unchecked_fixture(tc, pg_shared_start, NULL);
+    tcase_add_test(tc, storm_is_refused_not_kept);
+    tcase_add_test(tc, halves_of_bodies_are_bounded);
+    suite_add_tcase(suite, tc);
+    return suite;
+}
