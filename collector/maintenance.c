@@ -39,7 +39,7 @@ static bool maintenance_wait(struct maintenance *maintenance, int64_t ms)
 static void *maintenance_run(void *arg)
 {
     struct maintenance *maintenance = arg;
-    bool more = false, failing = false;
+    bool more = true, failing = false; /* the first round at once */
 
     while (maintenance_wait(maintenance, more ? 0 : ROUND_MS)) {
         struct err err = { 0 };

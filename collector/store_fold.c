@@ -277,46 +277,17 @@ static int fold_partitions(struct fold *fold, const struct deltas *deltas)
             int64_t from_ms =
                 partitions_floor(partitions, fold_tables[t].family, deltas->items[i].window_ms);
 
-            if (partitions_has(partitions, fold_tables[t].family, from_ms) ||
-                from_ms < partitions_horizon(partitions, fold_tables[t].family))
+            if (partitions_has(partitions, fold_tables[t].family, from_ms))
                 continue;
             if (are_there && attempt_rollback(fold->store) < 0)
                 return -1;
             are_there = false;
             if (partitions_ensure(partitions, fold->conn, fold_tables[t].family, from_ms, &made,
                                   fold->err) < 0)
-                return -1; /* not made: it lies before the horizon, where nothing is folded */
+                return -1;
         }
     }
     return are_there;
-}
-
-/* Leaves out what lies before the table's horizon: a label came late for a prediction that is about
- * to go, and this table's rows are about to go too. */
-static void fold_skip_dropped(struct fold *fold, enum partition_family family,
-                              struct deltas *deltas)
-{
-    int64_t horizon_ms = partitions_horizon(fold->store->setup.partitions, family);
-    size_t len = 0;
-
-    for (size_t i = 0; i < deltas->len; i++) {
-        if (deltas->items[i].window_ms >= horizon_ms)
-            deltas->items[len++] = deltas->items[i];
-    }
-    deltas->len = len;
-}
-
-/* One table's part of folding these minutes. */
-static int fold_into(struct fold *fold, size_t table, const struct deltas *minutes,
-                     struct deltas *wide)
-{
-    AUTO(store_result_free) PGresult *standing = NULL;
-
-    if (fold_widen(fold, minutes, fold_tables[table].window, wide) < 0)
-        return -1;
-    fold_skip_dropped(fold, fold_tables[table].family, wide);
-    standing = fold_read_standing(fold, fold_tables[table].table, wide);
-    return standing ? fold_write(fold, fold_tables[table].table, wide, standing) : -1;
 }
 
 /* 1: folded. 0: to be done again. */
@@ -331,7 +302,11 @@ static int fold_deltas(struct fold *fold, const PGresult *rows)
     if (rc == 0)
         rc = fold_partitions(fold, &minutes);
     for (size_t t = 0; t < LENGTH(fold_tables) && rc > 0; t++) {
-        if (fold_into(fold, t, &minutes, &wide) < 0)
+        AUTO(store_result_free) PGresult *standing = NULL;
+
+        if (fold_widen(fold, &minutes, fold_tables[t].window, &wide) < 0 ||
+            !(standing = fold_read_standing(fold, fold_tables[t].table, &wide)) ||
+            fold_write(fold, fold_tables[t].table, &wide, standing) < 0)
             rc = -1;
     }
     if (rc > 0 && fold_delete(fold, rows) < 0)

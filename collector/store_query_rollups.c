@@ -574,23 +574,16 @@ static int rollups_find_deployments(PGconn *conn, struct rollups_answer *answer,
 /* Begins the snapshot and takes from the span what is dropped in it. */
 static int rollups_begin(PGconn *conn, struct rollups_answer *answer, struct err *err)
 {
-    AUTO(store_result_free) PGresult *horizon = NULL;
-    char sql[512];
+    int64_t horizon_ms;
 
-    answer->span = answer->asked->span;
-    (void)snprintf(sql, sizeof(sql),
-                   STORE_BEGIN_READ "SELECT (extract(epoch FROM at) * 1000)::bigint"
-                                    " FROM retention_horizon WHERE family = 'rollup_%s'",
-                   window_name(answer->span.window));
-    horizon = store_query(conn, sql, "begin read", err);
-    if (!horizon)
+    if (rollup_read_begin(conn, answer->asked->span.window, &horizon_ms, err) < 0)
         return -1;
-    if (!PQntuples(horizon) || answer->span.from_ms >= store_get_i64(horizon, 0, 0))
+    answer->span = answer->asked->span;
+    if (answer->span.from_ms >= horizon_ms)
         return 0;
-    answer->truncated_before_ms = store_get_i64(horizon, 0, 0);
-    answer->span.from_ms = answer->truncated_before_ms;
-    if (answer->span.to_ms < answer->span.from_ms)
-        answer->span.to_ms = answer->span.from_ms;
+    answer->truncated_before_ms = answer->span.from_ms = horizon_ms;
+    if (answer->span.to_ms < horizon_ms)
+        answer->span.to_ms = horizon_ms;
     return 0;
 }
 

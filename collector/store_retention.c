@@ -86,17 +86,23 @@ static int horizons_move(struct store *store, int64_t now_ms, struct err *err)
 
 /* ------------------------------------------------------------------------------------ the drops */
 
-/* Somebody has the lock, or needs one that we have: the next round tries again. */
-static bool drop_is_put_off(const PGresult *result)
+enum drop {
+    DROP_DONE,
+    DROP_NOT_NOW, /* or not any more: another daemon did it */
+    DROP_HELD,    /* somebody has the tables: so it will be with the family's next partition */
+    DROP_FAILED,
+};
+
+/* Somebody has the lock, or needs one that we have. */
+static bool drop_is_held(const PGresult *result)
 {
     const char *state = store_sqlstate(result);
 
     return strcmp(state, "55P03") == 0 || strncmp(state, "40", 2) == 0;
 }
 
-/* One partition. 1: dropped; 0: not now, or not any more; -1: failed. */
-static int partition_drop(struct store *store, const char *family, const char *from,
-                          struct err *err)
+static enum drop partition_drop(struct store *store, const char *family, const char *from,
+                                struct err *err)
 {
     AUTO(store_result_free) PGresult *result = NULL;
     AUTO(mem_free)
@@ -107,39 +113,42 @@ static int partition_drop(struct store *store, const char *family, const char *f
     result = PQexec(store->conn, sql);
     if (PQresultStatus(result) != PGRES_TUPLES_OK) {
         (void)store_fail(store->conn, result, "drop partition", err);
-        return drop_is_put_off(result) ? attempt_rollback(store) : -1;
+        return drop_is_held(result) && attempt_rollback(store) == 0 ? DROP_HELD : DROP_FAILED;
     }
     if (store_exec(store->conn, "COMMIT", "drop partition", err) < 0)
-        return -1;
+        return DROP_FAILED;
     if (strcmp(PQgetvalue(result, 0, 0), "dropped") != 0)
-        return 0;
+        return strcmp(PQgetvalue(result, 0, 0), "held") == 0 ? DROP_HELD : DROP_NOT_NOW;
     stats_add(store->setup.stats, STAT_PARTITIONS_DROPPED, 1);
     log_info("event=partition_dropped family=%s from=%s", family, from);
-    return 1;
+    return DROP_DONE;
 }
 
 static int partitions_drop(struct store *store, bool *more, struct err *err)
 {
     AUTO(store_result_free) PGresult *expired = NULL;
-    int64_t left;
+    const char *held = "";
     int dropped = 0;
 
     expired = store_query(store->conn,
                           "SELECT family, to_char(from_at, 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"
-                          " FROM partition_expired ORDER BY from_at, family",
+                          " FROM partition_expired ORDER BY family, from_at",
                           "read expired partitions", err);
     if (!expired)
         return -1;
-    left = PQntuples(expired);
     for (int row = 0; row < PQntuples(expired) && dropped < DROPS_MAX; row++) {
-        int rc =
-            partition_drop(store, PQgetvalue(expired, row, 0), PQgetvalue(expired, row, 1), err);
+        const char *family = PQgetvalue(expired, row, 0);
+        enum drop drop = DROP_HELD;
 
-        if (rc < 0)
+        if (strcmp(family, held) != 0)
+            drop = partition_drop(store, family, PQgetvalue(expired, row, 1), err);
+        if (drop == DROP_FAILED)
             return -1;
-        dropped += rc;
+        if (drop == DROP_HELD)
+            held = family;
+        dropped += drop == DROP_DONE;
     }
-    stats_set(store->setup.stats, STAT_PARTITIONS_EXPIRED, left - dropped);
+    stats_set(store->setup.stats, STAT_PARTITIONS_EXPIRED, PQntuples(expired) - dropped);
     *more = *more || dropped == DROPS_MAX;
     return dropped ? partitions_refresh(store->setup.partitions, store->conn, err) : 0;
 }

@@ -231,6 +231,23 @@ static int source_load(struct rollup_source *source, const int32_t *deployments,
     return 0;
 }
 
+int rollup_read_begin(PGconn *conn, enum window_width window, int64_t *horizon_ms, struct err *err)
+{
+    AUTO(store_result_free) PGresult *horizon = NULL;
+    AUTO(buf_done) struct buf sql;
+
+    buf_init(&sql, SIZE_MAX);
+    buf_append_fmt(&sql,
+                   STORE_BEGIN_READ "SELECT (extract(epoch FROM at) * 1000)::bigint"
+                                    " FROM retention_horizon WHERE family = '%s'",
+                   source_tables[window]);
+    horizon = store_query(conn, buf_text(&sql), "begin read", err);
+    if (!horizon)
+        return -1;
+    *horizon_ms = PQntuples(horizon) ? store_get_i64(horizon, 0, 0) : INT64_MIN;
+    return 0;
+}
+
 struct rollup_source *rollup_source_open(PGconn *conn, const int32_t *deployments,
                                          size_t deployments_len, const struct rollup_span *span,
                                          struct err *err)

@@ -26,6 +26,11 @@ struct rollup_key {
     int32_t metric;
 };
 
+/* Begins the transaction of a read. *horizon_ms: windows of this width before it are dropped or
+ * about to be; INT64_MIN: none are. */
+int rollup_read_begin(PGconn *conn, enum window_width window, int64_t *horizon_ms,
+                      struct err *err) MUST_CHECK;
+
 /* Reads what is pending; minutes that are marked for a recount are counted anew here. In a
  * REPEATABLE READ transaction of the caller's, which stays open until rollup_source_free. `conn` is
  * borrowed, `deployments` ascending. */

@@ -27,8 +27,8 @@ CREATE FUNCTION partition_parents(in_family text) RETURNS text[] LANGUAGE sql IM
     ELSE ARRAY[in_family] END
 $$;
 
--- Makes the partitions of one time range: false when there are in_max already, null when it lies before the family's
--- horizon (003). A table is made apart and then attached, because CREATE TABLE ... PARTITION OF would wait for, and
+-- Makes the partitions of one time range: false when there are in_max already, null when it lies before the horizon of
+-- events (003). Rollups may still have to take what was accepted before theirs moved. A table is made apart and then attached, because CREATE TABLE ... PARTITION OF would wait for, and
 -- stand in front of, every reader of the parent.
 CREATE FUNCTION partition_make(in_family text, in_from timestamptz, in_to timestamptz, in_max int)
 RETURNS boolean LANGUAGE plpgsql AS $$
@@ -40,7 +40,7 @@ BEGIN
   IF EXISTS (SELECT FROM time_partition WHERE family = in_family AND from_at = in_from) THEN
     RETURN true;
   END IF;
-  IF in_from < horizon_at(in_family) THEN
+  IF in_family = 'event' AND in_from < horizon_at('event') THEN
     RETURN NULL;
   END IF;
   IF (SELECT count(*) FROM time_partition WHERE family = in_family) >= in_max THEN
