@@ -796,38 +796,44 @@ static enum step commit_plain(struct attempt *attempt, enum store_result *result
     return STEP_DONE;
 }
 
-/* Finds the event that Postgres refuses by trying halves, and bars it. */
+/* Tries the rows from <= ordinal < to and, when Postgres refuses them, each half, down to the rows
+ * that it refuses alone. */
+static enum step refused_search(struct attempt *trial, uint32_t from, uint32_t to)
+{
+    struct batch *batch = trial->batch;
+    uint32_t middle = from + (to - from) / 2;
+    enum step step;
+
+    trial->ordinal_from = from;
+    trial->ordinal_to = to;
+    if (attempt_rollback(trial->store) < 0)
+        return STEP_FAIL;
+    batch_reset(batch);
+    step = commit_body(trial);
+    if (step != STEP_INPUT)
+        return step;
+    if (to - from == 1) {
+        AUTO(mem_free)
+        char *message = xasprintf("the database refused the event: %s", trial->err->text);
+
+        batch_row_bar(&batch->rows[from], "refused", NULL, message);
+        return STEP_DONE;
+    }
+    step = refused_search(trial, from, middle);
+    return step == STEP_DONE ? refused_search(trial, middle, to) : step;
+}
+
+/* Finds the events that Postgres refuses and bars them. */
 static enum step commit_find_refused(struct attempt *attempt)
 {
     struct attempt trial = *attempt;
-    struct err refusal = *attempt->err;
-    uint32_t from = 0, to = attempt->batch->rows_len;
+    struct err refusal = { 0 };
+    enum step step;
 
     trial.trial = trial.slow = true;
     trial.err = &refusal;
-    while (to - from > 1) {
-        enum step step;
-
-        trial.ordinal_from = from;
-        trial.ordinal_to = from + (to - from) / 2;
-        if (attempt_rollback(attempt->store) < 0)
-            return STEP_FAIL;
-        batch_reset(attempt->batch);
-        step = commit_body(&trial);
-        if (step == STEP_INPUT)
-            to = trial.ordinal_to;
-        else if (step == STEP_DONE)
-            from = trial.ordinal_to;
-        else
-            return step;
-    }
-    {
-        AUTO(mem_free)
-        char *message = xasprintf("the database refused the event: %s", refusal.text);
-
-        batch_row_bar(&attempt->batch->rows[from], "refused", NULL, message);
-    }
-    return STEP_AGAIN;
+    step = refused_search(&trial, 0, attempt->batch->rows_len);
+    return step == STEP_DONE ? STEP_AGAIN : step;
 }
 
 /* Names that are missing are asked for, and what could not be counted for want of them is counted

@@ -429,8 +429,8 @@ static PGresult *verify_read_days(struct verification *v, enum window_width widt
     " WHERE pg_relation_size(to_regclass(format('%I', parent || '_' || suffix))) > 0)"
     static const char *const days[] = {
         [WINDOW_MINUTE] = PARTITION_DAYS("'event', 'rollup_1m'"),
-        [WINDOW_HOUR] = PARTITION_DAYS("'rollup_1m'") " UNION SELECT date_trunc('day', window_at)"
-                                                      " FROM rollup_1h",
+        [WINDOW_HOUR] = (PARTITION_DAYS(
+            "'rollup_1m'") " UNION SELECT date_trunc('day', window_at) FROM rollup_1h"),
         [WINDOW_DAY] = "SELECT date_trunc('day', window_at) FROM rollup_1h"
                        " UNION SELECT window_at FROM rollup_1d",
     };

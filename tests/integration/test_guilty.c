@@ -11,6 +11,7 @@
 #include "tests/harness/load.h"
 #include "tests/harness/pg.h"
 #include "tests/harness/proxy.h"
+#include "tests/harness/service.h"
 #include "tests/harness/wait.h"
 
 Suite *guilty_suite(void);
@@ -18,6 +19,7 @@ Suite *guilty_suite(void);
 enum {
     CLIENTS = 5,
     EVENTS = 100, /* of each client */
+    MANY = 450,   /* of which a third are guilty */
     STORED = 999, /* number of a prediction that is there before */
     SEED = 40,
     BODY_BYTES_MAX = 1 << 20,
@@ -150,8 +152,10 @@ START_TEST(only_the_guilty_is_rejected)
     AUTO(mem_free) char *database = pg_query_text(dsn, "SELECT current_database()");
     AUTO(proxy_stop) struct proxy *proxy = proxy_start(pg_socket_dir(pg_shared()));
     AUTO(mem_free) char *through = proxy_dsn(proxy, database);
+    const char *environment[] = { "PLUMBLINE_COMMITTERS=1", NULL }; /* the batch is to be one */
     AUTO(daemon_free)
-    struct daemon *daemon = daemon_start(&(struct daemon_options){ .dsn = through });
+    struct daemon *daemon =
+        daemon_start(&(struct daemon_options){ .dsn = through, .environment = environment });
     AUTO(buf_done) struct buf event;
     int64_t batch = 0;
     int fds[CLIENTS];
@@ -186,6 +190,36 @@ START_TEST(only_the_guilty_is_rejected)
 }
 END_TEST
 
+/* Every third event of one request is refused: still each is told, and the others are stored. */
+START_TEST(many_are_guilty)
+{
+    AUTO(service_free) struct service *service = service_start();
+    AUTO(buf_done) struct buf body;
+    json_t *receipt;
+
+    service_take(service, "{\"event\":\"track_metrics\",\"modelDeploymentCrn\":\"crn:d\","
+                          "\"predictionUuid\":\"00000000-0000-4000-8000-000000000000\","
+                          "\"startTimestampMs\":1700000000000,\"endTimestampMs\":1700000000000,"
+                          "\"metrics\":{}}");
+    pg_exec(service->dsn, "%s", CHECK("prediction"));
+    buf_init(&body, SIZE_MAX);
+    for (int i = 1; i <= MANY; i++)
+        buf_append_fmt(&body,
+                       "%s{\"event\":\"track_metrics\",\"modelDeploymentCrn\":\"crn:d\","
+                       "\"predictionUuid\":\"00000000-0000-4000-8000-%012d\","
+                       "\"startTimestampMs\":1700000000000,\"endTimestampMs\":1700000000000,"
+                       "\"metrics\":{\"x\":\"%s\"}}",
+                       i > 1 ? "," : "[", i, i % 3 ? "good" : "guilty");
+    buf_append_char(&body, ']');
+    receipt = service_post(service, 200, "/v1/events", buf_text(&body));
+    ck_assert_int_eq(service_number(receipt, "accepted"), MANY - MANY / 3);
+    ck_assert_int_eq(service_number(receipt, "rejectedCount"), MANY / 3);
+    json_decref(receipt);
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM prediction"),
+                     1 + MANY - MANY / 3);
+}
+END_TEST
+
 Suite *guilty_suite(void)
 {
     Suite *suite = suite_create("guilty");
@@ -193,6 +227,7 @@ Suite *guilty_suite(void)
 
     tcase_add_unchecked_fixture(tc, pg_shared_start, NULL);
     tcase_add_loop_test(tc, only_the_guilty_is_rejected, 0, LENGTH(guilts));
+    tcase_add_test(tc, many_are_guilty);
     suite_add_tcase(suite, tc);
     return suite;
 }
