@@ -187,6 +187,7 @@ static int metrics_write_json(struct query *query, struct read *read, struct buf
     const char *cursor;
     struct row row;
     uint64_t rows = 0;
+    int64_t truncated_ms;
     int rc;
 
     buf_append_text(out, "{\"metrics\":[");
@@ -197,12 +198,12 @@ static int metrics_write_json(struct query *query, struct read *read, struct buf
         if (metrics_flush(query, out, rows, err) < 0)
             return -1;
     }
-    if (rc < 0)
+    if (rc < 0 || read_truncated_before(read, &truncated_ms, err) < 0)
         return -1;
     stats_add(query->stats, STAT_READ_ROWS, (int64_t)rows);
     buf_append_char(out, ']');
-    if (read_truncated_before(read))
-        buf_append_fmt(out, ",\"truncatedBeforeMs\":%" PRId64, read_truncated_before(read));
+    if (truncated_ms)
+        buf_append_fmt(out, ",\"truncatedBeforeMs\":%" PRId64, truncated_ms);
     cursor = read_next_cursor(read);
     if (cursor) {
         buf_append_text(out, ",\"nextCursor\":");
@@ -281,8 +282,8 @@ static int metrics_write(struct query *query, struct read *read, const struct re
     query->content_type = media_type_name(query->accept);
     if (query->accept == MEDIA_JSON)
         return metrics_write_json(query, read, out, err);
-    query->truncated_before_ms = read_truncated_before(read);
-    if (metrics_peek(query, read, asked, err) < 0)
+    if (read_truncated_before(read, &query->truncated_before_ms, err) < 0 ||
+        metrics_peek(query, read, asked, err) < 0)
         return -1;
     if (query->accept == MEDIA_CSV)
         return metrics_write_csv(query, read, out, err);

@@ -422,9 +422,12 @@ int read_next(struct read *read, struct row *row, struct err *err)
     return read_parse(read, message, row, err) < 0 ? -1 : 1;
 }
 
-int64_t read_truncated_before(const struct read *read)
+int read_truncated_before(struct read *read, int64_t *before_ms, struct err *err)
 {
-    return read->query->start_ms < read->facts.horizon_ms ? read->facts.horizon_ms : 0;
+    if (read_begin(read, err) < 0)
+        return -1;
+    *before_ms = read->query->start_ms < read->facts.horizon_ms ? read->facts.horizon_ms : 0;
+    return 0;
 }
 
 const char *read_next_cursor(const struct read *read)

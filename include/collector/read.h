@@ -49,9 +49,9 @@ struct read *read_open(const char *dsn, const struct read_query *query, struct e
 void read_free(struct read *read); /* cancels what is still running */
 AUTO_DEFINE(struct read, read_free);
 
-/* The query's span begins where rows are dropped: before this time there are none any more. 0: it
- * does not. */
-int64_t read_truncated_before(const struct read *read);
+/* *before_ms: the query's span begins where rows are dropped, before this time there are none any
+ * more; 0: it does not. Takes the snapshot if no row was read yet. */
+int read_truncated_before(struct read *read, int64_t *before_ms, struct err *err) MUST_CHECK;
 /* 1: a row, borrowed until the next call. 0: the end (of the page). -1: the server failed. */
 int read_next(struct read *read, struct row *row, struct err *err) MUST_CHECK;
 /* After the end of a page: the cursor of the next one, borrowed; NULL when there is no more. */

@@ -107,9 +107,11 @@ int read_next(struct read *read, struct row *row, struct err *err)
     return 1;
 }
 
-int64_t read_truncated_before(const struct read *read)
+int read_truncated_before(struct read *read, int64_t *before_ms, struct err *err)
 {
-    return read->query->start_ms < read->horizon_ms ? read->horizon_ms : 0;
+    (void)err;
+    *before_ms = read->query->start_ms < read->horizon_ms ? read->horizon_ms : 0;
+    return 0;
 }
 
 const char *read_next_cursor(const struct read *read)
