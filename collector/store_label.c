@@ -486,8 +486,12 @@ static int label_check_waiting(struct attempt *attempt, struct err *err)
 static void labels_back(struct batch *batch)
 {
     for (uint32_t i = 0; i < batch->labels.len; i++) {
-        batch->labels.items[i]->fate = ROW_ACCEPTED;
-        batch->labels.items[i]->found = false;
+        struct batch_row *row = batch->labels.items[i];
+
+        if (row->barred)
+            continue;
+        row->fate = ROW_ACCEPTED;
+        row->found = false;
     }
 }
 
