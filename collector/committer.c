@@ -26,7 +26,7 @@ struct committer {
     char *name;          /* owned */
     pthread_t thread;
     _Atomic bool is_busy;       /* it has requests in hand */
-    _Atomic int64_t failed_ms;  /* monotonic: the last attempt, if it failed; else 0 */
+    _Atomic int64_t tried_ms;   /* monotonic: the last attempt; negative: it failed */
     _Atomic int64_t stop_at_ms; /* monotonic; INT64_MAX: go on */
 
     pthread_mutex_t lock;
@@ -139,7 +139,7 @@ static struct submission *committer_attempt(struct committer *committer,
                  result == STORE_UNKNOWN ? "unknown" : "not_stored", err.text);
     if (result == STORE_UNKNOWN)
         result = committer_settle(committer, batch);
-    committer->failed_ms = result == STORE_COMMITTED ? 0 : clock_mono_ms();
+    committer->tried_ms = result == STORE_COMMITTED ? clock_mono_ms() : -clock_mono_ms();
     *failed = result != STORE_COMMITTED;
     switch (result) {
     case STORE_COMMITTED:
@@ -256,7 +256,11 @@ void committer_tick(struct committer *committer, int64_t now_mono_ms)
         log_warn("event=commit_hangs committer=%s action=connection_closed", committer->name);
 }
 
-bool committer_is_up(const struct committer *committer, int64_t works_mono_ms)
+bool committer_is_up(const struct committer *committer, int64_t round_ms)
 {
-    return committer->is_busy ? !committer->failed_ms : works_mono_ms > committer->failed_ms;
+    int64_t tried_ms = committer->tried_ms;
+
+    if (committer->is_busy && tried_ms)
+        return tried_ms > 0;
+    return llabs(tried_ms) > llabs(round_ms) ? tried_ms > 0 : round_ms > 0;
 }

@@ -16,7 +16,7 @@ struct maintenance {
     maintenance_round *round;
     struct store *store;
     pthread_t thread;
-    _Atomic int64_t works_ms; /* monotonic: when the last round began, if it went well; else 0 */
+    _Atomic int64_t round_ms; /* monotonic: when the last round began; negative: ended in failure */
     pthread_mutex_t lock;
     pthread_cond_t wake;
     bool is_stopping; /* guarded by lock */
@@ -52,7 +52,7 @@ static void *maintenance_run(void *arg)
         if (!failed && failing)
             log_info("event=maintenance_works name=%s", maintenance->name);
         failing = failed;
-        maintenance->works_ms = failed ? 0 : start_ms;
+        maintenance->round_ms = failed ? -clock_mono_ms() : start_ms;
     }
     return NULL;
 }
@@ -66,7 +66,7 @@ struct maintenance *maintenance_start(const struct store_setup *setup, const cha
     maintenance->name = name;
     maintenance->round = round;
     maintenance->store = store_new(setup, name);
-    maintenance->works_ms = clock_mono_ms(); /* the migrations have just gone well */
+    maintenance->round_ms = clock_mono_ms(); /* the migrations have just gone well */
     (void)pthread_mutex_init(&maintenance->lock, NULL);
     (void)pthread_condattr_init(&attr);
     (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -99,7 +99,7 @@ void maintenance_stop(struct maintenance *maintenance)
     free(maintenance);
 }
 
-int64_t maintenance_works_ms(const struct maintenance *maintenance)
+int64_t maintenance_round_ms(const struct maintenance *maintenance)
 {
-    return maintenance->works_ms;
+    return maintenance->round_ms;
 }

@@ -30,8 +30,8 @@ void committer_free(struct committer *committer);
  * connection that hangs. */
 void committer_tick(struct committer *committer, int64_t now_mono_ms);
 /* Any thread: whether what comes now can be expected to be committed. Under load the last attempt
- * tells; a committer without work knows only its last failure, which is over when somebody else's
- * transaction that began later, at works_mono_ms, went well (0: the last one did not). */
-bool committer_is_up(const struct committer *committer, int64_t works_mono_ms);
+ * tells; a committer without work goes by whatever was later, that attempt or the last round of
+ * maintenance (maintenance_round_ms). */
+bool committer_is_up(const struct committer *committer, int64_t round_ms);
 
 #endif

@@ -21,7 +21,7 @@ struct maintenance *maintenance_start(const struct store_setup *setup, const cha
 void maintenance_stop(struct maintenance *maintenance);
 AUTO_DEFINE(struct maintenance, maintenance_stop);
 
-/* Any thread: the monotonic time at which the last round began, if it went well, else 0. */
-int64_t maintenance_works_ms(const struct maintenance *maintenance);
+/* Any thread: the monotonic time at which the last round began; negative, at which it failed. */
+int64_t maintenance_round_ms(const struct maintenance *maintenance);
 
 #endif

@@ -304,6 +304,7 @@ static void waiters_start(struct service *service, struct proxy *proxy,
                           struct waiter waiters[WAITERS])
 {
     take_event(service, 100); /* makes what is made in transactions of their own */
+    proxy_aim(proxy, "plumbline metrics");
     proxy_arm(proxy, PROXY_HOLD, 0);
     for (unsigned i = 0; i < WAITERS; i++) {
         waiters[i].url = daemon_url(service->daemon, "/v1/events");
