@@ -166,6 +166,7 @@ static int fold_write(struct fold *fold, const char *table, const struct deltas 
     struct copy_failure failure;
     AUTO(buf_done) struct buf sql;
 
+    buf_init(&sql, SIZE_MAX);
     if (!deltas->len)
         return 0;
     if (copy_begin(copy, fold->conn,
@@ -175,7 +176,6 @@ static int fold_write(struct fold *fold, const char *table, const struct deltas 
         fold_copy_all(fold, copy, deltas, standing) < 0 ||
         copy_end(copy, "COPY staged_rollup", &failure, fold->err) < 0)
         return -1;
-    buf_init(&sql, SIZE_MAX);
     buf_append_fmt(&sql,
                    "INSERT INTO %s SELECT * FROM staged_rollup"
                    " ON CONFLICT (deployment, metric, window_at) DO UPDATE SET"

@@ -364,6 +364,7 @@ static int verify_connect(struct verification *v, const char *dsn)
     AUTO(store_result_free) PGresult *snapshot = NULL;
     AUTO(buf_done) struct buf sql;
 
+    buf_init(&sql, SIZE_MAX);
     v->expected = store_connect(dsn, "verify", v->err);
     v->found = v->expected ? store_connect(dsn, "verify", v->err) : NULL;
     if (!v->found)
@@ -372,7 +373,6 @@ static int verify_connect(struct verification *v, const char *dsn)
                            "begin verify", v->err);
     if (!snapshot)
         return -1;
-    buf_init(&sql, SIZE_MAX);
     buf_append_fmt(&sql,
                    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT '%s'",
                    PQgetvalue(snapshot, 0, 0));
