@@ -739,6 +739,44 @@ START_TEST(the_same_label_beside_its_prediction)
 }
 END_TEST
 
+static const char *const isolations[] = { "read committed", "repeatable read", "serializable" };
+
+/* A server whose transactions keep one snapshot unless told otherwise. The prediction waits for the
+ * LABELS lock while the label comes, which was looked for everywhere: only the prediction's own
+ * batch can bring them together. */
+START_TEST(whatever_the_server_isolates)
+{
+    AUTO(mem_free) char *dsn = pg_database_new(pg_shared());
+    AUTO(mem_free) char *database = pg_query_text(dsn, "SELECT current_database()");
+    AUTO(service_free) struct service *service = NULL;
+    PGconn *holder = pg_connect(dsn);
+    char uuid[UUID_BYTES];
+    AUTO(mem_free)
+    char *first = prediction(uuid_of(uuid, 10, 0), "crn:one", clock_now_ms(), "{\"x\":1}");
+    struct poster poster = { .len = 1, .bodies = &first };
+
+    pg_exec(dsn, "ALTER DATABASE %s SET default_transaction_isolation = '%s'", database,
+            isolations[_i]);
+    service = service_start_with(&(struct daemon_options){ .dsn = dsn });
+    weeks_fill(service);
+    PQclear(PQexec(holder, "SELECT pg_advisory_lock(7236, 3)"));
+    poster.url = daemon_url(service->daemon, "/v1/events");
+    ck_assert_int_eq(pthread_create(&poster.thread, NULL, poster_run, &poster), 0);
+    WAIT_UNTIL(5000, pg_query_i64(dsn, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
+                                       " AND classid = 7236 AND objid = 3 AND NOT granted") > 0);
+    pg_exec(dsn,
+            "INSERT INTO delayed_metric_waiting (batch_id, ordinal, uuid, searched, metrics)"
+            " VALUES (0, 0, '%s', true, '{\"y\":1}')",
+            uuid);
+    PQfinish(holder);
+    (void)pthread_join(poster.thread, NULL);
+    free(poster.url);
+    ck_assert_int_eq(poster.counts.accepted, 1);
+    ck_assert_int_eq(labels_stored(service, uuid), 1);
+    check_metrics(service, uuid, "crn:one", "{\"x\":1,\"y\":1}", isolations[_i]);
+}
+END_TEST
+
 Suite *labels_suite(void)
 {
     Suite *suite = suite_create("labels");
@@ -756,6 +794,8 @@ Suite *labels_suite(void)
                         is_short ? 1 : LENGTH(same_cases));
     tcase_add_loop_test(tcase, old_one_again, is_short, 2); /* of today, and old */
     tcase_add_test(tcase, the_same_label_beside_its_prediction);
+    tcase_add_loop_test(tcase, whatever_the_server_isolates, is_short,
+                        is_short ? 2 : LENGTH(isolations));
     suite_add_tcase(suite, tcase);
     return suite;
 }
