@@ -7,21 +7,20 @@
 #include "base/map.h"
 #include "base/mem.h"
 
-enum {
-    NAMES_CACHED_MAX = 500000, /* some 50 MB; more are forgotten together and asked for again */
-    KEY_HEAD_BYTES = 5,
-};
+enum { KEY_HEAD_BYTES = 5 };
 
 enum key_kind { KEY_PREDICTION, KEY_AGGREGATE, KEY_FULL };
 
 struct metric_names {
     struct map *numbers;
+    size_t names_max;
 };
 
-struct metric_names *metric_names_new(void)
+struct metric_names *metric_names_new(size_t names_max)
 {
     struct metric_names *names = xcalloc(1, sizeof(*names));
 
+    names->names_max = names_max;
     names->numbers = map_new();
     return names;
 }
@@ -70,9 +69,9 @@ static void names_put(struct metric_names *names, int32_t deployment, enum key_k
     (void)map_put(names->numbers, names_key(key, deployment, kind, name), (uint64_t)metric, &added);
 }
 
-void metric_names_reserve(struct metric_names *names, size_t len)
+void metric_names_trim(struct metric_names *names)
 {
-    if (map_len(names->numbers) + len > NAMES_CACHED_MAX)
+    if (map_len(names->numbers) > names->names_max)
         map_clear(names->numbers);
 }
 

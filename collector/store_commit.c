@@ -864,6 +864,7 @@ static enum store_result commit_attempts(struct attempt *attempt)
 {
     struct store *store = attempt->store;
 
+    metric_counter_trim(&store->counter);
     for (int i = 0; i < ATTEMPTS_MAX; i++) {
         enum store_result result = STORE_NOT_STORED;
         enum step step;

@@ -8,6 +8,8 @@
 #include "collector/store_internal.h"
 #include "metrics/window.h"
 
+enum { NAMES_CACHED_MAX = 500000 }; /* some 50 MB */
+
 /* --------------------------------------------------------------------------------------- deltas */
 
 void deltas_init(struct deltas *deltas)
@@ -71,7 +73,7 @@ int rollup_merge_bytes(struct rollup *rollup, struct rollup *scratch, struct spa
 void metric_counter_init(struct metric_counter *counter)
 {
     *counter = (struct metric_counter){ 0 };
-    counter->names = metric_names_new();
+    counter->names = metric_names_new(NAMES_CACHED_MAX);
     counter->group = rollup_group_new();
     buf_init(&counter->missing, SIZE_MAX);
 }
@@ -81,6 +83,11 @@ void metric_counter_done(struct metric_counter *counter)
     metric_names_free(counter->names);
     rollup_group_free(counter->group);
     buf_done(&counter->missing);
+}
+
+void metric_counter_trim(struct metric_counter *counter)
+{
+    metric_names_trim(counter->names);
 }
 
 static void counter_miss(struct metric_counter *counter, int32_t deployment, bool is_aggregate,
@@ -140,7 +147,6 @@ void metric_counter_add_label(struct metric_counter *counter, int32_t deployment
 
 static void counter_learn(struct metric_counter *counter, const PGresult *result)
 {
-    metric_names_reserve(counter->names, (size_t)PQntuples(result));
     for (int i = 0; i < PQntuples(result); i++) {
         int32_t deployment = (int32_t)store_get_i64(result, i, 0);
 

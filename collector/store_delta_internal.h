@@ -65,6 +65,8 @@ void metric_counter_add_aggregate(struct metric_counter *counter, int32_t deploy
 /* The values of a label alone. */
 void metric_counter_add_label(struct metric_counter *counter, int32_t deployment,
                               struct span metrics);
+/* Between batches: forgets the names when there are too many. */
+void metric_counter_trim(struct metric_counter *counter);
 /* Has the missing names admitted or refused, in a transaction of its own, unless none is
  * missing. */
 int metric_counter_ask(struct metric_counter *counter, PGconn *conn, int64_t names_max,

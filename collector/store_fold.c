@@ -425,6 +425,7 @@ static int fold_recounts(struct fold *fold, int *len)
     struct deltas minutes;
     int rc;
 
+    metric_counter_trim(&fold->store->counter);
     buf_init(&sql, SIZE_MAX);
     buf_append_fmt(
         &sql,

@@ -6,6 +6,7 @@
 #define COLLECTOR_METRIC_NAMES_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/attr.h"
@@ -26,15 +27,17 @@ enum {
 
 struct metric_names;
 
-struct metric_names *metric_names_new(void);
+/* More than names_max are forgotten together and asked for again. */
+struct metric_names *metric_names_new(size_t names_max);
 void metric_names_free(struct metric_names *names);
 AUTO_DEFINE(struct metric_names, metric_names_free);
 
 /* The number, METRIC_UNKNOWN or METRIC_REFUSED. `name` is at most METRIC_NAME_BYTES_MAX long. */
 int32_t metric_names_find(struct metric_names *names, int32_t deployment, bool is_aggregate,
                           struct span name);
-/* Before `len` additions: makes room by forgetting everything when there are too many. */
-void metric_names_reserve(struct metric_names *names, size_t len);
+/* Forgets everything when there are too many. Between batches only: a batch may need more than
+ * names_max, and would never have all of them if each answer made it forget the one before. */
+void metric_names_trim(struct metric_names *names);
 void metric_names_add(struct metric_names *names, int32_t deployment, bool is_aggregate,
                       struct span name, int32_t metric);
 /* All names of the deployment are in the cache, and no others will be admitted. */
