@@ -192,10 +192,10 @@ static void serve_announce(const struct serve *serve)
     (void)printf("try:\n"
                  "  curl http://%s/track-metrics -d "
                  "'{\"modelDeploymentCrn\":\"crn:demo\",\"predictionUuid\":"
-                 "\"12f34405-38fa-42de-9ed4-68dbd82d36f6\",\"startTimestampMs\":1596185125125,"
+                 "\"0b5c8a4e-6d0f-4c1b-9a37-2f1e8d7c6b5a\",\"startTimestampMs\":1596185125125,"
                  "\"endTimestampMs\":1596185125233,\"metrics\":{\"probability\":0.348}}'\n"
                  "  curl http://%s/track-delayed-metrics -d '{\"predictionUuid\":"
-                 "\"12f34405-38fa-42de-9ed4-68dbd82d36f6\",\"metrics\":{\"final_label\":false}}'\n"
+                 "\"0b5c8a4e-6d0f-4c1b-9a37-2f1e8d7c6b5a\",\"metrics\":{\"final_label\":false}}'\n"
                  "  curl http://%s/read-metrics -d '{\"modelDeploymentCrn\":\"crn:demo\"}'\n",
                  address, address, address);
     (void)fflush(stdout);

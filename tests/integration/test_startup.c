@@ -448,6 +448,30 @@ START_TEST(private_postgres_keeps_its_data)
 }
 END_TEST
 
+/* ---- what it prints ---- */
+
+/* A label goes to the first prediction with its UUID, and whoever tries the printed lines may try
+ * those of the README as well. */
+START_TEST(examples_do_not_meet)
+{
+    AUTO(service_free) struct service *service = service_start();
+    AUTO(mem_free) char *log = daemon_log(service->daemon);
+    AUTO(mem_free) char *readme = temp_file_tail("README.md", 1 << 20);
+    static const char member[] = "\"predictionUuid\":\"";
+    const char *at = log;
+    int uuids = 0;
+
+    for (; (at = strstr(at, member)); uuids++) {
+        char uuid[37] = "";
+
+        at += strlen(member);
+        memcpy(uuid, at, strnlen(at, sizeof(uuid) - 1));
+        ck_assert_msg(strstr(readme, uuid) == NULL, "%s is in README.md too", uuid);
+    }
+    ck_assert_int_eq(uuids, 2);
+}
+END_TEST
+
 Suite *startup_suite(void)
 {
     Suite *suite = suite_create("startup");
@@ -464,6 +488,7 @@ Suite *startup_suite(void)
     tcase_add_test(tcase, sigterm_finishes_what_waits);
     tcase_add_test(tcase, sigterm_does_not_wait_for_ever);
     tcase_add_test(tcase, private_postgres_keeps_its_data);
+    tcase_add_test(tcase, examples_do_not_meet);
     suite_add_tcase(suite, tcase);
     return suite;
 }
