@@ -120,6 +120,11 @@ static struct service *rows_start(void)
         buf_append_char(&body, ']');
         service_take(service, buf_text(&body));
     }
+    /* a page shows what is settled, and a fold that is under way holds that back */
+    WAIT_UNTIL(30000,
+               pg_query_i64(service->dsn,
+                            "SELECT (SELECT count(*) FROM rollup_delta) +"
+                            " (SELECT max(batch_id) FROM ingest_batch) - settled_batch()") == 0);
     return service;
 }
 
