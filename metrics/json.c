@@ -332,29 +332,50 @@ static inline const char *json_string(struct json_scanner *scanner, const char *
     }
 }
 
+/* Without its sign, and only so far that it is known to be too large. */
+static long json_number_exponent(struct span number, size_t exponent_at, bool *down)
+{
+    size_t i = exponent_at + 1;
+    long exponent = 0;
+
+    *down = number.data[i] == '-';
+    i += *down || number.data[i] == '+';
+    for (; i < number.len && exponent <= JSON_EXPONENT_MAX; i++)
+        exponent = exponent * 10 + (number.data[i] - '0');
+    return exponent;
+}
+
 /* Whether a number of the right form and length has a finite double. strtod would look for the
  * locale's decimal point, so it gets the number as an integer with an exponent. */
-static bool json_number_is_finite(struct span number, size_t exponent_at)
+static bool json_number_is_finite(struct span number, size_t exponent_at, long exponent)
 {
     char text[JSON_NUMBER_CHARS_MAX + 32];
-    long exponent = 0, fraction = 0;
-    size_t len = 0, i = 0;
-    bool down;
+    long fraction = 0;
+    size_t len = 0;
 
-    for (; i < exponent_at; i++) {
+    if (exponent + (long)exponent_at < 300)
+        return true;
+    for (size_t i = 0; i < exponent_at; i++) {
         if (number.data[i] == '.')
             fraction = (long)(exponent_at - i) - 1;
         else
             text[len++] = number.data[i];
     }
-    down = number.data[++i] == '-';
-    i += down || number.data[i] == '+';
-    for (; i < number.len && exponent < 100000; i++)
-        exponent = exponent * 10 + (number.data[i] - '0');
-    if (down || exponent + (long)exponent_at < 300)
-        return true;
     (void)snprintf(text + len, sizeof(text) - len, "e%ld", exponent - fraction);
     return !__builtin_isinf(strtod(text, NULL));
+}
+
+static void json_number_check(struct json_scanner *scanner, struct span number, size_t exponent_at)
+{
+    bool down;
+    long exponent = json_number_exponent(number, exponent_at, &down);
+
+    if (!down && !json_number_is_finite(number, exponent_at, exponent))
+        json_fault_set(scanner, "too large for a double: %s; send null or text",
+                       json_quote(number).text);
+    else if (exponent > JSON_EXPONENT_MAX)
+        json_fault_set(scanner, "an exponent beyond %d: %s; send 0 or text", JSON_EXPONENT_MAX,
+                       json_quote(number).text);
 }
 
 static const struct {
@@ -433,10 +454,9 @@ static inline const char *json_number(struct json_scanner *scanner, const char *
                        "a number of %zu characters, at most %d can be kept; round it or "
                        "send it as text",
                        (size_t)(p - start), JSON_NUMBER_CHARS_MAX);
-    else if (exponent && !json_number_is_finite((struct span){ start, (size_t)(p - start) },
-                                                (size_t)(exponent - start)))
-        json_fault_set(scanner, "too large for a double: %s; send null or text",
-                       json_quote((struct span){ start, (size_t)(p - start) }).text);
+    else if (exponent)
+        json_number_check(scanner, (struct span){ start, (size_t)(p - start) },
+                          (size_t)(exponent - start));
     return p;
 }
 

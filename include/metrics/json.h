@@ -4,9 +4,10 @@
  *
  * Grammar: RFC 8259. Refused as a *fault* of the value that holds it, with the scan going on behind
  * it: NaN, Infinity and every other bare word where a value belongs, numbers in a form JSON does
- * not know, numbers over 64 characters or not finite as a double, duplicate keys in one object
- * (compared unescaped), U+0000, lone surrogates, unescaped control characters, unknown escapes,
- * bytes that are not UTF-8, nesting deeper than depth_max, more members than JSON_MEMBERS_MAX.
+ * not know, numbers over 64 characters, with an exponent beyond 16000 or not finite as a double,
+ * duplicate keys in one object (compared unescaped), U+0000, lone surrogates, unescaped control
+ * characters, unknown escapes, bytes that are not UTF-8, nesting deeper than depth_max, more
+ * members than JSON_MEMBERS_MAX.
  * Everything else that RFC 8259 does not allow (a missing comma, an unterminated string, ...) is
  * broken structure: the scan ends there with -1.
  *
@@ -39,7 +40,8 @@ enum json_type {
 
 enum {
     JSON_NUMBER_CHARS_MAX = 64,
-    JSON_MEMBERS_MAX = 65536, /* in one root, all its objects together */
+    JSON_EXPONENT_MAX = 16000, /* numeric and jsonb of Postgres end at 16383 digits */
+    JSON_MEMBERS_MAX = 65536,  /* in one root, all its objects together */
     JSON_PATH_BYTES_MAX = 256,
     JSON_TEXT_BYTES_MAX = 0x7FFFFFFF,
 };

@@ -161,6 +161,7 @@ static bool oracle_is_our_limit(const struct json_fault *fault)
 {
     return strncmp(fault->message, "nested deeper", 13) == 0 ||
            strncmp(fault->message, "a number of", 11) == 0 ||
+           strncmp(fault->message, "an exponent beyond", 18) == 0 ||
            strncmp(fault->message, "more than", 9) == 0;
 }
 
