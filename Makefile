@@ -9,7 +9,7 @@ JOBS ?= $(shell nproc)
 # `make V=1` shows whole command lines.
 say = $(if $(V),,@echo '  $(CC) $@'; )
 
-PACKAGES := libpq libmicrohttpd jansson yaml-0.1 zlib libcurl libxxhash
+PACKAGES := libpq libmicrohttpd jansson yaml-0.1 zlib libcurl libxxhash rdkafka
 WERROR ?= $(if $(CI),-Werror)
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wformat=2 -Wcast-qual -Wundef -Wvla \
             -Wstrict-prototypes -Wmissing-prototypes -Wimplicit-fallthrough $(WERROR)
@@ -37,6 +37,8 @@ UNIT_SOURCES := $(wildcard $(foreach part,base metrics atlas collector,tests/$(p
 # Fakes that only the unit tests link.
 UNIT_HELPERS := $(filter-out $(UNIT_SOURCES),$(wildcard tests/collector/*.c))
 IT_SOURCES := $(wildcard tests/integration/test_*.c)
+# With a Kafka broker; not in `make test` yet.
+KAFKA_SOURCES := $(wildcard tests/kafka/test_*.c)
 HARNESS_SOURCES := $(filter-out %/runner.c,$(wildcard tests/harness/*.c))
 FUZZ_NAMES := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 BENCH_NAMES := $(patsubst tests/bench/%.c,%,$(wildcard tests/bench/bench_*.c))
@@ -75,7 +77,8 @@ $(BUILD)/gen/flags: FORCE
 	@tools/write-if-changed $@ '$(CC) $(ALL_CFLAGS)'
 
 $(BUILD)/gen/names: FORCE
-	@tools/write-if-changed $@ '$(LIB_SOURCES) $(EMBEDDED) $(UNIT_SOURCES) $(IT_SOURCES)'
+	@tools/write-if-changed $@ \
+	    '$(LIB_SOURCES) $(EMBEDDED) $(UNIT_SOURCES) $(IT_SOURCES) $(KAFKA_SOURCES)'
 
 # What the binary carries: the migrations and openapi.yaml, as C arrays.
 $(BUILD)/gen/embedded.c: tools/embed $(EMBEDDED) $(BUILD)/gen/names
@@ -88,6 +91,9 @@ $(BUILD)/gen/unit_suites.c: tools/suites $(BUILD)/gen/names
 $(BUILD)/gen/it_suites.c: tools/suites $(BUILD)/gen/names
 	@tools/suites $(IT_SOURCES) > $@.tmp && mv $@.tmp $@
 
+$(BUILD)/gen/kafka_suites.c: tools/suites $(BUILD)/gen/names
+	@tools/suites $(KAFKA_SOURCES) > $@.tmp && mv $@.tmp $@
+
 $(BUILD)/libharness.a: $(HARNESS_SOURCES:%.c=$(BUILD)/%.o)
 	@rm -f $@ && ar rcs $@ $^
 
@@ -98,6 +104,10 @@ $(BUILD)/tests/unit: $(UNIT_SOURCES:%.c=$(BUILD)/%.o) $(UNIT_HELPERS:%.c=$(BUILD
 
 $(BUILD)/tests/it: $(IT_SOURCES:%.c=$(BUILD)/%.o) $(BUILD)/gen/it_suites.o $(RUNNER) \
                    $(BUILD)/libharness.a $(BUILD)/libplumbline.a
+	$(say)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CHECK_LIBS) $(LIBS)
+
+$(BUILD)/tests/kafka_it: $(KAFKA_SOURCES:%.c=$(BUILD)/%.o) $(BUILD)/gen/kafka_suites.o $(RUNNER) \
+                         $(BUILD)/libharness.a $(BUILD)/libplumbline.a
 	$(say)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CHECK_LIBS) $(LIBS)
 
 # A fuzz target with a main() that runs the files of its regression folder, for every compiler.
@@ -160,7 +170,12 @@ bench: ## speed and memory beside psql and pgbench, as a table
 	@$(MAKE) --no-print-directory -j$(JOBS) bench-build
 	@BUILD=$(BUILD) tests/bench/run
 
-test-all: test lint tsan fuzz ## everything that can fail
+kafka-it: all $(BUILD)/tests/kafka_it ## integration tests with a real Kafka broker
+	@tools/fetch-kafka
+	@TEST_DAEMON=$(BUILD)/plumbline $(BUILD)/tests/kafka_it $(SUITES)
+
+test-all: test lint tsan fuzz kafka-it ## everything that can fail
+	@TEST_LONG=1 $(MAKE) --no-print-directory kafka-it SUITES=kafka_chaos
 
 clean: ## remove all that was built
 	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-fuzz $(BUILD)-cover
@@ -168,5 +183,5 @@ clean: ## remove all that was built
 FORCE:
 .PRECIOUS: $(BUILD)/%.o
 .PHONY: FORCE all help install-deps run test-build fuzz-build bench-build test check it asan tsan \
-        fuzz cover lint bench test-all clean
+        fuzz cover lint bench kafka-it test-all clean
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

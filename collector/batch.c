@@ -40,20 +40,22 @@ static void batch_add(struct batch *batch, struct submission *submission)
     }
 }
 
-struct batch *batch_new(struct submission *submissions, int64_t now_ms, const char *source)
+struct batch *batch_new(struct submission *submissions, int64_t now_ms)
 {
     struct batch *batch = xcalloc(1, sizeof(*batch));
-    uint32_t len[EVENT_KINDS] = { 0 }, total = 0;
+    uint32_t len[EVENT_KINDS] = { 0 }, total = 0, count = 0;
 
     uuid_random(&batch->key);
     batch->formed_ms = now_ms;
-    batch->source = source;
     batch->submissions = submissions;
     for (const struct submission *s = submissions; s; s = s->next) {
         for (int kind = 0; kind < EVENT_KINDS; kind++)
             len[kind] += s->list.received[kind];
         total += s->list.len;
+        batch->origins += s->origin != NULL;
+        count++;
     }
+    batch->source = batch->origins == count ? "kafka" : "http";
     batch->rows = xcalloc(total, sizeof(*batch->rows));
     for (int kind = 0; kind < EVENT_UNKNOWN; kind++)
         batch_rows_of(batch, (enum event_kind)kind)->items =

@@ -57,12 +57,13 @@ struct batch_rows {
 };
 
 struct batch {
-    struct uuid key;                /* kept over every attempt */
-    int64_t formed_ms;              /* likewise */
-    const char *source;             /* static: 'http' */
+    struct uuid key;    /* kept over every attempt */
+    int64_t formed_ms;  /* likewise */
+    const char *source; /* static: 'kafka' when all of it came from there, else 'http' */
     struct submission *submissions; /* owned until batch_finish or batch_release */
     struct batch_row *rows;         /* owned, in order of arrival */
     uint32_t rows_len;
+    uint32_t origins;              /* submissions from Kafka */
     struct batch_rows predictions; /* sorted by (partition, uuid, deployment, start, ordinal) */
     struct batch_rows aggregates;  /* sorted by (partition, deployment, start, eventId, ordinal) */
     struct batch_rows labels;      /* in order of arrival */
@@ -72,7 +73,7 @@ struct batch {
 };
 
 /* Takes the submissions. */
-struct batch *batch_new(struct submission *submissions, int64_t now_ms, const char *source);
+struct batch *batch_new(struct submission *submissions, int64_t now_ms);
 /* Frees the batch; submissions that it still has must have been handed over before. */
 void batch_free(struct batch *batch);
 AUTO_DEFINE(struct batch, batch_free);

@@ -17,6 +17,7 @@ int cmd_check_config(int argc, char **argv);
 int cmd_migrate(int argc, char **argv);
 int cmd_verify(int argc, char **argv);
 int cmd_balance(int argc, char **argv);
+int cmd_rejected(int argc, char **argv);
 int cmd_ingest(int argc, char **argv);
 int cmd_read(int argc, char **argv);
 

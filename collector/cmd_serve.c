@@ -20,6 +20,7 @@
 #include "collector/catalog.h"
 #include "collector/committer.h"
 #include "collector/http.h"
+#include "collector/kafka.h"
 #include "collector/maintenance.h"
 #include "collector/pg_local.h"
 #include "collector/queue.h"
@@ -70,6 +71,7 @@ struct serve {
     struct maintenance *maintenance;
     struct maintenance *folding;
     struct http *http;
+    struct kafka *kafka; /* NULL: no brokers are configured */
     pthread_t ticker;
     _Atomic bool ticker_stops;
 };
@@ -78,9 +80,12 @@ static bool serve_ready(void *ctx, struct buf *why)
 {
     const struct serve *serve = ctx;
 
+    if (serve->kafka && !kafka_is_up(serve->kafka))
+        buf_append_text(why, "no Kafka broker can be reached: events come by HTTP only");
     /* the first one takes whatever comes, the others only help */
     if (committer_is_up(serve->committers[0], maintenance_round_ms(serve->maintenance)))
         return true;
+    buf_clear(why);
     buf_append_text(why, "Postgres can't be reached: events are not committed");
     return false;
 }
@@ -114,7 +119,8 @@ static void serve_start_threads(struct serve *serve)
     serve->committers[serve->committers_len++] =
         committer_start(&setup, serve->graph_queue, 1, "graph");
     serve->maintenance = maintenance_start(&setup, "maintenance", store_maintain);
-    serve->folding = maintenance_start(&setup, "fold", store_fold);
+    if (serve->config->rollups)
+        serve->folding = maintenance_start(&setup, "fold", store_fold);
     if (pthread_create(&serve->ticker, NULL, serve_tick, serve) != 0) {
         log_error("event=thread_failed name=ticker");
         abort();
@@ -124,6 +130,7 @@ static void serve_start_threads(struct serve *serve)
 static int serve_start(struct serve *serve, struct err *err)
 {
     struct http_setup http = { .config = serve->config, .ready = serve_ready, .ready_ctx = serve };
+    struct kafka_setup kafka = { .config = serve->config };
 
     if (cmd_database_own(&serve->database, serve->config, err) < 0 ||
         store_migrate(serve->database.dsn, serve->config, err) < 0)
@@ -135,6 +142,13 @@ static int serve_start(struct serve *serve, struct err *err)
     serve->queue = queue_new();
     serve->graph_queue = queue_new();
     serve_start_threads(serve);
+    kafka.budget = serve->budget;
+    kafka.stats = serve->stats;
+    kafka.queue = serve->queue;
+    kafka.graph_queue = serve->graph_queue;
+    kafka.dsn = serve->database.dsn;
+    if (serve->config->kafka_brokers && !(serve->kafka = kafka_start(&kafka, err)))
+        return -1;
     http.budget = serve->budget;
     http.stats = serve->stats;
     http.queue = serve->queue;
@@ -164,12 +178,14 @@ static void serve_stop(struct serve *serve)
 {
     int64_t deadline_ms = clock_mono_ms() + serve->config->drain_timeout_ms;
 
+    kafka_drain(serve->kafka);
     if (serve->http)
         http_drain(serve->http, deadline_ms);
     if (serve->committers_len) {
         for (size_t i = 0; i < serve->committers_len; i++)
             committer_drain(serve->committers[i], deadline_ms);
         http_stop(TAKE(serve->http));
+        kafka_stop(TAKE(serve->kafka));
         queue_close(serve->queue);
         queue_close(serve->graph_queue);
         serve_join(serve);

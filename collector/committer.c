@@ -41,7 +41,7 @@ static void committer_answer(struct committer *committer, struct submission *sub
     for (struct submission *s = submissions; s; s = next) {
         next = s->next; /* done() may free it */
         s->outcome = outcome;
-        stats_add(committer->setup.stats, STAT_REQUESTS_NOT_STORED, 1);
+        stats_add(committer->setup.stats, STAT_REQUESTS_NOT_STORED, !s->origin);
         for (int kind = 0; kind < EVENT_KINDS; kind++)
             stats_add_events(committer->setup.stats, FATE_NOT_STORED, (enum event_kind)kind,
                              s->list.received[kind]);
@@ -124,15 +124,37 @@ static struct submission *committer_expire(struct committer *committer,
     return keep;
 }
 
+/* Drops the submissions that a batch may not hold; the others are tried again. */
+static struct submission *committer_fence(struct committer *committer,
+                                          struct submission *submissions)
+{
+    struct submission *keep = NULL, **keep_tail = &keep, *drop = NULL, **drop_tail = &drop, *next;
+
+    for (struct submission *s = submissions; s; s = next) {
+        struct submission ***tail = s->outcome == SUBMISSION_FENCED ? &drop_tail : &keep_tail;
+
+        next = s->next;
+        s->next = NULL;
+        **tail = s;
+        *tail = &s->next;
+    }
+    committer_answer(committer, drop, SUBMISSION_FENCED);
+    return keep;
+}
+
 /* One attempt at a batch of these submissions; what is returned is to be tried again. */
 static struct submission *committer_attempt(struct committer *committer,
                                             struct submission *submissions, bool *failed)
 {
-    AUTO(batch_free) struct batch *batch = batch_new(submissions, clock_now_ms(), "http");
+    AUTO(batch_free) struct batch *batch = batch_new(submissions, clock_now_ms());
     int64_t start_us = clock_mono_us();
     struct err err = { 0 };
     enum store_result result = store_commit(committer->store, batch, &err);
 
+    if (result == STORE_FENCED) {
+        *failed = false;
+        return committer_fence(committer, batch_release(batch));
+    }
     if (result != STORE_COMMITTED)
         log_warn("event=commit_failed committer=%s events=%u outcome=%s err=\"%s\"",
                  committer->name, batch->rows_len,
@@ -150,6 +172,7 @@ static struct submission *committer_attempt(struct committer *committer,
         committer_answer(committer, batch_release(batch), SUBMISSION_UNKNOWN);
         return NULL;
     case STORE_NOT_STORED:
+    case STORE_FENCED:
         break;
     }
     return batch_release(batch);
@@ -188,9 +211,9 @@ static void *committer_run(void *arg)
             submissions = committer_attempt(committer, submissions, &failed);
             if (!failed)
                 wait_ms = BACKOFF_MS_MIN;
-            if (submissions)
+            if (submissions && failed)
                 submissions = committer_expire(committer, submissions);
-            if (submissions)
+            if (submissions && failed)
                 committer_back_off(committer, &wait_ms);
         }
         committer->is_busy = false;

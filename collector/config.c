@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/mem.h"
 #include "config_internal.h"
 #include "metrics/event.h"
@@ -17,6 +18,8 @@
 /* clang-format off */
 #define KEY(member, type, preset, min, max, help)                                                  \
     { #member, type, offsetof(struct config, member), preset, min, max, help }
+#define KAFKA(member, type, preset, min, max, help)                                                \
+    { "kafka." #member, type, offsetof(struct config, kafka_##member), preset, min, max, help }
 /* clang-format on */
 #define MIB (INT64_C(1) << 20)
 #define GIB (INT64_C(1) << 30)
@@ -66,6 +69,8 @@ const struct config_key config_keys[] = {
     KEY(labels_per_prediction_max, CONFIG_COUNT, "1000", 1, 32767, "labels of one prediction"),
     KEY(labels_waiting_max, CONFIG_COUNT, "1000000", 0, INT64_C(1000000000),
         "labels that wait for their prediction"),
+    KEY(rollups, CONFIG_BOOL, "true", 0, 0,
+        "keep rollups of all metrics; fixed when the database is made"),
     KEY(metric_names_max, CONFIG_COUNT, "1000", 0, 1000000,
         "metrics of a deployment that are rolled up"),
     KEY(rollup_pending_max, CONFIG_COUNT, "100000", 100, INT64_C(100000000),
@@ -89,6 +94,15 @@ const struct config_key config_keys[] = {
         "a transaction takes no further request beyond these events"),
     KEY(batch_bytes_max, CONFIG_BYTES, "8MiB", 1024, GIB,
         "a transaction takes no further request beyond these bytes"),
+
+    KAFKA(brokers, CONFIG_TEXT, "", 0, 0, "brokers to begin with, HOST:PORT,...; empty: no Kafka"),
+    KAFKA(topics, CONFIG_TEXT, "plumbline.events", 0, 0, "topics to read, with commas between"),
+    KAFKA(group, CONFIG_TEXT, "plumbline", 0, 0, "consumer group that the collectors are in"),
+    KAFKA(queue_bytes_max, CONFIG_BYTES, "16MiB", 64 * 1024, GIB,
+          "what of memory_bytes_max Kafka may have on its way to Postgres"),
+    KAFKA(reject_bytes_max, CONFIG_BYTES, "1MiB", 0, GIB,
+          "bytes that are kept of a message that can't be taken"),
+    KAFKA(properties, CONFIG_PAIRS, "", 0, 0, "passed on to librdkafka: TLS, SASL, fetch sizes"),
     { NULL, CONFIG_TEXT, 0, NULL, 0, 0, NULL },
 };
 
@@ -154,6 +168,11 @@ const struct config_key *config_key_find(const char *name)
     while (key->name && strcmp(key->name, name) != 0)
         key++;
     return key->name ? key : NULL;
+}
+
+bool config_key_is_text(const struct config_key *key)
+{
+    return key->type == CONFIG_TEXT || key->type == CONFIG_PAIRS;
 }
 
 static void *config_member(struct config *config, const struct config_key *key)
@@ -295,6 +314,36 @@ static void config_text_set(struct config *config, const struct config_key *key,
     *member = *text ? xstrdup(text) : NULL;
 }
 
+/* Empty lines are left out; every other one must be name=value. */
+static int config_pairs_set(struct config *config, const struct config_key *key, const char *text,
+                            struct err *err)
+{
+    AUTO(buf_done) struct buf lines;
+    char **member = config_member(config, key);
+
+    buf_init(&lines, CONFIG_PAIRS_BYTES_MAX);
+    for (size_t len; *text; text += len + (text[len] == '\n')) {
+        const char *equals;
+
+        len = strcspn(text, "\n");
+        equals = memchr(text, '=', len);
+        if (len == 0)
+            continue;
+        if (!equals || equals == text) {
+            AUTO(mem_free) char *line = xmemdup0(text, len);
+
+            return err_set(err, ERR_INPUT, "%s is not name=value", config_quote(line).text);
+        }
+        buf_append(&lines, text, len);
+        buf_append_char(&lines, '\n');
+    }
+    if (lines.full)
+        return err_set(err, ERR_INPUT, "longer than %d bytes", CONFIG_PAIRS_BYTES_MAX);
+    free(*member);
+    *member = lines.len ? xstrdup(buf_text(&lines)) : NULL;
+    return 0;
+}
+
 int config_key_set(struct config *config, const struct config_key *key, const char *text,
                    struct err *err)
 {
@@ -302,6 +351,8 @@ int config_key_set(struct config *config, const struct config_key *key, const ch
     case CONFIG_TEXT:
         config_text_set(config, key, text);
         return 0;
+    case CONFIG_PAIRS:
+        return config_pairs_set(config, key, text, err);
     case CONFIG_BOOL:
         return config_bool_parse(text, config_member(config, key), err);
     case CONFIG_LEVEL:
@@ -335,7 +386,7 @@ void config_init(struct config *config)
 void config_done(struct config *config)
 {
     for (const struct config_key *key = config_keys; key->name; key++) {
-        if (key->type == CONFIG_TEXT)
+        if (config_key_is_text(key))
             free(*(char **)config_member(config, key));
     }
     *config = (struct config){ 0 };
@@ -347,20 +398,22 @@ void config_copy(struct config *copy, const struct config *config)
     for (const struct config_key *key = config_keys; key->name; key++) {
         char **text = config_member(copy, key);
 
-        if (key->type == CONFIG_TEXT && *text)
+        if (config_key_is_text(key) && *text)
             *text = xstrdup(*text);
     }
 }
 
 enum { CONFIG_VARIABLE_BYTES = 128 };
 
-/* PLUMBLINE_LISTEN for "listen". */
+/* PLUMBLINE_LISTEN for "listen", PLUMBLINE_KAFKA_GROUP for "kafka.group". */
 static void config_variable_name(const char *key, char name[CONFIG_VARIABLE_BYTES])
 {
     (void)snprintf(name, CONFIG_VARIABLE_BYTES, "PLUMBLINE_%s", key);
     for (char *p = name; *p; p++) {
         if (*p >= 'a' && *p <= 'z')
             *p = (char)(*p - 'a' + 'A');
+        else if (*p == '.')
+            *p = '_';
     }
 }
 
@@ -557,6 +610,12 @@ int config_check(const struct config *config, struct err *err)
                        "its events; raise it to at least %" PRId64
                        ", or lower body_bytes_max or events_max",
                        config->memory_bytes_max, config_request_bytes(config));
+    if (config->kafka_brokers && config->kafka_queue_bytes_max > config->memory_bytes_max / 2)
+        return err_set(err, ERR_INPUT,
+                       "kafka.queue_bytes_max: %" PRId64 " is more than half of memory_bytes_max "
+                       "(%" PRId64 ") and would leave HTTP too little; lower it or raise "
+                       "memory_bytes_max",
+                       config->kafka_queue_bytes_max, config->memory_bytes_max);
     if (config->partitions_ahead >= config->partitions_max)
         return err_set(err, ERR_INPUT,
                        "partitions_ahead: %" PRId64 " leaves no room below partitions_max (%" PRId64
@@ -566,10 +625,12 @@ int config_check(const struct config *config, struct err *err)
 }
 
 /* A double-quoted YAML scalar. */
-static void config_write_text(const char *text, FILE *out)
+static void config_write_text(const char *text, size_t len, FILE *out)
 {
+    const char *end = text + len;
+
     (void)fputc('"', out);
-    for (; *text; text++) {
+    for (; text < end; text++) {
         if (*text == '"' || *text == '\\')
             (void)fputc('\\', out);
         if ((unsigned char)*text < ' ' || *text == 0x7f)
@@ -580,16 +641,43 @@ static void config_write_text(const char *text, FILE *out)
     (void)fputs("\"\n", out);
 }
 
+static void config_write_pairs(const char *lines, FILE *out)
+{
+    (void)fputs(lines ? "\n" : "{}\n", out);
+    while (lines && *lines) {
+        size_t name = strcspn(lines, "="), len = strcspn(lines, "\n");
+
+        (void)fprintf(out, "    %.*s: ", (int)name, lines);
+        config_write_text(lines + name + 1, len - name - 1, out);
+        lines += len + 1;
+    }
+}
+
+/* "listen: ", or "kafka:" before the first of its keys and "  group: ". */
+static void config_write_name(const struct config_key *key, FILE *out)
+{
+    const char *dot = strchr(key->name, '.');
+    int len = dot ? (int)(dot - key->name) : 0;
+
+    if (dot && strncmp(key[-1].name, key->name, (size_t)len + 1) != 0)
+        (void)fprintf(out, "%.*s:\n", len, key->name);
+    (void)fprintf(out, "%s%s: ", dot ? "  " : "", dot ? dot + 1 : key->name);
+}
+
 void config_write(const struct config *config, FILE *out)
 {
     for (const struct config_key *key = config_keys; key->name; key++) {
         const void *member = config_member_const(config, key);
+        const char *text = config_key_is_text(key) ? *(char *const *)member : NULL;
         char number[CONFIG_NUMBER_CHARS];
 
-        (void)fprintf(out, "%s: ", key->name);
+        config_write_name(key, out);
         switch (key->type) {
         case CONFIG_TEXT:
-            config_write_text(*(char *const *)member ? *(char *const *)member : "", out);
+            config_write_text(text ? text : "", text ? strlen(text) : 0, out);
+            break;
+        case CONFIG_PAIRS:
+            config_write_pairs(text, out);
             break;
         case CONFIG_BOOL:
             (void)fprintf(out, "%s\n", *(const bool *)member ? "true" : "false");

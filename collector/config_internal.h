@@ -4,7 +4,7 @@
 
 #include "collector/config.h"
 
-enum { CONFIG_KEYS_MAX = 64, CONFIG_QUOTE_BYTES_MAX = 64 };
+enum { CONFIG_KEYS_MAX = 64, CONFIG_QUOTE_BYTES_MAX = 64, CONFIG_PAIRS_BYTES_MAX = 65536 };
 
 struct config_quote {
     char text[CONFIG_QUOTE_BYTES_MAX + sizeof("\"...\"")];
@@ -15,6 +15,8 @@ struct config_quote config_quote(const char *text);
 
 /* The row of a key, or NULL. */
 const struct config_key *config_key_find(const char *name);
+/* Its member is a char *. */
+bool config_key_is_text(const struct config_key *key);
 /* The key that was probably meant, or NULL. */
 const char *config_key_nearest(const char *name);
 /* Sets one value from its text; the error does not name the key. */

@@ -1,4 +1,5 @@
-/* The configuration file: one document, one mapping, one scalar a key. */
+/* The configuration file: one document, one mapping, one scalar a key; keys with a dot in their
+ * name stand in a mapping of their own (kafka.group: `group` below `kafka`). */
 #include "config_internal.h"
 
 #include <errno.h>
@@ -6,6 +7,7 @@
 #include <string.h>
 #include <yaml.h>
 
+#include "base/buf.h"
 #include "base/mem.h"
 
 enum { CONFIG_FILE_BYTES_MAX = 65536 };
@@ -81,25 +83,50 @@ static int config_reader_next(struct config_reader *reader)
     return config_reader_check(reader);
 }
 
-static int config_reader_key(struct config_reader *reader, const struct config_key **key)
+/* The first key of the mapping `name`, NULL: there is no such mapping. */
+static const struct config_key *config_reader_section(const char *name)
+{
+    size_t len = strlen(name);
+
+    for (const struct config_key *key = config_keys; key->name; key++) {
+        if (strncmp(key->name, name, len) == 0 && key->name[len] == '.')
+            return key;
+    }
+    return NULL;
+}
+
+static int config_reader_unknown(struct config_reader *reader, const yaml_mark_t *mark,
+                                 const char *name)
+{
+    const char *meant = config_key_nearest(name), *dot = strchr(name, '.');
+
+    if (meant && dot && strcmp(meant, name) == 0)
+        return config_reader_fail(reader, mark, "key \"%s\" is written as `%s` below `%.*s:`", name,
+                                  dot + 1, (int)(dot - name), name);
+    if (!meant)
+        return config_reader_fail(reader, mark,
+                                  "unknown key %s; `plumbline check-config --keys` lists all",
+                                  config_quote(name).text);
+    return config_reader_fail(reader, mark, "unknown key %s; did you mean \"%s\"?",
+                              config_quote(name).text, meant);
+}
+
+/* The key that stands here, in the mapping `section` (NULL: the outer one). */
+static int config_reader_key(struct config_reader *reader, const char *section,
+                             const struct config_key **key)
 {
     const yaml_mark_t mark = reader->event.start_mark;
-    const char *name, *meant;
+    AUTO(mem_free) char *name = NULL;
+    const char *word;
     size_t *line;
 
     if (reader->event.type != YAML_SCALAR_EVENT)
         return config_reader_fail(reader, &mark, "a key must be one word");
-    name = (const char *)reader->event.data.scalar.value;
-    *key = config_key_find(name);
-    if (!*key) {
-        meant = config_key_nearest(name);
-        if (!meant)
-            return config_reader_fail(reader, &mark,
-                                      "unknown key %s; `plumbline check-config --keys` lists all",
-                                      config_quote(name).text);
-        return config_reader_fail(reader, &mark, "unknown key %s; did you mean \"%s\"?",
-                                  config_quote(name).text, meant);
-    }
+    word = (const char *)reader->event.data.scalar.value;
+    name = section ? xasprintf("%s.%s", section, word) : xstrdup(word);
+    *key = section || !strchr(word, '.') ? config_key_find(name) : NULL;
+    if (!*key)
+        return config_reader_unknown(reader, &mark, name);
     line = &reader->lines[*key - config_keys];
     if (*line)
         return config_reader_fail(reader, &mark,
@@ -123,7 +150,7 @@ static int config_reader_value(struct config_reader *reader, const struct config
     if (reader->event.data.scalar.style == YAML_PLAIN_SCALAR_STYLE &&
         (strcmp(text, "~") == 0 || strcmp(text, "null") == 0))
         text = "";
-    if (!*text && key->type != CONFIG_TEXT)
+    if (!*text && !config_key_is_text(key))
         return config_reader_fail(reader, &mark, "%s: the value is missing; the default is %s",
                                   key->name, key->preset);
     if (config_key_set(&reader->config, key, text, reader->err) < 0)
@@ -132,21 +159,69 @@ static int config_reader_value(struct config_reader *reader, const struct config
     return 0;
 }
 
-static int config_reader_mapping(struct config_reader *reader)
+/* A mapping of names to values that are for somebody else to know: lines of name=value. */
+static int config_reader_pairs(struct config_reader *reader, const struct config_key *key)
+{
+    AUTO(buf_done) struct buf lines;
+    const yaml_mark_t start = reader->event.start_mark;
+
+    buf_init(&lines, CONFIG_PAIRS_BYTES_MAX);
+    for (bool is_name = true;; is_name = !is_name) {
+        const yaml_event_t *event = &reader->event;
+        const char *text;
+
+        if (config_reader_next(reader) < 0)
+            return -1;
+        if (event->type == YAML_MAPPING_END_EVENT)
+            break;
+        if (event->type != YAML_SCALAR_EVENT)
+            return config_reader_fail(reader, &event->start_mark,
+                                      "%s: takes lines of the form `name: value`", key->name);
+        text = (const char *)event->data.scalar.value;
+        if (strlen(text) != event->data.scalar.length || strchr(text, '\n') ||
+            (is_name && (!*text || strchr(text, '='))))
+            return config_reader_fail(reader, &event->start_mark, "%s: %s is not a %s", key->name,
+                                      config_quote(text).text, is_name ? "name" : "value");
+        buf_append_text(&lines, text);
+        buf_append_char(&lines, is_name ? '=' : '\n');
+    }
+    if (config_key_set(&reader->config, key, buf_text(&lines), reader->err) < 0)
+        return err_prefix(reader->err, "%s:%zu:%zu: %s: ", reader->name, start.line + 1,
+                          start.column + 1, key->name);
+    return 0;
+}
+
+/* The mapping that begins here: of all keys, or of those in `section`. */
+static int config_reader_mapping(struct config_reader *reader, const char *section)
 {
     const struct config_key *key = NULL;
 
     if (reader->event.type != YAML_MAPPING_START_EVENT)
         return config_reader_fail(reader, &reader->event.start_mark,
-                                  "expected lines of the form `key: value`");
+                                  "expected lines of the form `key: value`%s%s",
+                                  section ? " below " : "", section ? section : "");
     for (;;) {
+        AUTO(mem_free) char *inner = NULL;
+
         if (config_reader_next(reader) < 0)
             return -1;
         if (reader->event.type == YAML_MAPPING_END_EVENT)
             return 0;
-        if (config_reader_key(reader, &key) < 0 || config_reader_next(reader) < 0 ||
-            config_reader_value(reader, key) < 0)
+        if (!section && reader->event.type == YAML_SCALAR_EVENT &&
+            config_reader_section((const char *)reader->event.data.scalar.value)) {
+            inner = xstrdup((const char *)reader->event.data.scalar.value);
+            if (config_reader_next(reader) < 0 || config_reader_mapping(reader, inner) < 0)
+                return -1;
+            continue;
+        }
+        if (config_reader_key(reader, section, &key) < 0 || config_reader_next(reader) < 0)
             return -1;
+        if (key->type == CONFIG_PAIRS && reader->event.type == YAML_MAPPING_START_EVENT) {
+            if (config_reader_pairs(reader, key) < 0)
+                return -1;
+        } else if (config_reader_value(reader, key) < 0) {
+            return -1;
+        }
     }
 }
 
@@ -157,7 +232,7 @@ static int config_reader_stream(struct config_reader *reader)
         return -1;
     if (reader->event.type == YAML_STREAM_END_EVENT)
         return 0;
-    if (config_reader_next(reader) < 0 || config_reader_mapping(reader) < 0 ||
+    if (config_reader_next(reader) < 0 || config_reader_mapping(reader, NULL) < 0 ||
         config_reader_next(reader) < 0 || config_reader_next(reader) < 0)
         return -1;
     if (reader->event.type != YAML_STREAM_END_EVENT)

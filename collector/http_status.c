@@ -16,12 +16,19 @@ enum MHD_Result http_status_ready(struct http_request *request)
 {
     const struct http_setup *setup = &request->http->setup;
     struct fault fault = { 0 };
-    AUTO(buf_done) struct buf why;
+    AUTO(buf_done) struct buf why, out;
 
     buf_init(&why, FAULT_MESSAGE_BYTES);
-    if (setup->ready(setup->ready_ctx, &why))
-        return http_answer_static(request, "application/json",
-                                  SPAN_LITERAL("{\"status\":\"ready\"}"));
+    buf_init(&out, HTTP_STATUS_BYTES_MAX);
+    if (setup->ready(setup->ready_ctx, &why)) {
+        buf_append_text(&out, "{\"status\":\"ready\"");
+        if (why.len) {
+            buf_append_text(&out, ",\"warning\":");
+            buf_append_json(&out, buf_span(&why));
+        }
+        buf_append_char(&out, '}');
+        return http_answer(request, MHD_HTTP_OK, "application/json", &out);
+    }
     (void)fault_set(&fault, MHD_HTTP_SERVICE_UNAVAILABLE, "not_ready", NULL, "%.*s", (int)why.len,
                     why.data ? why.data : "");
     return http_answer_fault(request, &fault);

@@ -16,6 +16,7 @@ static const struct main_command {
     { "migrate", cmd_migrate, "bring the database's schema up to this version" },
     { "verify", cmd_verify, "count rollups anew from raw rows and compare" },
     { "balance", cmd_balance, "show what became of every event received" },
+    { "rejected", cmd_rejected, "show and replay events from Kafka that could not be taken" },
     { "ingest", cmd_ingest, "send files of events to a server" },
     { "read", cmd_read, "read metrics from a server" },
     { NULL, NULL, NULL },

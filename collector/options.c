@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "cmd_internal.h"
+#include "collector/kafka.h"
 #include "config_internal.h"
 #include "nearest_internal.h"
 
@@ -239,7 +240,9 @@ static int options_config_fill(struct config *config, const struct options_confi
         options_config_set(config, "database", "--database", options->database, err) < 0 ||
         options_config_set(config, "data_dir", "--data-dir", options->data_dir, err) < 0)
         return -1;
-    return config_check(config, err);
+    if (config_check(config, err) < 0)
+        return -1;
+    return kafka_check(config, err);
 }
 
 int options_config_load(struct config *config, const struct options_config *options,

@@ -117,19 +117,22 @@ struct submission *queue_take(struct queue *queue, size_t bytes_min, uint32_t ev
 
 struct submission *queue_take_expired(struct queue *queue, int64_t now_mono_ms)
 {
-    struct submission *taken = NULL;
+    struct submission *taken = NULL, **taken_tail = &taken, **place, *s;
 
     pthread_mutex_lock(&queue->lock);
-    if (queue->head && queue->head->deadline_mono_ms < now_mono_ms) {
-        struct submission *last = queue->head;
-        uint32_t count = 1;
-
-        while (last->next && last->next->deadline_mono_ms < now_mono_ms) {
-            last = last->next;
-            count++;
+    for (place = &queue->head; (s = *place);) {
+        if (s->deadline_mono_ms >= now_mono_ms) {
+            place = &s->next;
+            continue;
         }
-        taken = queue_cut(queue, last, count);
+        *place = s->next;
+        queue->len--;
+        queue->bytes -= s->bytes;
+        s->next = NULL;
+        *taken_tail = s;
+        taken_tail = &s->next;
     }
+    queue->tail = place;
     pthread_mutex_unlock(&queue->lock);
     return taken;
 }

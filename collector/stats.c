@@ -66,6 +66,21 @@ static const struct {
     { STAT_CONNECTIONS, "plumbline_http_connections", "", "gauge", "HTTP connections open" },
     { STAT_CONNECTIONS_EXPIRED, "plumbline_http_connections_expired_total", "", "counter",
       "Connections closed because a request took too long to arrive" },
+    { STAT_KAFKA_UP, "plumbline_kafka_up", "", "gauge", "1 while a Kafka broker can be reached" },
+    { STAT_KAFKA_MESSAGES, "plumbline_kafka_messages_total", "", "counter",
+      "Messages read from Kafka" },
+    { STAT_KAFKA_REJECTED, "plumbline_kafka_rejected_total", "", "counter",
+      "Events from Kafka that can't be taken and are rows of rejected_event" },
+    { STAT_KAFKA_TOMBSTONES, "plumbline_kafka_tombstones_total", "", "counter",
+      "Messages without a value, skipped" },
+    { STAT_KAFKA_REBALANCES, "plumbline_kafka_rebalances_total", "", "counter",
+      "Times that partitions were given to this daemon or taken from it" },
+    { STAT_KAFKA_FENCED, "plumbline_kafka_fenced_total", "", "counter",
+      "Groups of messages left out because another daemon has stored past them" },
+    { STAT_KAFKA_PAUSES, "plumbline_kafka_pauses_total", "", "counter",
+      "Times that reading was paused because what was read could not be stored" },
+    { STAT_KAFKA_LAG, "plumbline_kafka_lag_messages", "", "gauge",
+      "Messages of this daemon's partitions that are not stored yet" },
 };
 
 static const char *const stats_fates[FATES_LEN] = {
@@ -87,6 +102,13 @@ struct stats_response {
     _Atomic uint64_t count;
 };
 
+struct stats_partition {
+    char *topic; /* owned */
+    int32_t partition;
+    int64_t lag;
+    int64_t next_offset;
+};
+
 struct stats {
     _Atomic int64_t values[STATS_LEN];
     _Atomic uint64_t events[FATES_LEN][EVENT_KINDS];
@@ -97,6 +119,9 @@ struct stats {
     pthread_mutex_t lock;           /* for adding a response; finding one needs none */
     _Atomic uint32_t responses_len; /* those below it never change but for their count */
     struct stats_response responses[STATS_RESPONSES_MAX + 1];
+
+    struct stats_partition partitions[STATS_PARTITIONS_MAX]; /* guarded by lock */
+    uint32_t partitions_len;                                 /* likewise */
 };
 
 struct stats *stats_new(void)
@@ -112,6 +137,8 @@ void stats_free(struct stats *stats)
 {
     if (!stats)
         return;
+    for (uint32_t i = 0; i < stats->partitions_len; i++)
+        free(stats->partitions[i].topic);
     pthread_mutex_destroy(&stats->lock);
     free(stats);
 }
@@ -183,6 +210,48 @@ void stats_observe_commit(struct stats *stats, int64_t us, uint32_t events)
     atomic_fetch_add_explicit(&stats->commit_events, events, memory_order_relaxed);
 }
 
+/* Under the lock. Its place, or the one behind the last. */
+static uint32_t stats_partition_place(const struct stats *stats, const char *topic,
+                                      int32_t partition)
+{
+    uint32_t place = 0;
+
+    while (place < stats->partitions_len && (stats->partitions[place].partition != partition ||
+                                             strcmp(stats->partitions[place].topic, topic) != 0))
+        place++;
+    return place;
+}
+
+void stats_kafka_set(struct stats *stats, const char *topic, int32_t partition, int64_t lag,
+                     int64_t next_offset)
+{
+    uint32_t place;
+
+    pthread_mutex_lock(&stats->lock);
+    place = stats_partition_place(stats, topic, partition);
+    if (place == stats->partitions_len && place < STATS_PARTITIONS_MAX)
+        stats->partitions[stats->partitions_len++] =
+            (struct stats_partition){ .topic = xstrdup(topic), .partition = partition };
+    if (place < STATS_PARTITIONS_MAX) {
+        stats->partitions[place].lag = lag;
+        stats->partitions[place].next_offset = next_offset;
+    }
+    pthread_mutex_unlock(&stats->lock);
+}
+
+void stats_kafka_forget(struct stats *stats, const char *topic, int32_t partition)
+{
+    uint32_t place;
+
+    pthread_mutex_lock(&stats->lock);
+    place = stats_partition_place(stats, topic, partition);
+    if (place < stats->partitions_len) {
+        free(stats->partitions[place].topic);
+        stats->partitions[place] = stats->partitions[--stats->partitions_len];
+    }
+    pthread_mutex_unlock(&stats->lock);
+}
+
 static void stats_write_head(struct buf *out, const char *name, const char *type, const char *help)
 {
     buf_append_fmt(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
@@ -238,6 +307,29 @@ static void stats_write_commits(struct stats *stats, struct buf *out)
                    atomic_load(&stats->commit_events));
 }
 
+static void stats_write_partition(struct buf *out, const char *name,
+                                  const struct stats_partition *partition, int64_t value)
+{
+    buf_append_fmt(out, "%s{topic=", name);
+    buf_append_json(out, span_of(partition->topic)); /* a topic's name has nothing to escape */
+    buf_append_fmt(out, ",partition=\"%d\"} %" PRId64 "\n", (int)partition->partition, value);
+}
+
+static void stats_write_partitions(struct stats *stats, struct buf *out)
+{
+    static const char lag[] = "plumbline_kafka_partition_lag";
+    static const char next[] = "plumbline_kafka_partition_next_offset";
+
+    pthread_mutex_lock(&stats->lock);
+    stats_write_head(out, lag, "gauge", "Messages of the partition that are not stored yet");
+    for (uint32_t i = 0; i < stats->partitions_len; i++)
+        stats_write_partition(out, lag, &stats->partitions[i], stats->partitions[i].lag);
+    stats_write_head(out, next, "gauge", "The partition is stored up to the message before this");
+    for (uint32_t i = 0; i < stats->partitions_len; i++)
+        stats_write_partition(out, next, &stats->partitions[i], stats->partitions[i].next_offset);
+    pthread_mutex_unlock(&stats->lock);
+}
+
 void stats_write(struct stats *stats, struct buf *out)
 {
     const char *name = "";
@@ -252,4 +344,5 @@ void stats_write(struct stats *stats, struct buf *out)
     stats_write_events(stats, out);
     stats_write_responses(stats, out);
     stats_write_commits(stats, out);
+    stats_write_partitions(stats, out);
 }

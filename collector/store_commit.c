@@ -4,10 +4,12 @@
  *   commit_attempt   BEGIN
  *                      labels looked up, LABELS lock        store_label.c
  *                      batch_begin(): number, ledger row    sql/001_core.sql
+ *                      Kafka offsets, moved on              store_kafka.c
  *                      COPY predictions, aggregates         fast: straight in; slow: staged
  *                      COPY labels, claim those that waited store_label.c
  *                      what all that adds to rollups        store_delta.c
  *                      lineage events                       store_lineage.c
+ *                      what Kafka brought and can't be taken store_kafka.c
  *                    COMMIT
  */
 #include <stdlib.h>
@@ -30,7 +32,7 @@ enum {
  * never right. */
 static const char commit_session_sql[] =
     "SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_seqscan = off;"
-    "SET plan_cache_mode = force_custom_plan;"
+    "SET plan_cache_mode = force_custom_plan; SET max_parallel_workers_per_gather = 0;"
     "CREATE TEMP TABLE staged_prediction (position int, is_first boolean, LIKE prediction)"
     " ON COMMIT DELETE ROWS;"
     "CREATE TEMP TABLE staged_aggregate (position int, is_first boolean, LIKE aggregate_metric)"
@@ -621,6 +623,9 @@ static enum step commit_body(struct attempt *attempt)
         step = ledger_begin(attempt,
                             begun ? "" : "BEGIN; SELECT pg_advisory_xact_lock_shared(7236, 3);");
     }
+    /* behind the stamp, which takes the transaction's number: its order is that of the batches */
+    if (step == STEP_DONE && batch->origins)
+        step = offsets_advance(attempt);
     if (step == STEP_DONE)
         step = commit_check_horizon(attempt);
     if (step == STEP_DONE)
@@ -638,6 +643,8 @@ static enum step commit_body(struct attempt *attempt)
     batch_settle_twins(batch);
     if (step == STEP_DONE && (attempt->slow || batch->lineage.len))
         step = ledger_correct(attempt);
+    if (step == STEP_DONE && batch->origins && !attempt->trial)
+        step = rejects_write(attempt);
     return step;
 }
 
@@ -667,7 +674,8 @@ static bool plain_is_wanted(const struct attempt *attempt)
     const struct batch *batch = attempt->batch;
 
     return !attempt->slow && !attempt->store->counter.missing_len && !batch->labels.len &&
-           !batch->lineage.len && batch->predictions.len + batch->aggregates.len > 0 &&
+           !batch->lineage.len && !batch->origins &&
+           batch->predictions.len + batch->aggregates.len > 0 &&
            clock_mono_ms() >= attempt->store->waiting_until_ms;
 }
 
@@ -683,7 +691,9 @@ static int plain_send(struct attempt *attempt)
         buf_append_fmt(&sql, ";%s", row_tables[0].copy_sql);
     if (batch->aggregates.len)
         buf_append_fmt(&sql, ";%s", row_tables[1].copy_sql);
-    buf_append_text(&sql, ";" DELTA_COPY_SQL ";COMMIT");
+    if (attempt->store->row_deltas.len)
+        buf_append_text(&sql, ";" DELTA_COPY_SQL);
+    buf_append_text(&sql, ";COMMIT");
     if (PQsendQuery(attempt->store->conn, buf_text(&sql)) == 1)
         return 0;
     return store_fail(attempt->store->conn, NULL, "send batch", attempt->err);
@@ -724,8 +734,11 @@ static enum step plain_deltas(struct attempt *attempt)
 {
     struct copy *copy = &attempt->store->copy;
     struct copy_failure failure;
-    enum step step = plain_expect(attempt, PGRES_COPY_IN, "COPY rollup_delta");
+    enum step step;
 
+    if (!attempt->store->row_deltas.len)
+        return STEP_DONE;
+    step = plain_expect(attempt, PGRES_COPY_IN, "COPY rollup_delta");
     if (step != STEP_DONE)
         return step;
     copy_begin_answered(copy, attempt->store->conn);
@@ -860,6 +873,19 @@ static int commit_count(struct attempt *attempt)
     return 0;
 }
 
+/* What the batch added is pending from now on, and not only when folding looks: a round of folding
+ * may take long enough for a full-speed client to add several times what may be pending. */
+static void commit_note(struct attempt *attempt)
+{
+    struct store *store = attempt->store;
+    struct stats *stats = store->setup.stats;
+
+    stats_add(stats, STAT_COMMIT_SLOW, attempt->slow);
+    stats_add(stats, STAT_ROLLUP_SKIPPED, (int64_t)store->counter.skipped);
+    stats_add(stats, STAT_ROLLUP_PENDING,
+              (int64_t)(store->row_deltas.len + store->label_deltas.len));
+}
+
 static enum store_result commit_attempts(struct attempt *attempt)
 {
     struct store *store = attempt->store;
@@ -878,8 +904,7 @@ static enum store_result commit_attempts(struct attempt *attempt)
         step = plain ? commit_plain(attempt, &result) : commit_body(attempt);
         attempt->batch->batch_id = attempt->batch_id;
         if (step == STEP_DONE) {
-            stats_add(store->setup.stats, STAT_COMMIT_SLOW, attempt->slow);
-            stats_add(store->setup.stats, STAT_ROLLUP_SKIPPED, (int64_t)store->counter.skipped);
+            commit_note(attempt);
             return plain ? result : commit_send(attempt);
         }
         if (step == STEP_INPUT)
@@ -887,6 +912,10 @@ static enum store_result commit_attempts(struct attempt *attempt)
         if (step == STEP_SLOW)
             store->slow_until_ms = clock_mono_ms() + SLOW_MS;
         /* a batch whose COMMIT went out is settled before it comes here, so its key can't be in */
+        if (step == STEP_FENCED) {
+            (void)attempt_rollback(store);
+            return STORE_FENCED;
+        }
         if (attempt_rollback(store) < 0 || step == STEP_FAIL || step == STEP_THERE)
             return STORE_NOT_STORED;
         stats_add(store->setup.stats, STAT_COMMIT_RETRIES, 1);

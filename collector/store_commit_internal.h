@@ -37,11 +37,12 @@ struct store {
 /* What came of a step. */
 enum step {
     STEP_DONE,
-    STEP_SLOW,  /* a duplicate: roll back, take the slow path */
-    STEP_AGAIN, /* somebody else was faster: roll back, look again */
-    STEP_INPUT, /* Postgres refuses an event: roll back, find it */
-    STEP_THERE, /* the batch_key is in: an earlier attempt did commit */
-    STEP_FAIL,  /* not now */
+    STEP_SLOW,   /* a duplicate: roll back, take the slow path */
+    STEP_AGAIN,  /* somebody else was faster: roll back, look again */
+    STEP_INPUT,  /* Postgres refuses an event: roll back, find it */
+    STEP_FENCED, /* Kafka offsets are not where they should be: roll back, without their events */
+    STEP_THERE,  /* the batch_key is in: an earlier attempt did commit */
+    STEP_FAIL,   /* not now */
 };
 
 struct attempt {
@@ -74,6 +75,12 @@ int store_call(PGconn *conn, const char *sql, PGresult **result, struct err *err
 
 /* Ends a transaction that is or may be open; -1: the connection is of no more use. */
 int attempt_rollback(struct store *store);
+
+/* Behind the ledger row and before any event: moves the Kafka offsets of the batch on. STEP_FENCED:
+ * the submissions that must leave the batch have that outcome. */
+enum step offsets_advance(struct attempt *attempt) MUST_CHECK;
+/* Last, when every row's fate is known: what came from Kafka and can't be taken. */
+enum step rejects_write(struct attempt *attempt) MUST_CHECK;
 
 /* Before the first write: finds the predictions of the batch's labels, and takes the LABELS lock
  * as the batch needs it. */

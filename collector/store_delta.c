@@ -325,11 +325,13 @@ void delta_count_rows(struct attempt *attempt)
 {
     const struct batch *batch = attempt->batch;
     struct store *store = attempt->store;
-    AUTO(mem_free)
-    struct counted *counted =
-        xcalloc(batch->predictions.len + batch->aggregates.len, sizeof(*counted));
-    size_t len = counted_gather(attempt, &batch->predictions, counted);
+    AUTO(mem_free) struct counted *counted = NULL;
+    size_t len;
 
+    if (!store->setup.config->rollups)
+        return;
+    counted = xcalloc(batch->predictions.len + batch->aggregates.len, sizeof(*counted));
+    len = counted_gather(attempt, &batch->predictions, counted);
     len += counted_gather(attempt, &batch->aggregates, counted + len);
     counted_pack_all(&store->counter, counted, len, &store->row_deltas);
 }
@@ -338,9 +340,13 @@ void delta_count_labels(struct attempt *attempt)
 {
     const struct batch_rows *labels = &attempt->batch->labels;
     struct store *store = attempt->store;
-    AUTO(mem_free) struct counted *counted = xcalloc(labels->len, sizeof(*counted));
-    size_t len = counted_gather(attempt, labels, counted);
+    AUTO(mem_free) struct counted *counted = NULL;
+    size_t len;
 
+    if (!store->setup.config->rollups)
+        return;
+    counted = xcalloc(labels->len, sizeof(*counted));
+    len = counted_gather(attempt, labels, counted);
     counted_pack_all(&store->counter, counted, len, &store->label_deltas);
 }
 

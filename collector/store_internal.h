@@ -43,10 +43,13 @@ enum {
  * counts. */
 #define STORE_EPOCH_US INT64_C(946684800000000)
 
+/* A read waits in its transaction for whoever takes its rows, or for another connection, and
+ * nobody waits for it: it may do so longer than a batch. */
+#define STORE_IDLE_READ "SET LOCAL idle_in_transaction_session_timeout = '1h';"
 /* How a read begins: the tables' lightest lock before its snapshot, so that nothing is dropped
  * between the two. Partitions of an event's tables are dropped under locks on all of them. */
 #define STORE_BEGIN_READ                                                                           \
-    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"                                             \
+    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;" STORE_IDLE_READ                             \
     "LOCK TABLE ONLY prediction, ONLY rollup_1m, ONLY rollup_1h, ONLY rollup_1d"                   \
     " IN ACCESS SHARE MODE;"
 

@@ -65,25 +65,37 @@ static int migrate_apply(PGconn *conn, const struct embedded *file, int version,
     return 0;
 }
 
-/* partition_days can't change under tables that are there. */
-static int migrate_partition_days(PGconn *conn, const struct config *config, struct err *err)
+/* What can't change under tables that are there. `wanted` is entered when the database is new;
+ * `before` when it is in use and says nothing about `name`. */
+static int migrate_setting(PGconn *conn, const char *name, const char *wanted, const char *before,
+                           struct err *err)
 {
     AUTO(mem_free)
-    char *sql =
-        xasprintf("INSERT INTO setting VALUES ('partition_days', '%lld') ON CONFLICT DO NOTHING;"
-                  "SELECT value FROM setting WHERE name = 'partition_days'",
-                  (long long)config->partition_days);
+    char *sql = xasprintf("INSERT INTO setting SELECT '%s', CASE WHEN EXISTS (SELECT FROM"
+                          " model_deployment) THEN '%s' ELSE '%s' END ON CONFLICT DO NOTHING;"
+                          "SELECT value FROM setting WHERE name = '%s'",
+                          name, before, wanted, name);
     AUTO(store_result_free) PGresult *result = store_query(conn, sql, "setting", err);
 
     if (!result)
         return -1;
-    if (store_get_i64(result, 0, 0) != config->partition_days)
-        return err_set(
-            err, ERR_FATAL,
-            "partition_days is %s in this database and %lld in the configuration: it is fixed "
-            "when the database is made, put %s into the configuration",
-            PQgetvalue(result, 0, 0), (long long)config->partition_days, PQgetvalue(result, 0, 0));
+    if (strcmp(PQgetvalue(result, 0, 0), wanted) != 0)
+        return err_set(err, ERR_FATAL,
+                       "%s is %s in this database and %s in the configuration: it is fixed "
+                       "when the database is made, put %s into the configuration",
+                       name, PQgetvalue(result, 0, 0), wanted, PQgetvalue(result, 0, 0));
     return 0;
+}
+
+static int migrate_settings(PGconn *conn, const struct config *config, struct err *err)
+{
+    char days[24];
+
+    (void)snprintf(days, sizeof(days), "%lld", (long long)config->partition_days);
+    if (migrate_setting(conn, "partition_days", days, days, err) < 0)
+        return -1;
+    /* a database without a word about rollups is older than the choice, and has them */
+    return migrate_setting(conn, "rollups", config->rollups ? "true" : "false", "true", err);
 }
 
 static int migrate_all(PGconn *conn, const struct config *config, struct err *err)
@@ -105,7 +117,7 @@ static int migrate_all(PGconn *conn, const struct config *config, struct err *er
                        "the database has schema version %d, this plumbline knows up to %d: run the "
                        "plumbline that made it or a newer one",
                        have, newest);
-    return migrate_partition_days(conn, config, err);
+    return migrate_settings(conn, config, err);
 }
 
 /* At start-up somebody reads the message who can do something about it. */

@@ -21,6 +21,7 @@ enum {
     ROLLUPS_WINDOWS_MAX = 100000, /* of one answer's series */
     ROLLUPS_QUANTILES_MAX = 32,
     ROLLUPS_CRN_BYTES_MAX = 1024,
+    ROLLUPS_TEXTS_BITS = 10,
 };
 
 /* By what the windows are merged. */
@@ -52,6 +53,13 @@ struct rollups_window {
     uint64_t failed;
 };
 
+/* Numbers written lately. The bounds of quantiles are those of a histogram's buckets, so the same
+ * few come again and again, and finding the shortest text of a number costs more than all else. */
+struct rollups_text {
+    double value;
+    char text[32]; /* "": nothing yet */
+};
+
 struct rollups_answer {
     struct query *query;
     const struct rollups_query *asked;
@@ -67,8 +75,9 @@ struct rollups_answer {
     size_t windows_len, windows_cap;
     struct rollup rollup;
     struct rollup nothing;
-    uint64_t series; /* written so far */
-    uint64_t lines;  /* of the series */
+    struct rollups_text *texts; /* 2^ROLLUPS_TEXTS_BITS, by a hash of their values */
+    uint64_t series;            /* written so far */
+    uint64_t lines;             /* of the series */
 };
 
 /* ---- what is asked for */
@@ -108,6 +117,10 @@ static int rollups_parse_quantile(struct rollups_query *asked, char *text, struc
         return fault_set(fault, 400, "invalid_parameter", "quantile",
                          "\"quantile\" must be a number from 0 to 1: \"%.*s\"",
                          fault_quote_len(strlen(text)), text);
+    for (size_t i = 0; i < asked->quantiles_len; i++) {
+        if (strcmp(asked->quantile_texts[i], text) == 0)
+            return 0; /* or one name would stand twice in an object of the answer */
+    }
     if (asked->quantiles_len == ROLLUPS_QUANTILES_MAX)
         return fault_set(fault, 400, "invalid_parameter", "quantile",
                          "at most %d quantiles can be asked for", ROLLUPS_QUANTILES_MAX);
@@ -186,20 +199,31 @@ static int rollups_parse(struct rollups_query *asked, const struct parameters *p
 /* ---- a window */
 
 /* The shortest digits that read back as the same double; null for what JSON can't say. */
-static void rollups_write_double(struct buf *out, double value)
+static void rollups_text_set(struct rollups_text *text, double value)
 {
-    char text[32];
+    text->value = value;
+    for (int digits = 15; digits < 17; digits++) {
+        (void)snprintf(text->text, sizeof(text->text), "%.*g", digits, value);
+        if (strtod(text->text, NULL) == value)
+            return;
+    }
+    (void)snprintf(text->text, sizeof(text->text), "%.17g", value); /* always enough */
+}
+
+static void rollups_write_double(const struct rollups_answer *answer, double value)
+{
+    struct rollups_text *text;
+    uint64_t bits;
 
     if (!isfinite(value)) {
-        buf_append_text(out, "null");
+        buf_append_text(answer->out, "null");
         return;
     }
-    for (int digits = 15; digits <= 17; digits++) {
-        (void)snprintf(text, sizeof(text), "%.*g", digits, value);
-        if (strtod(text, NULL) == value)
-            break;
-    }
-    buf_append_text(out, text);
+    memcpy(&bits, &value, sizeof(bits));
+    text = &answer->texts[(bits * UINT64_C(0x9e3779b97f4a7c15)) >> (64 - ROLLUPS_TEXTS_BITS)];
+    if (!text->text[0] || memcmp(&text->value, &value, sizeof(value)) != 0)
+        rollups_text_set(text, value);
+    buf_append_text(answer->out, text->text);
 }
 
 static void rollups_write_number(const struct rollups_answer *answer, const struct rollup *rollup)
@@ -220,7 +244,7 @@ static void rollups_write_number(const struct rollups_answer *answer, const stru
 
     for (size_t i = 0; i < LENGTH(members); i++) {
         buf_append_text(out, members[i].name);
-        rollups_write_double(out, members[i].value);
+        rollups_write_double(answer, members[i].value);
     }
     if (!asked->quantiles_len)
         return;
@@ -231,11 +255,11 @@ static void rollups_write_number(const struct rollups_answer *answer, const stru
         if (counts)
             quantile = rollup_quantile(rollup, asked->quantiles[i]);
         buf_append_fmt(out, "%s\"%s\":{\"value\":", i ? "," : "", asked->quantile_texts[i]);
-        rollups_write_double(out, quantile.value);
+        rollups_write_double(answer, quantile.value);
         buf_append_text(out, ",\"low\":");
-        rollups_write_double(out, quantile.low);
+        rollups_write_double(answer, quantile.low);
         buf_append_text(out, ",\"high\":");
-        rollups_write_double(out, quantile.high);
+        rollups_write_double(answer, quantile.high);
         buf_append_char(out, '}');
     }
     buf_append_char(out, '}');
@@ -301,11 +325,13 @@ static void rollups_write_quoted(struct buf *out, struct span text)
     buf_append_char(out, '"');
 }
 
-static void rollups_write_cell(struct buf *out, bool there, double value)
+static void rollups_write_cell(const struct rollups_answer *answer, bool there, double value)
 {
+    struct buf *out = answer->out;
+
     buf_append_char(out, ',');
     if (there && isfinite(value))
-        rollups_write_double(out, value);
+        rollups_write_double(answer, value);
 }
 
 static void rollups_write_csv_head(const struct rollups_answer *answer)
@@ -340,19 +366,19 @@ static void rollups_write_csv(const struct rollups_answer *answer, struct span m
         buf_append_fmt(out, ",%" PRIu64, window->failed);
     buf_append_fmt(out, ",%" PRIu64 ",%" PRIu64,
                    is_category ? rollup->categories.count : rollup->count, rollup->nulls);
-    rollups_write_cell(out, !is_category, rollup->count ? rollup_sum(rollup) : 0);
-    rollups_write_cell(out, counts, counts ? rollup_mean(rollup) : 0);
-    rollups_write_cell(out, counts, counts ? rollup_stddev(rollup) : 0);
-    rollups_write_cell(out, counts, rollup->min);
-    rollups_write_cell(out, counts, rollup->max);
+    rollups_write_cell(answer, !is_category, rollup->count ? rollup_sum(rollup) : 0);
+    rollups_write_cell(answer, counts, counts ? rollup_mean(rollup) : 0);
+    rollups_write_cell(answer, counts, counts ? rollup_stddev(rollup) : 0);
+    rollups_write_cell(answer, counts, rollup->min);
+    rollups_write_cell(answer, counts, rollup->max);
     for (size_t i = 0; i < asked->quantiles_len; i++) {
         struct histogram_quantile quantile = { 0 };
 
         if (counts)
             quantile = rollup_quantile(rollup, asked->quantiles[i]);
-        rollups_write_cell(out, counts, quantile.value);
-        rollups_write_cell(out, counts, quantile.low);
-        rollups_write_cell(out, counts, quantile.high);
+        rollups_write_cell(answer, counts, quantile.value);
+        rollups_write_cell(answer, counts, quantile.low);
+        rollups_write_cell(answer, counts, quantile.high);
     }
     if (is_category) {
         AUTO(buf_done) struct buf categories;
@@ -646,6 +672,7 @@ static int rollups_answer(const char *dsn, struct query *query, const struct rol
 
     rollup_init(&answer.rollup);
     rollup_init(&answer.nothing);
+    answer.texts = xcalloc((size_t)1 << ROLLUPS_TEXTS_BITS, sizeof(*answer.texts));
     if (conn) {
         query_cancel_set(query, rollups_cancel, cancel);
         rc = rollups_answer_write(conn, &answer, err);
@@ -660,6 +687,7 @@ static int rollups_answer(const char *dsn, struct query *query, const struct rol
     free(answer.deployments);
     free(answer.windows);
     free(answer.keys);
+    free(answer.texts);
     return rc;
 }
 
@@ -670,6 +698,9 @@ int query_rollups(const char *dsn, struct query *query, struct buf *out, unsigne
     int rc;
 
     (void)status;
+    if (!query->config->rollups)
+        return fault_set(&query->fault, 404, "not_found", NULL,
+                         "this database keeps no rollups: it was made with rollups: false");
     rc = rollups_parse(&asked, &query->parameters, &query->fault);
     if (rc == 0)
         rc = rollups_answer(dsn, query, &asked, out, err);

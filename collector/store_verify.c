@@ -374,7 +374,8 @@ static int verify_connect(struct verification *v, const char *dsn)
     if (!snapshot)
         return -1;
     buf_append_fmt(&sql,
-                   "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT '%s'",
+                   "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT "
+                   "'%s';" STORE_IDLE_READ,
                    PQgetvalue(snapshot, 0, 0));
     return store_exec(v->found, buf_text(&sql), "begin verify", v->err);
 }
@@ -443,9 +444,26 @@ static PGresult *verify_read_days(struct verification *v, enum window_width widt
     return store_query(v->found, buf_text(&sql), "read days", v->err);
 }
 
+/* The database says it, whatever the configuration of this command is. */
+static int verify_check_kept(struct verification *v)
+{
+    AUTO(store_result_free)
+    PGresult *kept = store_query(v->found,
+                                 "SELECT NOT EXISTS (SELECT FROM setting"
+                                 " WHERE name = 'rollups' AND value = 'false')",
+                                 "setting", v->err);
+
+    if (!kept)
+        return -1;
+    if (!store_get_bool(kept, 0, 0))
+        return err_set(v->err, ERR_INPUT,
+                       "this database keeps no rollups: it was made with rollups: false");
+    return 0;
+}
+
 static int verify_all(struct verification *v)
 {
-    if (verify_load_names(v) < 0 || verify_load_horizons(v) < 0)
+    if (verify_check_kept(v) < 0 || verify_load_names(v) < 0 || verify_load_horizons(v) < 0)
         return -1;
     for (enum window_width width = WINDOW_MINUTE; width < WINDOW_WIDTHS; width++) {
         AUTO(store_result_free) PGresult *days = verify_read_days(v, width);

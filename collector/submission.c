@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "collector/budget.h"
+#include "collector/origin.h"
 
 void submission_free(struct submission *submission)
 {
@@ -10,6 +11,7 @@ void submission_free(struct submission *submission)
         return;
     event_list_done(&submission->list);
     free(submission->body);
+    origin_free(submission->origin);
     if (submission->bytes)
         budget_release(submission->budget, submission->bytes);
     free(submission);

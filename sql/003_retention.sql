@@ -39,12 +39,14 @@ CREATE VIEW partition_expired AS
   FROM time_partition AS p JOIN retention_horizon AS h USING (family)
   WHERE p.to_at <= h.at AND h.xid < pg_snapshot_xmin(pg_current_snapshot());
 
--- A correction before the horizon changes no rollup: raw rows to count from are gone, or may be in a moment.
+-- A correction before the horizon changes no rollup: raw rows to count from are gone, or may be in a moment. Nor does
+-- one in a database that keeps none.
 CREATE OR REPLACE FUNCTION rollup_recount(in_batch bigint, in_deployment int, in_start timestamptz) RETURNS void
 LANGUAGE sql AS $$
   INSERT INTO rollup_delta (batch_id, deployment, window_at, recount, delta)
   SELECT in_batch, in_deployment, date_trunc('minute', in_start, 'UTC'), true, ''
   WHERE in_start >= horizon_at('event')
+    AND NOT EXISTS (SELECT FROM setting WHERE name = 'rollups' AND value = 'false')
 $$;
 
 -- ------------------------------------------------------------------------------------------------ dropping

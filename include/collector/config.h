@@ -40,6 +40,7 @@ struct config {
     int64_t partitions_ahead; /* weeks (or whatever a partition is) made before they are needed */
     int64_t labels_per_prediction_max;
     int64_t labels_waiting_max;
+    bool rollups;               /* fixed when the database is made */
     int64_t metric_names_max;   /* rolled up, of one deployment */
     int64_t rollup_pending_max; /* deltas that wait to be folded */
     int64_t event_ahead_ms_max; /* how far in the future an event's time may be */
@@ -53,6 +54,13 @@ struct config {
     int64_t committers;
     int64_t batch_events_max; /* a batch takes no further request beyond these */
     int64_t batch_bytes_max;
+
+    char *kafka_brokers; /* NULL: no Kafka */
+    char *kafka_topics;  /* with commas between */
+    char *kafka_group;
+    int64_t kafka_queue_bytes_max;  /* of the budget: what Kafka may have on its way to Postgres */
+    int64_t kafka_reject_bytes_max; /* kept of a message that can't be taken */
+    char *kafka_properties;         /* librdkafka's, "name=value" lines; NULL: none */
 };
 
 /* The earliest event time, 2000-01-01T00:00:00Z. */
@@ -69,9 +77,11 @@ enum config_type {
     CONFIG_BYTES, /* int64_t: 67108864 or 64MiB */
     CONFIG_MS,    /* int64_t: 30000, 30s, 7d */
     CONFIG_AGE,   /* int64_t: the same, or forever */
+    CONFIG_PAIRS, /* char *, lines of name=value, NULL: none; a mapping in the file */
 };
 
-/* One key, as the file and the environment (PLUMBLINE_<NAME>) spell it. */
+/* One key, as the file and the environment (PLUMBLINE_<NAME>) spell it. A dot in the name: the part
+ * before it is a mapping in the file, and a '_' stands for it in the environment. */
 struct config_key {
     const char *name;
     enum config_type type;

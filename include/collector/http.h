@@ -24,7 +24,8 @@ struct http_setup {
     struct queue *queue;       /* metrics */
     struct queue *graph_queue; /* submissions that hold a lineage event */
     const char *dsn;           /* for reads; a connection each */
-    /* Can events be committed? Writes the reason into `why` if not. Any thread, never blocks. */
+    /* Can events be committed? Writes the reason into `why` if not, or what else is amiss. Any
+     * thread, never blocks. */
     bool (*ready)(void *ctx, struct buf *why);
     void *ready_ctx;
 };

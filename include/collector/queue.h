@@ -22,7 +22,7 @@ int queue_push(struct queue *queue, struct submission *submission) MUST_CHECK;
  * closed and empty. */
 struct submission *queue_take(struct queue *queue, size_t bytes_min, uint32_t events_max,
                               size_t bytes_max);
-/* Removes and returns the submissions at the front whose deadline has passed at now_mono_ms. */
+/* Removes and returns the submissions whose deadline has passed at now_mono_ms. */
 struct submission *queue_take_expired(struct queue *queue, int64_t now_mono_ms);
 /* No more pushes; queue_take goes on until it is empty. */
 void queue_close(struct queue *queue);

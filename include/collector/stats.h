@@ -39,6 +39,14 @@ enum stats_item {
     STAT_READ_ROWS,
     STAT_CONNECTIONS,         /* gauge: HTTP connections open */
     STAT_CONNECTIONS_EXPIRED, /* closed because a request took too long to arrive */
+    STAT_KAFKA_UP,            /* gauge: 1 while a broker can be reached */
+    STAT_KAFKA_MESSAGES,
+    STAT_KAFKA_REJECTED, /* events and messages that can't be taken */
+    STAT_KAFKA_TOMBSTONES,
+    STAT_KAFKA_REBALANCES,
+    STAT_KAFKA_FENCED, /* submissions left out because of their offset */
+    STAT_KAFKA_PAUSES,
+    STAT_KAFKA_LAG, /* gauge: messages of our partitions that are not stored yet */
     STATS_LEN,
 };
 
@@ -65,6 +73,13 @@ void stats_add_events(struct stats *stats, enum stat_fate fate, enum event_kind 
 void stats_add_response(struct stats *stats, const char *route, unsigned status);
 /* One commit's duration, into a histogram of seconds. */
 void stats_observe_commit(struct stats *stats, int64_t us, uint32_t events);
+/* How far one of our Kafka partitions is, and what it has that is not stored yet; the first
+ * STATS_PARTITIONS_MAX of them are shown. */
+enum { STATS_PARTITIONS_MAX = 256 };
+void stats_kafka_set(struct stats *stats, const char *topic, int32_t partition, int64_t lag,
+                     int64_t next_offset);
+/* It is no longer ours. */
+void stats_kafka_forget(struct stats *stats, const char *topic, int32_t partition);
 /* Prometheus text format 0.0.4. */
 void stats_write(struct stats *stats, struct buf *out);
 

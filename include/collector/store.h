@@ -17,7 +17,7 @@ struct partitions;
 
 /* Brings the database to the version of this binary, one daemon at a time, each migration in a
  * transaction of its own. ERR_FATAL: the database is newer than the binary, not UTF-8, older
- * than PostgreSQL 13, or was made with another partition_days. ERR_RETRY: the server is away. */
+ * than PostgreSQL 13, or was made with other settings. ERR_RETRY: the server is away. */
 int store_migrate(const char *dsn, const struct config *config, struct err *err) MUST_CHECK;
 
 /* What all stores of a daemon share. Borrowed by each. */
@@ -40,7 +40,9 @@ AUTO_DEFINE(struct store, store_free);
 enum store_result {
     STORE_COMMITTED,  /* the fates of the batch's rows are what Postgres says */
     STORE_NOT_STORED, /* nothing of it is stored and never will be; err says why */
-    STORE_UNKNOWN,    /* the connection broke during COMMIT: ask store_settle until it knows */
+    STORE_FENCED,  /* the same, because of the submissions whose outcome is SUBMISSION_FENCED: the
+                         others can go at once */
+    STORE_UNKNOWN, /* the connection broke during COMMIT: ask store_settle until it knows */
 };
 
 /* Commits the batch in one transaction, whatever it takes short of a server that is away:

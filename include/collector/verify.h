@@ -37,7 +37,7 @@ struct verify {
     uint32_t differences_len;
 };
 
-/* ERR_RETRY: the server failed. */
+/* ERR_RETRY: the server failed. ERR_INPUT: the database keeps no rollups. */
 int verify_run(struct verify *verify, const char *dsn, struct err *err) MUST_CHECK;
 /* What a person calls them: CRN and metric of a difference, owned. */
 int verify_name(const char *dsn, const struct verify_difference *difference, char **crn,

@@ -473,7 +473,8 @@ void bench_row(const struct bench_row *row)
     if (row->theirs) {
         buf_append_fmt(&theirs, "%s: ", row->against);
         number_write(&theirs, bench_side_median(row->theirs), row->decimals, row->unit);
-        cpu_write(&cpu_theirs, &row->theirs->cpu, false);
+        if (row->theirs->cpu.wall > 0)
+            cpu_write(&cpu_theirs, &row->theirs->cpu, false);
         (void)snprintf(ratio_text, sizeof(ratio_text), "%.2f", ratio);
     }
     want_write(&want, row, row->want == BENCH_RATIO_MIN ? ratio : value);

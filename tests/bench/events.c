@@ -4,6 +4,8 @@
 
 #include "base/uuid.h"
 
+const struct event_stream event_stream_usual = { EVENT_DEPLOYMENTS, 1000 / EVENT_MS };
+
 /* splitmix64: bits that look random for each n. */
 static uint64_t mix(uint64_t n)
 {
@@ -53,12 +55,12 @@ static void event_write_uuid(struct buf *buf, uint64_t n)
 }
 
 /* The members of the event, without the brace in front. */
-static void event_write_members(struct buf *buf, uint64_t n)
+static void event_write_members(struct buf *buf, const struct event_stream *stream, uint64_t n)
 {
-    int64_t start_ms = EVENT_WEEK_MS + (int64_t)n * EVENT_MS;
+    int64_t start_ms = EVENT_WEEK_MS + (int64_t)(n * 1000 / stream->per_second);
 
     buf_append_text(buf, "\"modelDeploymentCrn\":\"");
-    event_write_crn(buf, (uint32_t)(n % EVENT_DEPLOYMENTS));
+    event_write_crn(buf, (uint32_t)(n % stream->deployments));
     buf_append_fmt(buf,
                    "\",\"startTimestampMs\":%" PRId64 ",\"endTimestampMs\":%" PRId64
                    ",\"predictionUuid\":\"",
@@ -67,6 +69,12 @@ static void event_write_members(struct buf *buf, uint64_t n)
     buf_append_text(buf, "\",\"metrics\":");
     event_write_metrics(buf, n);
     buf_append_char(buf, '}');
+}
+
+void event_write(struct buf *buf, uint64_t n)
+{
+    buf_append_text(buf, "{\"event\":\"track_metrics\",");
+    event_write_members(buf, &event_stream_usual, n);
 }
 
 static void request_write(struct load_requests *requests, const char *path, const char *type,
@@ -90,7 +98,7 @@ void events_write_single(struct load_requests *requests, uint64_t first, uint64_
     for (uint64_t n = first; n < first + count; n++) {
         buf_clear(&body);
         buf_append_char(&body, '{');
-        event_write_members(&body, n);
+        event_write_members(&body, &event_stream_usual, n);
         request_write(requests, "/track-metrics", "application/json", &body);
     }
 }
@@ -98,12 +106,18 @@ void events_write_single(struct load_requests *requests, uint64_t first, uint64_
 void events_write_batched(struct load_requests *requests, uint64_t first, uint64_t count,
                           uint64_t per_request)
 {
+    events_write_stream(requests, &event_stream_usual, first, count, per_request);
+}
+
+void events_write_stream(struct load_requests *requests, const struct event_stream *stream,
+                         uint64_t first, uint64_t count, uint64_t per_request)
+{
     AUTO(buf_done) struct buf body;
 
     buf_init(&body, SIZE_MAX);
     for (uint64_t n = first; n < first + count; n++) {
         buf_append_text(&body, "{\"event\":\"track_metrics\",");
-        event_write_members(&body, n);
+        event_write_members(&body, stream, n);
         buf_append_char(&body, '\n');
         if ((n - first + 1) % per_request == 0 || n + 1 == first + count) {
             request_write(requests, "/v1/events", "application/x-ndjson", &body);

@@ -92,6 +92,26 @@ static const struct {
       "t.yaml:3:1: key \"reads_max\" is repeated; it stands in line 1 already" },
     { "word for a number", "reads_max: many\n",
       "t.yaml:1:12: reads_max: \"many\" is not a whole number" },
+    { "key of a mapping outside it", "kafka.group: g\n",
+      "t.yaml:1:1: key \"kafka.group\" is written as `group` below `kafka:`" },
+    { "unknown key in a mapping", "kafka:\n  broker: x\n",
+      "t.yaml:2:3: unknown key \"kafka.broker\"; did you mean \"kafka.brokers\"?" },
+    { "key repeated in a mapping", "kafka: { group: a, group: b }\n",
+      "t.yaml:1:20: key \"kafka.group\" is repeated; it stands in line 1 already" },
+    { "mapping twice", "kafka:\n  group: a\nkafka:\n  group: b\n",
+      "t.yaml:4:3: key \"kafka.group\" is repeated; it stands in line 2 already" },
+    { "no mapping", "kafka: broker:9092\n",
+      "t.yaml:1:8: expected lines of the form `key: value` below kafka" },
+    { "mapping in a mapping", "kafka:\n  kafka:\n    group: a\n",
+      "t.yaml:2:3: unknown key \"kafka.kafka\"; `plumbline check-config --keys` lists all" },
+    { "pairs that are a list", "kafka:\n  properties: [a]\n",
+      "t.yaml:2:15: kafka.properties: takes one value, not a list or a mapping" },
+    { "pair of a list", "kafka:\n  properties: { a: [b] }\n",
+      "t.yaml:2:20: kafka.properties: takes lines of the form `name: value`" },
+    { "pair with two lines", "kafka:\n  properties: { a: \"b\\nc\" }\n",
+      "t.yaml:2:20: kafka.properties: \"b?c\" is not a value" },
+    { "pair with = in its name", "kafka:\n  properties: { a=b: c }\n",
+      "t.yaml:2:17: kafka.properties: \"a=b\" is not a name" },
     { "fraction", "reads_max: 1.5\n", "t.yaml:1:12: reads_max: \"1.5\" is not a whole number" },
     { "unit on a plain number", "reads_max: 4s\n",
       "t.yaml:1:12: reads_max: \"4s\" is not a whole number" },
@@ -217,6 +237,16 @@ static const struct {
     int rc;
 } environment_cases[] = {
     { "a key", "PLUMBLINE_READS_MAX=4", "reads_max: 4\n", 0 },
+    { "a key in a mapping", "PLUMBLINE_KAFKA_GROUP=g",
+      "kafka:\n  brokers: \"\"\n  topics: "
+      "\"plumbline.events\"\n  group: \"g\"\n",
+      0 },
+    { "pairs", "PLUMBLINE_KAFKA_PROPERTIES=security.protocol=ssl\n\nfetch.min.bytes=1\n",
+      "  properties: \n    security.protocol: \"ssl\"\n    fetch.min.bytes: \"1\"\n", 0 },
+    { "no pair", "PLUMBLINE_KAFKA_PROPERTIES=a=b\nssl",
+      "environment: PLUMBLINE_KAFKA_PROPERTIES: \"ssl\" is not name=value", -1 },
+    { "a pair without a name", "PLUMBLINE_KAFKA_PROPERTIES==b",
+      "environment: PLUMBLINE_KAFKA_PROPERTIES: \"=b\" is not name=value", -1 },
     { "a unit", "PLUMBLINE_MEMORY_BYTES_MAX=128MiB", "memory_bytes_max: 128MiB\n", 0 },
     { "a value with =", "PLUMBLINE_DATABASE=host=x dbname=y", "database: \"host=x dbname=y\"\n",
       0 },
@@ -314,6 +344,9 @@ static const struct {
     { "metrics larger than a body", "body_bytes_max: 64KiB\n",
       "metrics_bytes_max: 102400 does not fit into body_bytes_max (65536); lower it or raise "
       "body_bytes_max" },
+    { "too much for Kafka", "kafka:\n  brokers: x:1\n  queue_bytes_max: 33MiB\n",
+      "kafka.queue_bytes_max: 34603008 is more than half of memory_bytes_max (67108864) and would "
+      "leave HTTP too little; lower it or raise memory_bytes_max" },
     { "more ahead than there may be", "partitions_max: 8\npartitions_ahead: 8\n",
       "partitions_ahead: 8 leaves no room below partitions_max (8); lower it or raise "
       "partitions_max" },
@@ -413,11 +446,13 @@ START_TEST(sample_and_readme_name_every_key)
 
     for (const struct config_key *key = config_keys; key->name; key++) {
         const char *quote = key->type == CONFIG_TEXT ? "\"" : "";
-        const char *mark = *key->preset ? "`" : "";
+        const char *mark = *key->preset ? "`" : "", *dot = strchr(key->name, '.');
+        const char *preset = key->type == CONFIG_PAIRS ? "{}" : key->preset;
+        const char *indent = dot ? "  " : "";
         char line[512];
 
-        (void)snprintf(line, sizeof(line), "\n# %s\n%s: %s%s%s\n", key->help, key->name, quote,
-                       key->preset, quote);
+        (void)snprintf(line, sizeof(line), "\n%s# %s\n%s%s: %s%s%s\n", indent, key->help, indent,
+                       dot ? dot + 1 : key->name, quote, preset, quote);
         ck_assert_msg(strstr(sample, line), "plumbline.sample.yaml lacks:%s", line);
         (void)snprintf(line, sizeof(line), "\n| `%s` | %s%s%s | %s |\n", key->name, mark,
                        key->preset, mark, key->help);
@@ -436,11 +471,13 @@ START_TEST(written_is_read_back)
     config_init(&again);
     ck_assert_int_eq(config_set(&config, "database", "a\"b\\c\td\x7f", &err), 0);
     ck_assert_int_eq(config_set(&config, "commit_timeout_ms", "1501", &err), 0);
+    ck_assert_int_eq(config_set(&config, "kafka.properties", "a.b=c=\"d\"\n\ne=", &err), 0);
     want = config_text(&config);
     ck_assert_msg(config_parse(&again, "t", want, strlen(want), &err) == 0, "%s", err.text);
     have = config_text(&again);
     ck_assert_str_eq(have, want);
     ck_assert_str_eq(again.database, "a\"b\\c\td\x7f");
+    ck_assert_str_eq(again.kafka_properties, "a.b=c=\"d\"\ne=\n");
 }
 END_TEST
 

@@ -77,7 +77,7 @@ START_TEST(order_is_kept)
 }
 END_TEST
 
-START_TEST(expired_from_the_front)
+START_TEST(expired_from_anywhere)
 {
     AUTO(queue_free) struct queue *queue = queue_new();
 
@@ -87,9 +87,15 @@ START_TEST(expired_from_the_front)
     ck_assert_int_eq(queue_push(queue, queue_item(1, 1, 30)), 0);
     ck_assert_ptr_null(queue_take_expired(queue, 10)); /* at its deadline it has not passed */
     ck_assert_uint_eq(queue_drop(queue_take_expired(queue, 21)), 2);
-    ck_assert_uint_eq(queue_drop(queue_take_expired(queue, 31)), 1);
+    ck_assert_int_eq(queue_push(queue, queue_item(1, 1, INT64_MAX)), 0); /* never */
+    ck_assert_int_eq(queue_push(queue, queue_item(1, 1, 25)), 0);
+    ck_assert_uint_eq(queue_drop(queue_take_expired(queue, 31)), 2);
+    ck_assert_uint_eq(queue_len(queue), 1);
     ck_assert_int_eq(queue_push(queue, queue_item(1, 1, 30)), 0); /* the tail is right again */
-    ck_assert_uint_eq(queue_drop(queue_take(queue, 1, 1, 1)), 1);
+    ck_assert_uint_eq(queue_drop(queue_take(queue, 1, 2, 2)), 2);
+    ck_assert_ptr_null(queue_take_expired(queue, 100));
+    ck_assert_int_eq(queue_push(queue, queue_item(1, 1, 30)), 0);
+    ck_assert_uint_eq(queue_drop(queue_take(queue, 1, 2, 2)), 1);
 }
 END_TEST
 
@@ -141,7 +147,7 @@ Suite *queue_suite(void)
 
     tcase_add_loop_test(tc, take_case, 0, LENGTH(take_cases));
     tcase_add_test(tc, order_is_kept);
-    tcase_add_test(tc, expired_from_the_front);
+    tcase_add_test(tc, expired_from_anywhere);
     tcase_add_test(tc, closed_gives_what_it_has);
     tcase_add_test(tc, many_pushers);
     suite_add_tcase(suite, tc);

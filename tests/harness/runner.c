@@ -1,6 +1,6 @@
 /* main() of a test binary: runs every suite, or those named on the command line, each test in a
- * process of its own. The last line is `N passed, N failed`, or these numbers go to the file named
- * by TEST_COUNTS. Exit code 1 on a failure, and when no test ran.
+ * process of its own. The last line is `N passed, N failed, N skipped` (suites), or these numbers
+ * go to the file named by TEST_COUNTS. Exit code 1 on a failure, and when there was nothing to run.
  *
  * With TEST_FORK=suite a whole suite shares one process, because the leak sanitizer takes a quarter
  * of a second at each exit; what it finds, and a crash, then count as one failure of the suite. */
@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "broker.h"
 #include "pg.h"
 #include "temp.h"
 
@@ -35,12 +36,18 @@ bool runner_short(void)
 
 struct counts {
     int run, failed;
+    bool skipped;
 };
 
 static struct counts runner_suite_run(const struct runner_suite *suite, enum fork_status forking)
 {
-    SRunner *runner = srunner_create(suite->make());
-    struct counts counts;
+    Suite *made = suite->make();
+    SRunner *runner;
+    struct counts counts = { 0 };
+
+    if (!made)
+        return (struct counts){ .skipped = true };
+    runner = srunner_create(made);
 
     srunner_set_fork_status(runner, forking);
     srunner_run_all(runner, CK_SILENT);
@@ -60,7 +67,7 @@ static struct counts runner_suite_fork(const struct runner_suite *suite)
     pid_t pid;
 
     if (pipe2(fds, O_CLOEXEC) < 0 || (pid = fork()) < 0)
-        return (struct counts){ 1, 1 };
+        return (struct counts){ .run = 1, .failed = 1 };
     if (pid == 0) {
         (void)alarm(SUITE_SECONDS_MAX);
         counts = runner_suite_run(suite, CK_NOFORK);
@@ -92,31 +99,36 @@ static struct counts runner_run(const struct runner_suite *suite)
         counts = runner_suite_fork(suite);
     else
         counts = runner_suite_run(suite, CK_FORK);
-    printf("suite %s: %d tests, %.1f s\n", suite->name, counts.run,
-           (double)(clock_mono_ms() - start_ms) / 1000);
-    if (counts.failed)
+    if (counts.skipped)
+        printf("suite %s: skipped, what it needs is not there\n", suite->name);
+    else
+        printf("suite %s: %d tests, %.1f s\n", suite->name, counts.run,
+               (double)(clock_mono_ms() - start_ms) / 1000);
+    if (counts.failed) {
         pg_log_print();
+        broker_log_print();
+    }
     temp_print_logs();
     (void)fflush(stdout);
     return counts;
 }
 
-static void runner_report(int passed, int failed)
+static void runner_report(int passed, int failed, int skipped)
 {
     const char *path = getenv("TEST_COUNTS");
     FILE *file = path ? fopen(path, "w") : NULL;
 
     if (file) {
-        (void)fprintf(file, "%d %d\n", passed, failed);
+        (void)fprintf(file, "%d %d %d\n", passed, failed, skipped);
         (void)fclose(file);
     } else {
-        printf("%d passed, %d failed\n", passed, failed);
+        printf("%d passed, %d failed, %d skipped\n", passed, failed, skipped);
     }
 }
 
 int main(int argc, char **argv)
 {
-    int run = 0, failed = 0;
+    int run = 0, failed = 0, skipped = 0;
 
     /* check's own 4 seconds are for units. */
     (void)setenv("CK_DEFAULT_TIMEOUT", runner_short() ? "240" : "60", 0);
@@ -128,9 +140,11 @@ int main(int argc, char **argv)
             counts = runner_run(suite);
         run += counts.run;
         failed += counts.failed;
+        skipped += counts.skipped;
     }
+    broker_shared_stop();
     pg_shared_stop();
     temp_stop();
-    runner_report(run - failed, failed);
-    return failed || !run ? EXIT_FAILURE : EXIT_SUCCESS;
+    runner_report(run - failed, failed, skipped);
+    return failed || (!run && !skipped) ? EXIT_FAILURE : EXIT_SUCCESS;
 }

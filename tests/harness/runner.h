@@ -6,8 +6,8 @@
 #include <stdbool.h>
 
 struct runner_suite {
-    const char *name; /* NULL ends the table */
-    Suite *(*make)(void);
+    const char *name;     /* NULL ends the table */
+    Suite *(*make)(void); /* may return NULL: skipped, what it needs is not on this machine */
 };
 
 extern const struct runner_suite runner_suites[];

@@ -114,6 +114,8 @@ static const struct {
       "too large for a double: \"1e400\"; send null or text" },
     { "-1e400 in a list", TRACK("{\"x\":[-1e400]}"), "invalid_value", "metrics.x[0]",
       "too large for a double: \"-1e400\"; send null or text" },
+    { "1e-20000", TRACK("{\"x\":1e-20000}"), "invalid_value", "metrics.x",
+      "an exponent beyond 16000: \"1e-20000\"; send 0 or text" },
     { "U+0000", TRACK("{\"x\":\"a\\u0000b\"}"), "invalid_value", "metrics.x",
       "holds U+0000, which can't be stored; leave it out" },
     { "U+0000 in a key", TRACK("{\"a\\u0000\":1}"), "invalid_value", "metrics",
@@ -799,6 +801,44 @@ START_TEST(not_http)
 }
 END_TEST
 
+/* Postgres compares what has the same identity as jsonb: every number that is taken must be one. */
+START_TEST(numbers_at_the_limit)
+{
+    static const char *const numbers[] = {
+        "1e-16000",
+        "1.2345678901234567890123456789012345678901234567890123456e-16000",
+        "0e16000",
+        "-0e-16000",
+        "1.7976931348623157e308",
+        "1e-0400",
+    };
+    AUTO(service_free) struct service *service = service_start();
+
+    for (size_t i = 0; i < LENGTH(numbers); i++) {
+        AUTO(mem_free)
+        char *event = xasprintf("{\"event\":\"track_metrics\",\"modelDeploymentCrn\":\"crn:limit\","
+                                "\"predictionUuid\":\"00000000-0000-4000-8000-%012zx\","
+                                "\"startTimestampMs\":" START ",\"endTimestampMs\":" START
+                                ",\"metrics\":{\"x\":%s}}",
+                                i, numbers[i]);
+        AUTO(mem_free)
+        char *label = xasprintf("{\"event\":\"delayed_metrics\",\"eventId\":" UUID
+                                ",\"predictionUuid\":\"00000000-0000-4000-8000-%012zx\","
+                                "\"metrics\":{\"y\":%s}}",
+                                i, numbers[i]);
+        AUTO(mem_free) char *other = xmemdup0(event, strlen(event));
+        json_auto_t *conflict = NULL, *again = NULL;
+
+        memcpy(strstr(other, "\"x\""), "\"z\"", 3);
+        service_take(service, event);
+        conflict = service_post(service, 409, "/v1/events", other);
+        service_take(service, label);
+        again = service_post(service, 200, "/v1/events", label);
+        ck_assert_msg(service_number(again, "duplicate") == 1, "%s", numbers[i]);
+    }
+}
+END_TEST
+
 Suite *bad_input_suite(void)
 {
     Suite *suite = suite_create("bad_input");
@@ -814,6 +854,7 @@ Suite *bad_input_suite(void)
     tcase_add_test(tcase, gzip_bodies);
     tcase_add_test(tcase, bad_requests);
     tcase_add_test(tcase, not_http);
+    tcase_add_test(tcase, numbers_at_the_limit);
     suite_add_tcase(suite, tcase);
     return suite;
 }

@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "collector/pg_program.h"
 #include "tests/harness/pg.h"
+#include "tests/harness/runner.h"
 #include "tests/harness/temp.h"
 #include "tests/harness/wait.h"
 
@@ -321,14 +322,16 @@ Suite *pg_local_suite(void)
     TCase *tcase = tcase_create("pg_local");
 
     tcase_add_test(tcase, made_once_and_found_again);
-    tcase_add_test(tcase, nobody_else_gets_in);
     tcase_add_test(tcase, server_of_a_killed_daemon_is_adopted);
-    tcase_add_test(tcase, crash_of_everything_is_recovered);
-    tcase_add_test(tcase, dead_server_is_started_again);
-    tcase_add_test(tcase, directory_in_use_is_refused);
     tcase_add_test(tcase, a_command_joins_and_leaves_it_running);
-    tcase_add_test(tcase, long_name_has_its_socket_elsewhere);
-    tcase_add_loop_test(tcase, odd_name, 0, LENGTH(odd_names));
+    if (!runner_short()) {
+        tcase_add_test(tcase, nobody_else_gets_in);
+        tcase_add_test(tcase, crash_of_everything_is_recovered);
+        tcase_add_test(tcase, dead_server_is_started_again);
+        tcase_add_test(tcase, directory_in_use_is_refused);
+        tcase_add_test(tcase, long_name_has_its_socket_elsewhere);
+        tcase_add_loop_test(tcase, odd_name, 0, LENGTH(odd_names));
+    }
     tcase_add_test(tcase, other_major_version_is_refused);
     tcase_add_test(tcase, interrupted_initdb_leaves_nothing);
     tcase_add_test(tcase, broken_cluster_tells_why);

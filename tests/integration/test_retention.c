@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "tests/harness/pg.h"
+#include "tests/harness/runner.h"
 #include "tests/harness/service.h"
 #include "tests/harness/wait.h"
 
@@ -814,11 +815,13 @@ Suite *retention_suite(void)
     tcase_add_test(tcase, what_is_too_old_is_rejected);
     tcase_add_test(tcase, a_horizon_that_just_moved_is_seen);
     tcase_add_test(tcase, rows_go_and_rollups_stay);
-    tcase_add_test(tcase, every_table_by_its_own_retention);
-    tcase_add_test(tcase, a_long_reader_delays_the_drop_and_nobody_else);
-    tcase_add_test(tcase, a_batch_from_before_the_move_delays_the_drop);
-    tcase_add_test(tcase, a_recount_that_is_due_delays_the_drop);
-    tcase_add_test(tcase, what_is_pending_behind_the_horizon_is_folded);
+    if (!runner_short()) {
+        tcase_add_test(tcase, every_table_by_its_own_retention);
+        tcase_add_test(tcase, a_long_reader_delays_the_drop_and_nobody_else);
+        tcase_add_test(tcase, a_batch_from_before_the_move_delays_the_drop);
+        tcase_add_test(tcase, a_recount_that_is_due_delays_the_drop);
+        tcase_add_test(tcase, what_is_pending_behind_the_horizon_is_folded);
+    }
     tcase_add_test(tcase, two_daemons_drop_under_load);
     tcase_add_test(tcase, a_label_without_a_prediction_is_given_up);
     tcase_add_test(tcase, the_horizon_moves_forward_and_by_two_clocks);

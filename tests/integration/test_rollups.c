@@ -1,6 +1,7 @@
 /* Rollups equal a recount: as they are asked for while deltas are pending, folded, and from SQL. */
 #include <check.h>
 #include <float.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -406,10 +407,11 @@ START_TEST(formats_and_gaps)
     take_prediction(service, "crn:1", 3, BASE_MS + 2 * MINUTE_MS, "{\"t\":\"y, \\\"z\\\"\"}");
     for (int round = 0; round < 2; round++) {
         AUTO(mem_free)
-        char *csv = service_get_text(service, 200,
-                                     "/v1/rollups?model_crn=crn:m&window=1m&quantile=0.5&metric=a"
-                                     "&metric=t",
-                                     "text/csv");
+        char *csv = service_get_text(
+            service, 200,
+            "/v1/rollups?model_crn=crn:m&window=1m&quantile=0.5&quantile=0.5&metric=a"
+            "&metric=t",
+            "text/csv");
         AUTO(mem_free)
         char *lines =
             service_get_text(service, 200, "/v1/rollups?model_crn=crn:m&window=1m&metric=a",
@@ -616,6 +618,159 @@ START_TEST(everything_at_once)
 }
 END_TEST
 
+/* A COPY that the server refuses in the middle of a fold: nothing is lost, it is done again. */
+START_TEST(fold_that_fails_is_repeated)
+{
+    AUTO(service_free) struct service *service = service_start();
+
+    (void)daemon_stop(service->daemon);
+    /* what the daemon stages in takes this over when it connects; a text has no sum */
+    pg_exec(service->dsn, "ALTER TABLE rollup_1m ALTER sum SET NOT NULL");
+    daemon_resume(service->daemon);
+    service_take(service, "{\"event\":\"track_metrics\",\"modelDeploymentCrn\":\"crn:text\","
+                          "\"predictionUuid\":\"00000000-0000-4000-8000-000000000001\","
+                          "\"startTimestampMs\":1700000040000,\"endTimestampMs\":1700000040001,"
+                          "\"metrics\":{\"colour\":\"red\"}}");
+    WAIT_UNTIL(30000, daemon_log_has(service->daemon, "event=maintenance_failed name=fold"));
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM rollup_delta"), 1);
+    pg_exec(service->dsn, "ALTER TABLE rollup_1m ALTER sum DROP NOT NULL");
+    wait_folded(service);
+    check_verified(service);
+}
+END_TEST
+
+/* `len` events of one deployment, each in a minute of its own. */
+static void minutes_take(struct service *service, unsigned first, unsigned len)
+{
+    AUTO(buf_done) struct buf body;
+
+    buf_init(&body, SIZE_MAX);
+    for (unsigned i = first; i < first + len; i++)
+        buf_append_fmt(&body,
+                       "%s{\"event\":\"track_metrics\",\"modelDeploymentCrn\":\"crn:minutes\","
+                       "\"predictionUuid\":\"00000000-0000-4000-8000-%012u\","
+                       "\"startTimestampMs\":%" PRId64 ",\"endTimestampMs\":%" PRId64
+                       ",\"metrics\":{\"p\":0.5}}",
+                       i == first ? "[" : ",", i, BASE_MS + i * MINUTE_MS, BASE_MS + i * MINUTE_MS);
+    buf_append_char(&body, ']');
+    service_take(service, buf_text(&body));
+}
+
+/* Folding hangs: batches wait as soon as too much is pending, whether it has looked or not. */
+START_TEST(too_much_pending_slows_ingest)
+{
+    static const char *const environment[] = { "PLUMBLINE_ROLLUP_PENDING_MAX=100", NULL };
+    AUTO(service_free)
+    struct service *service =
+        service_start_with(&(struct daemon_options){ .environment = environment });
+    PGconn *holder = pg_connect(service->dsn);
+
+    minutes_take(service, 0, 1);
+    wait_folded(service);
+    WAIT_UNTIL(10000, service_sample(service, "plumbline_rollup_pending") == 0);
+    PQclear(PQexec(holder, "BEGIN; LOCK TABLE rollup_1m IN SHARE MODE"));
+    minutes_take(service, 1, 1);
+    WAIT_UNTIL(10000, pg_query_i64(service->dsn, "SELECT count(*) FROM pg_locks WHERE relation ="
+                                                 " 'rollup_1m'::regclass AND NOT granted") == 1);
+    ck_assert_int_eq(service_sample(service, "plumbline_rollup_slowed_total"), 0);
+    minutes_take(service, 2, 150);
+    ck_assert_int_gt(service_sample(service, "plumbline_rollup_pending"), 100);
+    minutes_take(service, 152, 1);
+    ck_assert_int_eq(service_sample(service, "plumbline_rollup_slowed_total"), 1);
+    PQfinish(holder);
+    wait_folded(service);
+    WAIT_UNTIL(10000, service_sample(service, "plumbline_rollup_pending") == 0);
+    check_verified(service);
+}
+END_TEST
+
+/* ---- none are kept ---- */
+
+#define PLAIN "\"modelDeploymentCrn\":\"crn:plain\""
+#define PLAIN_TIMES "\"startTimestampMs\":1700000040000,\"endTimestampMs\":1700000040001"
+#define PLAIN_UUID(n) "\"predictionUuid\":\"00000000-0000-4000-8000-00000000000" #n "\""
+
+/* What a switched-on database would count, by every way: new rows, the same again (the slow path),
+ * labels before and after, labels that correct. */
+static void plain_send(struct service *service)
+{
+    static const char prediction[] =
+        "[{\"event\":\"track_metrics\"," PLAIN "," PLAIN_TIMES
+        "," PLAIN_UUID(1) ",\"metrics\":{\"p\":0.5}},"
+                          "{\"event\":\"aggregate_metrics\"," PLAIN "," PLAIN_TIMES
+                          ",\"metrics\":{\"auc\":0.9}}]";
+    static const char again[] =
+        "[{\"event\":\"track_metrics\"," PLAIN "," PLAIN_TIMES
+        "," PLAIN_UUID(1) ",\"metrics\":{\"p\":0.5}},"
+                          "{\"event\":\"track_metrics\"," PLAIN "," PLAIN_TIMES
+                          "," PLAIN_UUID(2) ",\"metrics\":{\"p\":0.25}}]";
+    json_t *receipt;
+
+    service_take(service, "{\"event\":\"delayed_metrics\"," PLAIN_UUID(
+                              2) ",\"metrics\":{\"p\":1,\"label\":true}}");
+    service_take(service, prediction);
+    receipt = service_post(service, 200, "/v1/events", again);
+    ck_assert_int_eq(service_number(receipt, "duplicate"), 1);
+    json_decref(receipt);
+    service_take(service, "{\"event\":\"delayed_metrics\"," PLAIN_UUID(
+                              1) ",\"metrics\":{\"p\":2,\"label\":false}}");
+}
+
+START_TEST(without_rollups)
+{
+    static const char *const off[] = { "PLUMBLINE_ROLLUPS=false", NULL };
+    static const char *const on[] = { "PLUMBLINE_ROLLUPS=true", NULL };
+    AUTO(service_free)
+    struct service *service = service_start_with(&(struct daemon_options){ .environment = off });
+    const char *const verify_words[] = { "verify", "--database", service->dsn, NULL };
+    const char *const migrate_words[] = { "migrate", "--database", service->dsn, NULL };
+    AUTO(mem_free) char *verified = NULL, *migrated = NULL;
+    json_auto_t *refused = NULL, *rows = NULL;
+
+    plain_send(service);
+    service_check_balance(service, 5, 1, 0);
+    WAIT_UNTIL(30000,
+               pg_query_i64(service->dsn, "SELECT count(*) FROM delayed_metric_waiting") == 0);
+    rows = service_rows(service, "?kind=prediction");
+    ck_assert_uint_eq(json_array_size(rows), 2);
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT (SELECT count(*) FROM rollup_delta)"
+                                                " + (SELECT count(*) FROM rollup_1m)"
+                                                " + (SELECT count(*) FROM metric_name)"),
+                     0);
+    refused = service_get(service, 404, "/v1/rollups?model_deployment_crn=crn:plain&window=1m");
+    service_check_error(refused, "not_found", NULL,
+                        "this database keeps no rollups: it was made with rollups: false",
+                        "rollups");
+    ck_assert_int_eq(service_command(verify_words, off, &verified), 1);
+    ck_assert_msg(strstr(verified, "plumbline verify: this database keeps no rollups: it was made "
+                                   "with rollups: false\n") != NULL,
+                  "%s", verified);
+    ck_assert_int_eq(service_command(migrate_words, on, &migrated), 1);
+    ck_assert_str_eq(migrated, "plumbline migrate: rollups is false in this database and true in "
+                               "the configuration: it is fixed when the database is made, put "
+                               "false into the configuration\n");
+}
+END_TEST
+
+/* A database from before there was a choice has rollups. */
+START_TEST(rollups_of_an_older_database)
+{
+    AUTO(service_free) struct service *service = service_start();
+    static const char *const off[] = { "PLUMBLINE_ROLLUPS=false", NULL };
+    const char *const words[] = { "migrate", "--database", service->dsn, NULL };
+    AUTO(mem_free) char *output = NULL;
+
+    plain_send(service);
+    pg_exec(service->dsn, "DELETE FROM setting WHERE name = 'rollups'");
+    ck_assert_int_eq(service_command(words, off, &output), 1);
+    ck_assert_str_eq(output, "plumbline migrate: rollups is true in this database and false in "
+                             "the configuration: it is fixed when the database is made, put "
+                             "true into the configuration\n");
+    wait_folded(service); /* what a correction marked is not compared */
+    check_verified(service);
+}
+END_TEST
+
 Suite *rollups_suite(void)
 {
     Suite *suite = suite_create("rollups");
@@ -630,6 +785,10 @@ Suite *rollups_suite(void)
     tcase_add_test(tcase, wrong_questions);
     tcase_add_test(tcase, formats_and_gaps);
     tcase_add_test(tcase, verify_finds_damage);
+    tcase_add_test(tcase, fold_that_fails_is_repeated);
+    tcase_add_test(tcase, too_much_pending_slows_ingest);
+    tcase_add_test(tcase, without_rollups);
+    tcase_add_test(tcase, rollups_of_an_older_database);
     tcase_add_loop_test(tcase, everything_at_once, 0, runner_short() ? 1 : 2);
     suite_add_tcase(suite, tcase);
     return suite;

@@ -1,0 +1,69 @@
+/* What of the configuration librdkafka and we refuse, word by word. */
+#include <check.h>
+#include <string.h>
+
+#include "collector/kafka.h"
+
+static const struct {
+    const char *name, *key, *value, *want; /* want: NULL, or the error */
+} check_cases[] = {
+    { "nothing more", "kafka.properties", "", NULL },
+    { "TLS and SASL", "kafka.properties",
+      "security.protocol=sasl_ssl\nsasl.mechanism=PLAIN\nsasl.username=u\nsasl.password=p=q",
+      NULL },
+    { "from the end", "kafka.properties", "auto.offset.reset=latest", NULL },
+    { "topics", "kafka.topics", "a, b,c ", NULL },
+    { "unknown", "kafka.properties", "frobnicate=1",
+      "kafka.properties: No such configuration property: \"frobnicate\"" },
+    { "wrong value", "kafka.properties", "session.timeout.ms=x",
+      "kafka.properties: Invalid value for configuration property \"session.timeout.ms\"" },
+    { "ours", "kafka.properties", "enable.auto.commit=true",
+      "kafka.properties: enable.auto.commit is not for the configuration" },
+    { "the group", "kafka.properties", "group.id=x",
+      "kafka.properties: group.id is not for the configuration" },
+    { "other beginning", "kafka.properties", "auto.offset.reset=none",
+      "kafka.properties: auto.offset.reset is earliest or latest, not \"none\"" },
+    { "an empty topic", "kafka.topics", "a,,b", "kafka.topics: a name is empty in \"a,,b\"" },
+    { "an empty topic at the end", "kafka.topics", "a,",
+      "kafka.topics: a name is empty in \"a,\"" },
+};
+
+START_TEST(check_case)
+{
+    const char *want = check_cases[_i].want;
+    AUTO(config_done) struct config config;
+    struct err err = { 0 };
+    int rc;
+
+    config_init(&config);
+    ck_assert_int_eq(config_set(&config, "kafka.brokers", "127.0.0.1:9092", &err), 0);
+    ck_assert_int_eq(config_set(&config, check_cases[_i].key, check_cases[_i].value, &err), 0);
+    rc = kafka_check(&config, &err);
+    ck_assert_msg(rc == (want ? -1 : 0), "%s: %s", check_cases[_i].name, err.text);
+    if (want)
+        ck_assert_str_eq(err.text, want);
+}
+END_TEST
+
+START_TEST(without_brokers_nothing_is_checked)
+{
+    AUTO(config_done) struct config config;
+    struct err err = { 0 };
+
+    config_init(&config);
+    ck_assert_int_eq(config_set(&config, "kafka.properties", "frobnicate=1", &err), 0);
+    ck_assert_int_eq(kafka_check(&config, &err), 0);
+}
+END_TEST
+
+Suite *kafka_check_suite(void);
+Suite *kafka_check_suite(void)
+{
+    Suite *suite = suite_create("kafka_check");
+    TCase *tc = tcase_create("kafka_check");
+
+    tcase_add_loop_test(tc, check_case, 0, LENGTH(check_cases));
+    tcase_add_test(tc, without_brokers_nothing_is_checked);
+    suite_add_tcase(suite, tc);
+    return suite;
+}

@@ -1,0 +1,468 @@
+#include "broker.h"
+
+#include <arpa/inet.h>
+#include <check.h>
+#include <librdkafka/rdkafka.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "base/random.h"
+#include "process.h"
+#include "temp.h"
+#include "wait.h"
+
+/* Ports below those that the kernel gives to clients, so that a restart finds its own free. */
+enum { PORT_MIN = 20000, PORT_MAX = 32000, PORT_TRIES = 200 };
+enum { START_MS_MAX = 60000, STOP_MS_MAX = 30000, CALL_MS_MAX = 30000, PATH_BYTES_MAX = 4096 };
+
+struct broker {
+    char *dir, *log, *settings; /* paths */
+    char address[32];
+    int port, controller_port;
+    pid_t pid; /* 0: not running */
+};
+
+static struct broker *shared;
+
+/* ---- the program ---- */
+
+/* What tools/fetch-kafka fetched, NULL: nothing. Owned. */
+static char *broker_jars(void)
+{
+    FILE *pipe = popen("tools/fetch-kafka --path", "re");
+    char path[PATH_BYTES_MAX];
+    char *jars = NULL;
+
+    if (!pipe)
+        return NULL;
+    if (fgets(path, sizeof(path), pipe)) {
+        path[strcspn(path, "\n")] = '\0';
+        jars = xstrdup(path);
+    }
+    (void)pclose(pipe);
+    return jars;
+}
+
+bool broker_is_there(void)
+{
+    AUTO(mem_free) char *jars = broker_jars();
+
+    return jars != NULL;
+}
+
+static pid_t broker_java(struct broker *broker, const char *const *words)
+{
+    AUTO(mem_free) char *jars = broker_jars();
+    AUTO(mem_free) char *classes = NULL;
+    const char *argv[24] = { "java",
+                             "-Xms64m",
+                             "-Xmx512m",
+                             "-XX:+UseSerialGC",
+                             "-XX:TieredStopAtLevel=1",
+                             "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+                             "-cp" };
+    size_t n = 7;
+
+    ck_assert_msg(jars != NULL, "there is no broker: run tools/fetch-kafka");
+    classes = xasprintf("%s/*", jars);
+    argv[n++] = classes;
+    while (*words)
+        argv[n++] = *words++;
+    return process_start(
+        &(struct process_options){ .argv = argv, .output = broker->log, .session = true });
+}
+
+static bool broker_port_is_free(int port)
+{
+    struct sockaddr_in addr = { .sin_family = AF_INET,
+                                .sin_port = htons((uint16_t)port),
+                                .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int rc = bind(fd, (const struct sockaddr *)&addr, sizeof(addr));
+
+    (void)close(fd);
+    return rc == 0;
+}
+
+static int broker_port_choose(void)
+{
+    for (int i = 0; i < PORT_TRIES; i++) {
+        uint32_t random;
+        int port;
+
+        random_fill(&random, sizeof(random));
+        port = PORT_MIN + (int)(random % (PORT_MAX - PORT_MIN));
+        if (broker_port_is_free(port))
+            return port;
+    }
+    ck_abort_msg("no port is free");
+    return 0;
+}
+
+static void broker_settings_write(const struct broker *broker)
+{
+    FILE *file = fopen(broker->settings, "w");
+
+    ck_assert_ptr_nonnull(file);
+    (void)fprintf(file,
+                  "process.roles=broker,controller\n"
+                  "node.id=1\n"
+                  "controller.quorum.voters=1@127.0.0.1:%d\n"
+                  "listeners=PLAINTEXT://127.0.0.1:%d,CONTROLLER://127.0.0.1:%d\n"
+                  "advertised.listeners=PLAINTEXT://127.0.0.1:%d\n"
+                  "controller.listener.names=CONTROLLER\n"
+                  "listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\n"
+                  "inter.broker.listener.name=PLAINTEXT\n"
+                  "log.dirs=%s/data\n",
+                  broker->controller_port, broker->port, broker->controller_port, broker->port,
+                  broker->dir);
+    (void)fputs("offsets.topic.replication.factor=1\n"
+                "offsets.topic.num.partitions=1\n"
+                "transaction.state.log.replication.factor=1\n"
+                "transaction.state.log.min.isr=1\n"
+                "transaction.state.log.num.partitions=1\n"
+                "group.initial.rebalance.delay.ms=0\n"
+                "group.min.session.timeout.ms=1000\n"
+                "auto.create.topics.enable=false\n"
+                "file.delete.delay.ms=100\n"
+                "broker.session.timeout.ms=2000\n" /* a broker that was killed comes back at once */
+                "broker.heartbeat.interval.ms=200\n"
+                "log.cleaner.dedupe.buffer.size=4194304\n"
+                "num.network.threads=2\n"
+                "num.io.threads=4\n",
+                file);
+    ck_assert_int_eq(fclose(file), 0);
+}
+
+/* ---- starting and stopping ---- */
+
+static bool broker_answers(struct broker *broker)
+{
+    struct sockaddr_in addr = { .sin_family = AF_INET,
+                                .sin_port = htons((uint16_t)broker->port),
+                                .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    int fd, rc;
+
+    if (waitpid(broker->pid, NULL, WNOHANG) == broker->pid) {
+        broker->pid = 0;
+        ck_abort_msg("the broker did not start, see its log");
+    }
+    fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    rc = connect(fd, (const struct sockaddr *)&addr, sizeof(addr));
+    (void)close(fd);
+    return rc == 0;
+}
+
+void broker_resume(struct broker *broker)
+{
+    const char *const words[] = { "kafka.Kafka", broker->settings, NULL };
+
+    ck_assert_int_eq(broker->pid, 0);
+    broker->pid = broker_java(broker, words);
+    WAIT_UNTIL(START_MS_MAX, broker_answers(broker));
+}
+
+static struct broker *broker_new(char *log)
+{
+    struct broker *broker = xcalloc(1, sizeof(*broker));
+    const char *words[] = {
+        "kafka.tools.StorageTool", "format", "-t", "4L6g3nShT-eMCtK--X86sw", "-c", NULL, NULL
+    };
+    int status;
+
+    broker->log = log;
+    broker->dir = temp_dir();
+    broker->settings = xasprintf("%s.broker", broker->dir);
+    broker->port = broker_port_choose();
+    do {
+        broker->controller_port = broker_port_choose();
+    } while (broker->controller_port == broker->port);
+    (void)snprintf(broker->address, sizeof(broker->address), "127.0.0.1:%d", broker->port);
+    broker_settings_write(broker);
+    words[5] = broker->settings;
+    status = process_wait(broker_java(broker, words), wait_scaled_ms(START_MS_MAX));
+    ck_assert_msg(status == 0, "the broker's storage can't be made: status %d", status);
+    broker_resume(broker);
+    return broker;
+}
+
+struct broker *broker_start(void)
+{
+    return broker_new(temp_log("broker"));
+}
+
+static void broker_end(struct broker *broker, int signal)
+{
+    ck_assert_int_gt(broker->pid, 0);
+    (void)kill(broker->pid, signal);
+    ck_assert_msg(process_wait(broker->pid, STOP_MS_MAX) != -1, "the broker does not stop");
+    broker->pid = 0;
+}
+
+void broker_kill9(struct broker *broker)
+{
+    broker_end(broker, SIGKILL);
+}
+
+void broker_free(struct broker *broker)
+{
+    if (!broker)
+        return;
+    if (broker->pid)
+        broker_end(broker, SIGKILL);
+    process_run(&(struct process_options){
+        .argv = (const char *const[]){ "rm", "-rf", broker->dir, broker->settings, NULL } });
+    free(broker->dir);
+    free(broker->settings);
+    free(broker->log);
+    free(broker);
+}
+
+const char *broker_address(const struct broker *broker)
+{
+    return broker->address;
+}
+
+void broker_shared_start(void)
+{
+    if (!shared)
+        shared = broker_new(xasprintf("%s/broker.log", temp_root()));
+}
+
+void broker_shared_stop(void)
+{
+    if (shared && shared->pid) {
+        (void)kill(shared->pid, SIGKILL);
+        (void)waitpid(shared->pid, NULL, 0);
+        shared->pid = 0; /* the guard removes the rest */
+    }
+}
+
+void broker_log_print(void)
+{
+    if (shared)
+        temp_print_file(stdout, shared->log);
+}
+
+struct broker *broker_shared(void)
+{
+    ck_assert_msg(shared != NULL, "the test case lacks the fixture broker_shared_start");
+    return shared;
+}
+
+/* ---- topics ---- */
+
+static rd_kafka_t *client_new(struct broker *broker, rd_kafka_type_t type,
+                              const char *const *settings, void *opaque,
+                              void (*delivered)(rd_kafka_t *, const rd_kafka_message_t *, void *))
+{
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    char why[256];
+    rd_kafka_t *client;
+
+    ck_assert_int_eq(rd_kafka_conf_set(conf, "bootstrap.servers", broker->address, why,
+                                       sizeof(why)),
+                     0);
+    ck_assert_int_eq(rd_kafka_conf_set(conf, "log_level", "0", why, sizeof(why)), 0);
+    for (; settings && *settings; settings += 2)
+        ck_assert_msg(rd_kafka_conf_set(conf, settings[0], settings[1], why, sizeof(why)) == 0,
+                      "%s", why);
+    rd_kafka_conf_set_opaque(conf, opaque);
+    if (delivered)
+        rd_kafka_conf_set_dr_msg_cb(conf, delivered);
+    client = rd_kafka_new(type, conf, why, sizeof(why));
+    ck_assert_msg(client != NULL, "%s", why);
+    return client;
+}
+
+char *broker_topic_name(const char *what)
+{
+    static unsigned number;
+
+    return xasprintf("%s-%d-%u", what, (int)getpid(), number++);
+}
+
+static rd_kafka_resp_err_t topic_error(rd_kafka_event_t *event, const char **why)
+{
+    const rd_kafka_topic_result_t **results = NULL;
+    rd_kafka_resp_err_t code = rd_kafka_event_error(event);
+    size_t len = 0;
+
+    *why = rd_kafka_event_error_string(event);
+    if (code)
+        return code;
+    if (rd_kafka_event_CreateTopics_result(event))
+        results =
+            rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), &len);
+    else
+        results =
+            rd_kafka_DeleteTopics_result_topics(rd_kafka_event_DeleteTopics_result(event), &len);
+    ck_assert_uint_eq(len, 1);
+    *why = rd_kafka_topic_result_error_string(results[0]);
+    return rd_kafka_topic_result_error(results[0]);
+}
+
+static void topic_check(rd_kafka_t *client, rd_kafka_queue_t *queue)
+{
+    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, CALL_MS_MAX);
+    const char *why = "no answer";
+
+    ck_assert_msg(event && topic_error(event, &why) == RD_KAFKA_RESP_ERR_NO_ERROR, "%s", why);
+    rd_kafka_event_destroy(event);
+    rd_kafka_queue_destroy(queue);
+    rd_kafka_destroy(client);
+}
+
+void broker_topic_make(struct broker *broker, const char *topic, int partitions,
+                       const char *const *settings)
+{
+    rd_kafka_t *client = client_new(broker, RD_KAFKA_PRODUCER, NULL, NULL, NULL);
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(client);
+    char why[256];
+    rd_kafka_NewTopic_t *wanted = rd_kafka_NewTopic_new(topic, partitions, 1, why, sizeof(why));
+
+    ck_assert_msg(wanted != NULL, "%s", why);
+    for (; settings && *settings; settings += 2)
+        ck_assert_int_eq(rd_kafka_NewTopic_set_config(wanted, settings[0], settings[1]), 0);
+    rd_kafka_CreateTopics(client, &wanted, 1, NULL, queue);
+    topic_check(client, queue);
+    rd_kafka_NewTopic_destroy(wanted);
+}
+
+void broker_topic_delete(struct broker *broker, const char *topic)
+{
+    rd_kafka_t *client = client_new(broker, RD_KAFKA_PRODUCER, NULL, NULL, NULL);
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(client);
+    rd_kafka_DeleteTopic_t *unwanted = rd_kafka_DeleteTopic_new(topic);
+
+    rd_kafka_DeleteTopics(client, &unwanted, 1, NULL, queue);
+    topic_check(client, queue);
+    rd_kafka_DeleteTopic_destroy(unwanted);
+}
+
+int64_t broker_group_offset(struct broker *broker, const char *group, const char *topic,
+                            int32_t partition)
+{
+    const char *const settings[] = { "group.id", group, NULL };
+    rd_kafka_t *client = client_new(broker, RD_KAFKA_CONSUMER, settings, NULL, NULL);
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    int64_t offset;
+
+    (void)rd_kafka_topic_partition_list_add(list, topic, partition);
+    ck_assert_int_eq(rd_kafka_committed(client, list, CALL_MS_MAX), 0);
+    offset = list->elems[0].offset;
+    rd_kafka_topic_partition_list_destroy(list);
+    rd_kafka_destroy(client);
+    return offset < 0 ? -1 : offset;
+}
+
+/* ---- producing ---- */
+
+struct producer {
+    rd_kafka_t *client;
+    uint64_t failures;
+    bool has_transactions;
+};
+
+static void producer_delivered(rd_kafka_t *client UNUSED, const rd_kafka_message_t *message,
+                               void *opaque)
+{
+    struct producer *producer = opaque;
+
+    producer->failures += message->err != RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+static void producer_check(rd_kafka_error_t *error)
+{
+    if (error)
+        ck_abort_msg("%s", rd_kafka_error_string(error));
+}
+
+struct producer *producer_new(struct broker *broker, const char *const *settings)
+{
+    struct producer *producer = xcalloc(1, sizeof(*producer));
+
+    producer->client =
+        client_new(broker, RD_KAFKA_PRODUCER, settings, producer, producer_delivered);
+    for (; settings && *settings; settings += 2)
+        producer->has_transactions |= strcmp(settings[0], "transactional.id") == 0;
+    if (producer->has_transactions)
+        producer_check(rd_kafka_init_transactions(producer->client, CALL_MS_MAX));
+    return producer;
+}
+
+void producer_free(struct producer *producer)
+{
+    if (!producer)
+        return;
+    producer_flush(producer);
+    rd_kafka_destroy(producer->client);
+    free(producer);
+}
+
+void producer_send(struct producer *producer, const struct message *message)
+{
+    size_t len = message->len || !message->value ? message->len : strlen(message->value);
+    rd_kafka_resp_err_t code;
+
+    for (;;) {
+        rd_kafka_headers_t *headers = NULL;
+
+        if (message->header) {
+            headers = rd_kafka_headers_new(1);
+            (void)rd_kafka_header_add(headers, message->header, -1, message->header_value, -1);
+        }
+        code = rd_kafka_producev(producer->client, RD_KAFKA_V_TOPIC(message->topic),
+                                 RD_KAFKA_V_PARTITION(message->partition),
+                                 RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+                                 RD_KAFKA_V_KEY((void *)(uintptr_t)message->key,
+                                                message->key ? strlen(message->key) : 0),
+                                 RD_KAFKA_V_VALUE((void *)(uintptr_t)message->value, len),
+                                 RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_END);
+        if (code && headers)
+            rd_kafka_headers_destroy(headers);
+        if (code != RD_KAFKA_RESP_ERR__QUEUE_FULL)
+            break;
+        (void)rd_kafka_poll(producer->client, 100);
+    }
+    ck_assert_msg(code == RD_KAFKA_RESP_ERR_NO_ERROR, "%s", rd_kafka_err2str(code));
+    (void)rd_kafka_poll(producer->client, 0);
+}
+
+void producer_send_text(struct producer *producer, const char *topic, const char *value)
+{
+    producer_send(producer, &(struct message){ .topic = topic, .value = value });
+}
+
+void producer_flush(struct producer *producer)
+{
+    rd_kafka_resp_err_t code = rd_kafka_flush(producer->client, (int)wait_scaled_ms(CALL_MS_MAX));
+
+    ck_assert_msg(code == RD_KAFKA_RESP_ERR_NO_ERROR, "%s", rd_kafka_err2str(code));
+}
+
+uint64_t producer_failures(const struct producer *producer)
+{
+    return producer->failures;
+}
+
+void producer_begin(struct producer *producer)
+{
+    producer_check(rd_kafka_begin_transaction(producer->client));
+}
+
+void producer_commit(struct producer *producer)
+{
+    producer_check(rd_kafka_commit_transaction(producer->client, CALL_MS_MAX));
+}
+
+void producer_abort(struct producer *producer)
+{
+    producer_check(rd_kafka_abort_transaction(producer->client, CALL_MS_MAX));
+}

@@ -1,0 +1,82 @@
+/* A real Kafka broker for tests, and a producer that fills its topics.
+ *
+ * One broker is shared by all tests of a binary: a suite asks for it with
+ *     tcase_add_unchecked_fixture(tc, broker_shared_start, NULL);
+ * and each test makes topics of its own. A test that stops or kills a broker has one for itself, by
+ * broker_start(). All listen on 127.0.0.1 only, on a port that stays the same over restarts, and
+ * die with the process that started them; the log is printed when a test fails. A function that
+ * can't do its work fails the test. */
+#ifndef HARNESS_BROKER_H
+#define HARNESS_BROKER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/attr.h"
+
+struct broker;
+
+/* Whether there is a broker to start: tools/fetch-kafka has fetched it. */
+bool broker_is_there(void);
+
+/* In the runner's process, as an unchecked fixture; does nothing the second time. */
+void broker_shared_start(void);
+void broker_shared_stop(void);
+struct broker *broker_shared(void);
+/* Runner: prints the end of the shared broker's log. */
+void broker_log_print(void);
+
+struct broker *broker_start(void);
+/* Accepts NULL. */
+void broker_free(struct broker *broker);
+AUTO_DEFINE(struct broker, broker_free);
+void broker_kill9(struct broker *broker);
+/* Starts it again on the same port and data. */
+void broker_resume(struct broker *broker);
+/* "127.0.0.1:PORT". Borrowed. */
+const char *broker_address(const struct broker *broker);
+
+/* A name that no other test has. Owned. */
+char *broker_topic_name(const char *what) MUST_CHECK;
+/* `settings` are "name", "value", ..., NULL; may be NULL. */
+void broker_topic_make(struct broker *broker, const char *topic, int partitions,
+                       const char *const *settings);
+void broker_topic_delete(struct broker *broker, const char *topic);
+/* What the group has committed for the partition, -1: nothing. */
+int64_t broker_group_offset(struct broker *broker, const char *group, const char *topic,
+                            int32_t partition);
+
+/* ---- producing ---- */
+
+struct producer;
+
+/* `settings` are librdkafka's, "name", "value", ..., NULL; may be NULL. */
+struct producer *producer_new(struct broker *broker, const char *const *settings);
+/* Waits until everything is delivered. Accepts NULL. */
+void producer_free(struct producer *producer);
+AUTO_DEFINE(struct producer, producer_free);
+
+struct message {
+    const char *topic;
+    int32_t partition;
+    const void *value;                 /* NULL: a tombstone */
+    size_t len;                        /* 0 with a value: strlen(value) */
+    const char *key;                   /* NULL: none */
+    const char *header, *header_value; /* NULL: none */
+};
+
+void producer_send(struct producer *producer, const struct message *message);
+/* A text to partition 0. */
+void producer_send_text(struct producer *producer, const char *topic, const char *value);
+/* Waits until everything is delivered. */
+void producer_flush(struct producer *producer);
+/* Messages that could not be delivered so far. */
+uint64_t producer_failures(const struct producer *producer);
+
+/* Transactions: settings must have "transactional.id". */
+void producer_begin(struct producer *producer);
+void producer_commit(struct producer *producer);
+void producer_abort(struct producer *producer);
+
+#endif
