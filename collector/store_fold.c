@@ -214,8 +214,8 @@ static int fold_widen(struct fold *fold, const struct deltas *from, enum window_
     return 0;
 }
 
-/* Rows (ctid, deployment, milliseconds, delta), by (deployment, minute). Minutes to recount are left
- * out by a window function: a join would be a nested loop here, thousands of rows by thousands. */
+/* Rows (ctid, deployment, milliseconds, delta), by (deployment, minute). Minutes to recount are
+ * left out by a window function: a join would be a nested loop here, thousands by thousands. */
 static PGresult *fold_read_deltas(struct fold *fold)
 {
     AUTO(buf_done) struct buf sql;
