@@ -300,14 +300,9 @@ static int lookup_query(struct label_lookup *lookup, struct err *err)
     return 0;
 }
 
-static bool lookup_misses(struct label_lookup *lookup, const struct batch_row *row)
-{
-    return row->fate == ROW_ACCEPTED && row->event->has_event_id &&
-           !label_home_of(lookup, &row->event->uuid)->found;
-}
-
-/* A label with an eventId whose prediction lies outside the partitions looked at may have been
- * taken and brought there in the background: once means once, so all partitions are asked. */
+/* The label with this eventId may be stored outside the partitions looked at, brought there in the
+ * background, with or without another prediction of its uuid inside: once means once, so all
+ * partitions are asked. */
 static int lookup_query_identities(struct label_lookup *lookup, struct err *err)
 {
     const struct batch_rows *labels = &lookup->attempt->batch->labels;
@@ -323,7 +318,7 @@ static int lookup_query_identities(struct label_lookup *lookup, struct err *err)
     for (uint32_t i = 0; i < labels->len; i++) {
         const struct event *event = labels->items[i]->event;
 
-        if (!lookup_misses(lookup, labels->items[i]))
+        if (labels->items[i]->fate != ROW_ACCEPTED || !event->has_event_id)
             continue;
         rows[len++] = labels->items[i];
         store_array_add_uuid(&uuids, &event->uuid);
@@ -537,14 +532,25 @@ enum step label_lookup(struct attempt *attempt)
 
 /* -------------------------------------------------------------------------------------- writing */
 
+static int ordinal_compare(const void *a, const void *b)
+{
+    const struct batch_row *left = *(struct batch_row *const *)a,
+                           *right = *(struct batch_row *const *)b;
+
+    return left->ordinal < right->ordinal ? -1 : left->ordinal > right->ordinal;
+}
+
 static int label_compare(const void *a, const void *b)
 {
     const struct batch_row *left = *(struct batch_row *const *)a,
                            *right = *(struct batch_row *const *)b;
 
+    int order;
+
     if (left->start_us != right->start_us)
         return left->start_us < right->start_us ? -1 : 1;
-    return uuid_compare(&left->event->uuid, &right->event->uuid);
+    order = uuid_compare(&left->event->uuid, &right->event->uuid);
+    return order ? order : ordinal_compare(a, b);
 }
 
 static void label_fields(struct copy *copy, const struct attempt *attempt,
@@ -628,21 +634,25 @@ enum step label_write(struct attempt *attempt)
 enum step label_claim(struct attempt *attempt)
 {
     const struct batch_rows *predictions = &attempt->batch->predictions;
+    AUTO(mem_free) struct batch_row **rows = xcalloc(predictions->len, sizeof(*rows));
     AUTO(store_array_done) struct store_array uuids, deployments, starts;
     AUTO(store_result_free) PGresult *result = NULL;
     struct store_params params = { 0 };
+    uint32_t len = 0;
 
+    for (uint32_t i = 0; i < predictions->len; i++) {
+        if (attempt_wants(attempt, predictions->items[i]))
+            rows[len++] = predictions->items[i];
+    }
+    /* of two predictions with one uuid the first that arrived, as for a label that comes later */
+    qsort(rows, len, sizeof(*rows), ordinal_compare);
     store_array_init(&uuids, STORE_OID_UUID);
     store_array_init(&deployments, STORE_OID_INT8);
     store_array_init(&starts, STORE_OID_INT8);
-    for (uint32_t i = 0; i < predictions->len; i++) {
-        const struct batch_row *row = predictions->items[i];
-
-        if (!attempt_wants(attempt, row))
-            continue;
-        store_array_add_uuid(&uuids, &row->event->uuid);
-        store_array_add_i64(&deployments, row->deployment);
-        store_array_add_i64(&starts, row->event->start_ms * 1000);
+    for (uint32_t i = 0; i < len; i++) {
+        store_array_add_uuid(&uuids, &rows[i]->event->uuid);
+        store_array_add_i64(&deployments, rows[i]->deployment);
+        store_array_add_i64(&starts, rows[i]->event->start_ms * 1000);
     }
     store_param_binary(&params, store_array_end(&uuids));
     store_param_binary(&params, store_array_end(&deployments));

@@ -698,6 +698,62 @@ START_TEST(old_one_again)
 }
 END_TEST
 
+/* Two predictions of one UUID in one request: labels that waited and labels that come later go to
+ * the same, the first in the request, whatever order Postgres is written in. */
+START_TEST(first_of_two_in_a_request)
+{
+    static const char *const deployments[] = { "crn:zz", "crn:aa" };
+    AUTO(service_free) struct service *service = service_start();
+    char uuid[UUID_BYTES];
+    const char *const u = uuid_of(uuid, 0, 0);
+    AUTO(mem_free) char *first = label(u, "", "{\"first\":1}");
+    AUTO(mem_free) char *second = label(u, "", "{\"second\":2}");
+    AUTO(mem_free) char *two = NULL;
+    char *events[LENGTH(deployments)];
+
+    for (size_t i = 0; i < LENGTH(deployments); i++)
+        events[i] = prediction(u, deployments[i], clock_now_ms(), "{}");
+    two = xasprintf("[%s,%s]", events[0], events[1]);
+    service_take(service, first);
+    WAIT_UNTIL(20000, pg_query_i64(service->dsn, "SELECT count(*) FROM delayed_metric_waiting"
+                                                 " WHERE searched") == 1);
+    service_take(service, two);
+    service_take(service, second);
+    check_metrics(service, u, "crn:zz", "{\"first\":1,\"second\":2}", "the first of two");
+    check_metrics(service, u, "crn:aa", "{}", "the second of two");
+    for (size_t i = 0; i < LENGTH(deployments); i++)
+        free(events[i]);
+}
+END_TEST
+
+/* A label that is stored with an old prediction comes again when another prediction of its UUID
+ * stands among the new ones: it is still the same label. */
+START_TEST(old_one_again_beside_a_new_prediction)
+{
+    AUTO(service_free) struct service *service = service_start();
+    int64_t now_ms = clock_now_ms();
+    char uuid[UUID_BYTES];
+    const char *const u = uuid_of(uuid, 0, 0);
+    AUTO(mem_free) char *old = prediction(u, "crn:old", now_ms - 80 * DAY_MS, "{}");
+    AUTO(mem_free) char *new = prediction(u, "crn:new", now_ms, "{}");
+    AUTO(mem_free)
+    char *same = label(u, "\"eventId\":\"00000000-0000-4000-8000-00000000000e\",", "{\"y\":1}");
+    json_t *receipt;
+
+    weeks_fill(service);
+    service_take(service, old);
+    service_take(service, same);
+    WAIT_UNTIL(20000, labels_stored(service, u) == 1);
+    service_take(service, new);
+    receipt = service_post(service, 200, "/v1/events", same);
+    ck_assert_int_eq(service_number(receipt, "duplicate"), 1);
+    json_decref(receipt);
+    check_metrics(service, u, "crn:old", "{\"y\":1}", "the old one");
+    check_metrics(service, u, "crn:new", "{}", "the new one");
+    service_check_balance(service, WEEKS + 3, 1, 0);
+}
+END_TEST
+
 /* One daemon's label waits, its COMMIT held; the other's brings the prediction and the same
  * label. */
 START_TEST(the_same_label_beside_its_prediction)
@@ -794,6 +850,8 @@ Suite *labels_suite(void)
                         is_short ? 1 : LENGTH(same_cases));
     tcase_add_loop_test(tcase, old_one_again, is_short, 2); /* of today, and old */
     tcase_add_test(tcase, the_same_label_beside_its_prediction);
+    tcase_add_test(tcase, first_of_two_in_a_request);
+    tcase_add_test(tcase, old_one_again_beside_a_new_prediction);
     tcase_add_loop_test(tcase, whatever_the_server_isolates, is_short,
                         is_short ? 2 : LENGTH(isolations));
     suite_add_tcase(suite, tcase);
