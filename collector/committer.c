@@ -273,8 +273,7 @@ void committer_tick(struct committer *committer, int64_t now_mono_ms)
 {
     int64_t age_ms_max = committer_is_over(committer) ? 0 : COMMIT_HANGS_MS;
 
-    committer_answer(committer, queue_take_expired(committer->queue, now_mono_ms),
-                     SUBMISSION_NOT_STORED);
+    committer_answer(committer, queue_tick(committer->queue, now_mono_ms), SUBMISSION_NOT_STORED);
     if (store_interrupt(committer->store, now_mono_ms, age_ms_max))
         log_warn("event=commit_hangs committer=%s action=connection_closed", committer->name);
 }

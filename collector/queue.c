@@ -8,6 +8,8 @@
 
 #include "base/mem.h"
 
+enum { QUEUE_PATIENCE_MS = 200 };
+
 struct queue {
     pthread_mutex_t lock;
     pthread_cond_t changed;  /* there is something */
@@ -17,6 +19,10 @@ struct queue {
     uint32_t len;
     size_t bytes;
     size_t load_bytes; /* the least that a thread waits for which does not take less */
+    uint64_t takes;
+    uint64_t takes_seen;  /* by queue_tick, when it last saw somebody take */
+    int64_t seen_mono_ms; /* when that was */
+    bool is_overdue;      /* whoever would take in time does not: whoever waits for more may */
     bool is_closed;
 };
 
@@ -81,7 +87,8 @@ static struct submission *queue_cut(struct queue *queue, struct submission *last
 /* Under the lock. */
 static void queue_wait(struct queue *queue, size_t bytes_min)
 {
-    while (!queue->is_closed && (!queue->head || queue->bytes < bytes_min)) {
+    while (!queue->is_closed &&
+           (!queue->head || (queue->bytes < bytes_min && !queue->is_overdue))) {
         if (bytes_min > 1 && bytes_min < queue->load_bytes)
             queue->load_bytes = bytes_min;
         pthread_cond_wait(bytes_min > 1 ? &queue->loaded : &queue->changed, &queue->lock);
@@ -110,12 +117,26 @@ struct submission *queue_take(struct queue *queue, size_t bytes_min, uint32_t ev
             count++;
         }
         taken = queue_cut(queue, last, count);
+        queue->takes++;
+        queue->is_overdue = false;
     }
     pthread_mutex_unlock(&queue->lock);
     return taken;
 }
 
-struct submission *queue_take_expired(struct queue *queue, int64_t now_mono_ms)
+/* Under the lock. */
+static void queue_watch(struct queue *queue, int64_t now_mono_ms)
+{
+    if (!queue->head || queue->takes != queue->takes_seen) {
+        queue->takes_seen = queue->takes;
+        queue->seen_mono_ms = now_mono_ms;
+    } else if (now_mono_ms - queue->seen_mono_ms >= QUEUE_PATIENCE_MS) {
+        queue->is_overdue = true;
+        pthread_cond_signal(&queue->loaded);
+    }
+}
+
+struct submission *queue_tick(struct queue *queue, int64_t now_mono_ms)
 {
     struct submission *taken = NULL, **taken_tail = &taken, **place, *s;
 
@@ -133,6 +154,7 @@ struct submission *queue_take_expired(struct queue *queue, int64_t now_mono_ms)
         taken_tail = &s->next;
     }
     queue->tail = place;
+    queue_watch(queue, now_mono_ms);
     pthread_mutex_unlock(&queue->lock);
     return taken;
 }

@@ -17,13 +17,14 @@ AUTO_DEFINE(struct queue, queue_free);
 
 /* Takes the submission. -1: the queue is closed, the submission is still the caller's. */
 int queue_push(struct queue *queue, struct submission *submission) MUST_CHECK;
-/* Waits until at least bytes_min wait (1: anything) or the queue is closed; then the oldest
- * submissions as a list, at least one, as long as they stay under both bounds together. NULL:
- * closed and empty. */
+/* Waits until at least bytes_min wait (1: anything), or something does and queue_tick found that
+ * nobody takes it, or the queue is closed; then the oldest submissions as a list, at least one, as
+ * long as they stay under both bounds together. NULL: closed and empty. */
 struct submission *queue_take(struct queue *queue, size_t bytes_min, uint32_t events_max,
                               size_t bytes_max);
-/* Removes and returns the submissions whose deadline has passed at now_mono_ms. */
-struct submission *queue_take_expired(struct queue *queue, int64_t now_mono_ms);
+/* From time to time: removes and returns the submissions whose deadline has passed at now_mono_ms,
+ * and notices when nobody takes what waits. */
+struct submission *queue_tick(struct queue *queue, int64_t now_mono_ms);
 /* No more pushes; queue_take goes on until it is empty. */
 void queue_close(struct queue *queue);
 uint32_t queue_len(struct queue *queue);

@@ -81,19 +81,19 @@ START_TEST(expired_from_anywhere)
 {
     AUTO(queue_free) struct queue *queue = queue_new();
 
-    ck_assert_ptr_null(queue_take_expired(queue, 100));
+    ck_assert_ptr_null(queue_tick(queue, 100));
     ck_assert_int_eq(queue_push(queue, queue_item(1, 1, 10)), 0);
     ck_assert_int_eq(queue_push(queue, queue_item(1, 1, 20)), 0);
     ck_assert_int_eq(queue_push(queue, queue_item(1, 1, 30)), 0);
-    ck_assert_ptr_null(queue_take_expired(queue, 10)); /* at its deadline it has not passed */
-    ck_assert_uint_eq(queue_drop(queue_take_expired(queue, 21)), 2);
+    ck_assert_ptr_null(queue_tick(queue, 10)); /* at its deadline it has not passed */
+    ck_assert_uint_eq(queue_drop(queue_tick(queue, 21)), 2);
     ck_assert_int_eq(queue_push(queue, queue_item(1, 1, INT64_MAX)), 0); /* never */
     ck_assert_int_eq(queue_push(queue, queue_item(1, 1, 25)), 0);
-    ck_assert_uint_eq(queue_drop(queue_take_expired(queue, 31)), 2);
+    ck_assert_uint_eq(queue_drop(queue_tick(queue, 31)), 2);
     ck_assert_uint_eq(queue_len(queue), 1);
     ck_assert_int_eq(queue_push(queue, queue_item(1, 1, 30)), 0); /* the tail is right again */
     ck_assert_uint_eq(queue_drop(queue_take(queue, 1, 2, 2)), 2);
-    ck_assert_ptr_null(queue_take_expired(queue, 100));
+    ck_assert_ptr_null(queue_tick(queue, 100));
     ck_assert_int_eq(queue_push(queue, queue_item(1, 1, 30)), 0);
     ck_assert_uint_eq(queue_drop(queue_take(queue, 1, 2, 2)), 1);
 }
@@ -110,6 +110,34 @@ START_TEST(closed_gives_what_it_has)
     free(late);
     ck_assert_uint_eq(queue_drop(queue_take(queue, 1, 1, 1)), 1);
     ck_assert_ptr_null(queue_take(queue, 1, 1, 1));
+}
+END_TEST
+
+static void *queue_helper(void *arg)
+{
+    return queue_take(arg, 1000, 10, 2000);
+}
+
+/* A thread that waits for more than there is gets it all the same once nobody else takes it. */
+START_TEST(what_nobody_takes_is_taken)
+{
+    AUTO(queue_free) struct queue *queue = queue_new();
+    pthread_t helper;
+    void *taken;
+
+    ck_assert_int_eq(pthread_create(&helper, NULL, queue_helper, queue), 0);
+    for (int64_t ms = 0; ms < 1000; ms += 100) { /* somebody takes: it waits */
+        ck_assert_int_eq(queue_push(queue, queue_item(1, 1, INT64_MAX)), 0);
+        ck_assert_ptr_null(queue_tick(queue, ms));
+        ck_assert_uint_eq(queue_drop(queue_take(queue, 1, 10, 10)), 1);
+    }
+    ck_assert_int_eq(queue_push(queue, queue_item(1, 1, INT64_MAX)), 0);
+    ck_assert_ptr_null(queue_tick(queue, 1000));
+    ck_assert_ptr_null(queue_tick(queue, 1199));
+    ck_assert_uint_eq(queue_len(queue), 1);
+    ck_assert_ptr_null(queue_tick(queue, 1200));
+    ck_assert_int_eq(pthread_join(helper, &taken), 0);
+    ck_assert_uint_eq(queue_drop(taken), 1);
 }
 END_TEST
 
@@ -149,6 +177,7 @@ Suite *queue_suite(void)
     tcase_add_test(tc, order_is_kept);
     tcase_add_test(tc, expired_from_anywhere);
     tcase_add_test(tc, closed_gives_what_it_has);
+    tcase_add_test(tc, what_nobody_takes_is_taken);
     tcase_add_test(tc, many_pushers);
     suite_add_tcase(suite, tc);
     return suite;

@@ -15,7 +15,8 @@
 
 Suite *commit_cut_suite(void);
 
-static const char *const impatient[] = { "PLUMBLINE_COMMIT_TIMEOUT_MS=300ms", NULL };
+static const char *const impatient[] = { "PLUMBLINE_COMMIT_TIMEOUT_MS=300ms",
+                                         "PLUMBLINE_COMMITTERS=1", NULL };
 
 /* A daemon whose way to its database is the proxy. */
 struct fixture {
@@ -105,6 +106,30 @@ START_TEST(held_commit)
         proxy_release(fixture.proxy);
         load_await(load, 10);
     }
+    load_finish(load);
+    ck_assert_uint_eq(load_tally(load).lost, 0);
+    load_check(load, fixture.dsn);
+    fixture_stop(&fixture);
+}
+END_TEST
+
+/* A second committer takes what waits behind a COMMIT that hangs, however little it is. */
+START_TEST(held_commit_holds_up_nobody_else)
+{
+    struct fixture fixture;
+    AUTO(load_free) struct load *load = NULL;
+
+    fixture_start(&fixture, NULL);
+    load = load_start(&(struct load_options){ .seed = 21,
+                                              .clients = 6,
+                                              .events_max = 3,
+                                              .anonymous = true,
+                                              .daemons = { fixture.daemon } });
+    load_await(load, 10);
+    proxy_arm(fixture.proxy, PROXY_HOLD, 0);
+    WAIT_UNTIL(20000, proxy_sprung(fixture.proxy));
+    load_await(load, 20);
+    proxy_release(fixture.proxy);
     load_finish(load);
     ck_assert_uint_eq(load_tally(load).lost, 0);
     load_check(load, fixture.dsn);
@@ -205,6 +230,7 @@ Suite *commit_cut_suite(void)
     tcase_add_unchecked_fixture(tc, pg_shared_start, NULL);
     tcase_add_loop_test(tc, every_position_of_a_cut, 0, LENGTH(cuts));
     tcase_add_test(tc, held_commit);
+    tcase_add_test(tc, held_commit_holds_up_nobody_else);
     tcase_add_test(tc, held_commit_is_cut);
     tcase_add_test(tc, commit_of_a_dead_daemon);
     tcase_add_test(tc, random_cuts);
