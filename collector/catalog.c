@@ -8,10 +8,10 @@
 
 struct catalog {
     pthread_mutex_t lock;
-    struct map *ids; /* guarded by lock; CRN -> id, and CATALOG_COMPLETE */
+    struct map *ids; /* guarded by lock; CRN -> id, above it what is known */
 };
 
-#define CATALOG_COMPLETE (UINT64_C(1) << 32)
+enum { CATALOG_KNOWN_SHIFT = 32 };
 
 struct catalog *catalog_new(void)
 {
@@ -31,7 +31,7 @@ void catalog_free(struct catalog *catalog)
     free(catalog);
 }
 
-bool catalog_find(struct catalog *catalog, struct span crn, int32_t *id, bool *complete)
+bool catalog_find(struct catalog *catalog, struct span crn, int32_t *id, unsigned *known)
 {
     const uint64_t *value;
     uint64_t found = 0;
@@ -44,13 +44,13 @@ bool catalog_find(struct catalog *catalog, struct span crn, int32_t *id, bool *c
     if (!found)
         return false; /* ids begin at 1 */
     *id = (int32_t)(uint32_t)found;
-    *complete = (found & CATALOG_COMPLETE) != 0;
+    *known = (unsigned)(found >> CATALOG_KNOWN_SHIFT);
     return true;
 }
 
-void catalog_add(struct catalog *catalog, struct span crn, int32_t id, bool complete)
+void catalog_add(struct catalog *catalog, struct span crn, int32_t id, unsigned known)
 {
-    uint64_t value = (uint32_t)id | (complete ? CATALOG_COMPLETE : 0);
+    uint64_t value = (uint32_t)id | ((uint64_t)known << CATALOG_KNOWN_SHIFT);
     uint64_t *stands;
     bool added;
 

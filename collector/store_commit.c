@@ -131,7 +131,9 @@ int attempt_rollback(struct store *store)
         return -1;
     }
     /* an error inside batch_begin() may have left the stamp's session lock held */
-    result = PQexec(store->conn, "ROLLBACK; SELECT pg_advisory_unlock_all()");
+    result = PQexec(store->conn, PQtransactionStatus(store->conn) == PQTRANS_IDLE
+                                     ? "SELECT pg_advisory_unlock_all()"
+                                     : "ROLLBACK; SELECT pg_advisory_unlock_all()");
     if (PQresultStatus(result) == PGRES_TUPLES_OK)
         return 0;
     store_disconnect(store);
@@ -163,6 +165,12 @@ enum step attempt_failed(const struct copy_failure *failure, const struct err *e
 
 /* --------------------------------------------------------------------------------------- before */
 
+static unsigned event_says(const struct event *event)
+{
+    return (event->build_crn.data ? CATALOG_BUILD : 0U) |
+           (event->model_crn.data ? CATALOG_MODEL : 0U);
+}
+
 /* Asks the database for the deployments that the cache does not know, or knows without their
  * CRNs. */
 static int prepare_catalog_ask(struct store *store, struct batch_row **rows, uint32_t len,
@@ -191,7 +199,16 @@ static int prepare_catalog_ask(struct store *store, struct batch_row **rows, uin
         return -1;
     for (int i = 0; i < PQntuples(result); i++)
         catalog_add(store->setup.catalog, span_of(PQgetvalue(result, i, 1)),
-                    (int32_t)store_get_i64(result, i, 0), store_get_bool(result, i, 2));
+                    (int32_t)store_get_i64(result, i, 0),
+                    store_get_bool(result, i, 2) ? CATALOG_BUILD | CATALOG_MODEL : 0);
+    for (uint32_t i = 0; i < len;
+         i++) { /* what the event says stands there now, or something else */
+        const struct event *event = rows[i]->event;
+        unsigned known, said = event_says(event);
+
+        if (catalog_find(store->setup.catalog, event->deployment_crn, &rows[i]->deployment, &known))
+            catalog_add(store->setup.catalog, event->deployment_crn, rows[i]->deployment, said);
+    }
     stats_set(store->setup.stats, STAT_DEPLOYMENTS, catalog_len(store->setup.catalog));
     return 0;
 }
@@ -200,14 +217,13 @@ static int prepare_catalog_ask(struct store *store, struct batch_row **rows, uin
 static bool prepare_catalog_row(struct store *store, struct batch_row *row)
 {
     const struct event *event = row->event;
-    bool complete = false;
+    unsigned known;
 
     if (!event->deployment_crn.data || event->kind == EVENT_DELAYED_METRICS)
         return true; /* a label's prediction tells the deployment, whatever the label says */
-    if (!catalog_find(store->setup.catalog, event->deployment_crn, &row->deployment, &complete))
+    if (!catalog_find(store->setup.catalog, event->deployment_crn, &row->deployment, &known))
         return false;
-    return complete || event->kind == EVENT_MODEL_DEPLOYED ||
-           (!event->build_crn.data && !event->model_crn.data);
+    return event->kind == EVENT_MODEL_DEPLOYED || !(event_says(event) & ~known);
 }
 
 static int prepare_catalog(struct store *store, struct batch *batch, struct err *err)
@@ -240,10 +256,10 @@ static int prepare_catalog(struct store *store, struct batch *batch, struct err 
     if (prepare_catalog_ask(store, missing, ask, err) < 0)
         return -1;
     for (uint32_t i = 0; i < len; i++) {
-        bool complete;
+        unsigned known;
 
         if (!catalog_find(store->setup.catalog, missing[i]->event->deployment_crn,
-                          &missing[i]->deployment, &complete))
+                          &missing[i]->deployment, &known))
             batch_row_bar(missing[i], "too_many_deployments", "modelDeploymentCrn",
                           "the limit deployments_max is reached: a new deployment can't be added");
     }

@@ -15,10 +15,13 @@ struct catalog *catalog_new(void);
 void catalog_free(struct catalog *catalog);
 AUTO_DEFINE(struct catalog, catalog_free);
 
+/* What is known of a deployment for good, so that an event's own word need not be looked at. */
+enum { CATALOG_BUILD = 1, CATALOG_MODEL = 2 };
+
 /* false: not in the cache (the database may know it all the same). */
-bool catalog_find(struct catalog *catalog, struct span crn, int32_t *id, bool *complete);
-/* `complete`: build and model CRN are both known, so that an event's own need not be looked at. */
-void catalog_add(struct catalog *catalog, struct span crn, int32_t id, bool complete);
+bool catalog_find(struct catalog *catalog, struct span crn, int32_t *id, unsigned *known);
+/* Adds to what is known. */
+void catalog_add(struct catalog *catalog, struct span crn, int32_t id, unsigned known);
 uint32_t catalog_len(struct catalog *catalog);
 
 #endif

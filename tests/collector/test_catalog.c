@@ -1,0 +1,39 @@
+#include <check.h>
+
+#include "collector/catalog.h"
+
+START_TEST(what_is_known_adds_up)
+{
+    AUTO(catalog_free) struct catalog *catalog = catalog_new();
+    struct span crn = SPAN_LITERAL("crn:one");
+    unsigned known = 77;
+    int32_t id = 0;
+
+    ck_assert(!catalog_find(catalog, crn, &id, &known));
+    catalog_add(catalog, crn, INT32_MAX, 0);
+    ck_assert(catalog_find(catalog, crn, &id, &known));
+    ck_assert_int_eq(id, INT32_MAX);
+    ck_assert_uint_eq(known, 0);
+    catalog_add(catalog, crn, INT32_MAX, CATALOG_MODEL);
+    catalog_add(catalog, crn, INT32_MAX, 0);
+    ck_assert(catalog_find(catalog, crn, &id, &known));
+    ck_assert_uint_eq(known, CATALOG_MODEL);
+    catalog_add(catalog, crn, INT32_MAX, CATALOG_BUILD);
+    ck_assert(catalog_find(catalog, crn, &id, &known));
+    ck_assert_int_eq(id, INT32_MAX);
+    ck_assert_uint_eq(known, CATALOG_BUILD | CATALOG_MODEL);
+    ck_assert_uint_eq(catalog_len(catalog), 1);
+}
+END_TEST
+
+Suite *catalog_suite(void); /* called from the table that tools/suites writes */
+
+Suite *catalog_suite(void)
+{
+    Suite *suite = suite_create("catalog");
+    TCase *tc = tcase_create("catalog");
+
+    tcase_add_test(tc, what_is_known_adds_up);
+    suite_add_tcase(suite, tc);
+    return suite;
+}
