@@ -380,12 +380,39 @@ static int fold_replace(struct fold *fold, struct rollup_group *group, const cha
     return rc;
 }
 
+/* Whatever is pending for these minutes. The one statement of folding where a join of two lists is
+ * right to hash. */
+static int fold_delete_minutes(struct fold *fold, const struct deltas *minutes)
+{
+    AUTO(store_array_done) struct store_array deployments, windows;
+    AUTO(store_result_free) PGresult *result = NULL;
+    struct store_params params = { 0 };
+
+    if (store_exec(fold->conn, "SET LOCAL enable_hashjoin = on", "delete deltas", fold->err) < 0)
+        return -1;
+    store_array_init(&deployments, STORE_OID_INT8);
+    store_array_init(&windows, STORE_OID_INT8);
+    for (size_t i = 0; i < minutes->len; i++) {
+        store_array_add_i64(&deployments, minutes->items[i].deployment);
+        store_array_add_i64(&windows, minutes->items[i].window_ms);
+    }
+    store_param_binary(&params, store_array_end(&deployments));
+    store_param_binary(&params, store_array_end(&windows));
+    result = store_query_params(
+        fold->conn,
+        "DELETE FROM rollup_delta AS d USING unnest($1::bigint[]::int[], $2::bigint[])"
+        " AS m(deployment, window_ms) WHERE d.deployment = m.deployment"
+        " AND d.window_at = timestamptz 'epoch' + m.window_ms * interval '1 ms'",
+        &params, "delete deltas", fold->err);
+    if (!result)
+        return -1;
+    return store_exec(fold->conn, "SET LOCAL enable_hashjoin = off", "delete deltas", fold->err);
+}
+
 /* 1: the minute is counted anew, its hour and day with it. 0: to be done again. */
 static int fold_recount(struct fold *fold, int32_t deployment, int64_t window_ms)
 {
     AUTO(recount_free) struct recount *recount = NULL;
-    AUTO(mem_free) char *sql = NULL;
-    char window[CLOCK_TEXT_BYTES];
     int32_t counted_deployment;
     int64_t counted_ms, hour_ms = window_floor(window_ms, WINDOW_HOUR),
                         day_ms = window_floor(window_ms, WINDOW_DAY);
@@ -412,11 +439,7 @@ static int fold_recount(struct fold *fold, int32_t deployment, int64_t window_ms
         fold_add_up(fold, "rollup_1h", deployment, day_ms, window_next(day_ms, WINDOW_DAY)) < 0 ||
         fold_replace(fold, fold->group, "rollup_1d", deployment, day_ms) < 0)
         return -1;
-    clock_format(window_ms, window);
-    sql = xasprintf("DELETE FROM rollup_delta WHERE deployment = %d"
-                    " AND window_at = timestamptz '%s'",
-                    deployment, window);
-    return store_exec(fold->conn, sql, "delete deltas", fold->err) < 0 ? -1 : 1;
+    return 1;
 }
 
 /* 1: what there was is recounted, *len of them. 0: to be done again. */
@@ -445,6 +468,8 @@ static int fold_recounts(struct fold *fold, int *len)
     rc = fold_partitions(fold, &minutes);
     for (size_t i = 0; i < minutes.len && rc > 0; i++)
         rc = fold_recount(fold, minutes.items[i].deployment, minutes.items[i].window_ms);
+    if (rc > 0 && minutes.len && fold_delete_minutes(fold, &minutes) < 0)
+        rc = -1;
     deltas_done(&minutes);
     return rc;
 }
@@ -535,7 +560,8 @@ static int fold_round(struct fold *fold, bool *more)
     stats_add(fold->store->setup.stats, STAT_ROLLUP_FOLDED, (int64_t)folded);
     if (fold_vacuum(fold, folded) < 0 || fold_gauges(fold, &pending) < 0)
         return -1;
-    *more = pending > FOLD_DELTAS_MAX;
+    /* many at a time are cheaper: what meets in one minute is added to it once */
+    *more = pending > fold->store->setup.config->rollup_pending_max / 4;
     return 0;
 }
 

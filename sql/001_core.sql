@@ -128,7 +128,7 @@ CREATE FUNCTION batch_begin(
   in_key uuid, in_formed_at timestamptz, in_source text,
   in_received int[], in_accepted int[], in_duplicate int[], in_rejected int[],
   OUT out_batch_id bigint, OUT out_labels_wait boolean, OUT out_horizon_ms bigint
-) LANGUAGE plpgsql AS $$
+) LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
   the_xid xid8;
   now_us  bigint;

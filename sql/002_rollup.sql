@@ -99,7 +99,8 @@ CREATE TABLE rollup_delta (
 );
 
 ALTER TABLE rollup_delta ALTER COLUMN delta SET STORAGE EXTERNAL;
-CREATE INDEX rollup_delta_window ON rollup_delta (deployment, window_at);
+-- All that is pending is read whole: it is bounded, and an index would cost each batch more than each reader gains.
+CREATE INDEX rollup_delta_recount ON rollup_delta (deployment, window_at) WHERE recount;
 
 -- Has the minute of an event counted anew.
 CREATE FUNCTION rollup_recount(in_batch bigint, in_deployment int, in_start timestamptz) RETURNS void LANGUAGE sql AS $$

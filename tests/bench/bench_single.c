@@ -23,21 +23,34 @@ struct single {
     double seconds;
 };
 
+struct way {
+    bool fresh;           /* a new connection each time */
+    bool without_rollups; /* in a database that was made so */
+    double rate;          /* requests a second; 0: as fast as it goes */
+};
+
+static const char *const rollups_off[] = { "PLUMBLINE_ROLLUPS=false", NULL };
+
 /* A run on a database of its own. Returns requests a second; *p99_ms may be NULL. */
-static double single_load(struct single *single, bool fresh, double rate, struct bench_side *side,
+static double single_load(struct single *single, const struct way *way, struct bench_side *side,
                           double *p99_ms)
 {
     AUTO(mem_free) char *dsn = bench_database_new(single->bench);
-    struct daemon *daemon = bench_daemon_start(dsn);
     AUTO(load_result_done) struct load_result result;
+    struct daemon *daemon;
     struct bench_meter meter;
+
+    if (way->without_rollups)
+        pg_exec(dsn, "UPDATE setting SET value = 'false' WHERE name = 'rollups'");
+    daemon = daemon_start(&(struct daemon_options){
+        .dsn = dsn, .environment = way->without_rollups ? rollups_off : NULL });
 
     bench_meter_start(&meter, single->bench, daemon);
     load_run(&(struct load_options){ .port = daemon_port(daemon),
                                      .requests = &single->requests,
                                      .connections = CONNECTIONS,
-                                     .fresh = fresh,
-                                     .rate = rate,
+                                     .fresh = way->fresh,
+                                     .rate = way->rate,
                                      .seconds_max = single->seconds },
              &result);
     bench_meter_stop(&meter, side);
@@ -113,18 +126,28 @@ static double single_keepalive(struct single *single)
 {
     AUTO(mem_free) char *dir = temp_dir();
     AUTO(mem_free) char *script = xasprintf("%s/insert.sql", dir);
-    struct bench_side ours = { 0 }, theirs = { 0 };
+    struct bench_side ours = { 0 }, theirs = { 0 }, bare = { 0 };
 
     script_write(script);
     for (int round = 0; round < BENCH_ROUNDS; round++) {
-        bench_side_add(&ours, single_load(single, false, 0, &ours, NULL));
+        bench_side_add(&ours, single_load(single, &(struct way){ 0 }, &ours, NULL));
         bench_side_add(&theirs, single_pgbench(single, script, &theirs));
-        bench_say("%.0f requests/s, pgbench %.0f inserts/s", ours.values[round],
-                  theirs.values[round]);
+        bench_side_add(&bare,
+                       single_load(single, &(struct way){ .without_rollups = true }, &bare, NULL));
+        bench_say("%.0f requests/s, pgbench %.0f inserts/s, without rollups %.0f",
+                  ours.values[round], theirs.values[round], bare.values[round]);
     }
     bench_row(&(struct bench_row){ .measure = "one event a request, 64 keep-alive connections",
                                    .unit = "requests/s",
                                    .ours = &ours,
+                                   .against = "pgbench, 64 clients",
+                                   .theirs = &theirs,
+                                   .want = BENCH_RATIO_MIN,
+                                   .limit = 1.5,
+                                   .aim = 2.2 });
+    bench_row(&(struct bench_row){ .measure = "the same in a database without rollups",
+                                   .unit = "requests/s",
+                                   .ours = &bare,
                                    .against = "pgbench, 64 clients",
                                    .theirs = &theirs,
                                    .want = BENCH_RATIO_MIN,
@@ -138,7 +161,7 @@ static void single_fresh(struct single *single)
     struct bench_side side = { 0 };
 
     for (int round = 0; round < BENCH_ROUNDS; round++) {
-        bench_side_add(&side, single_load(single, true, 0, &side, NULL));
+        bench_side_add(&side, single_load(single, &(struct way){ .fresh = true }, &side, NULL));
         bench_say("%.0f requests/s, each over a new connection", side.values[round]);
     }
     bench_row(&(struct bench_row){ .measure = "the same with a new connection each time",
@@ -155,7 +178,7 @@ static void single_half(struct single *single, double rate)
     for (int round = 0; round < BENCH_ROUNDS; round++) {
         double p99_ms;
 
-        (void)single_load(single, false, rate, &side, &p99_ms);
+        (void)single_load(single, &(struct way){ .rate = rate }, &side, &p99_ms);
         bench_side_add(&side, p99_ms);
         bench_say("p99 %.1f ms at half that load", p99_ms);
     }

@@ -4,7 +4,7 @@
 
 #include "base/uuid.h"
 
-const struct event_stream event_stream_usual = { EVENT_DEPLOYMENTS, 1000 / EVENT_MS };
+const struct event_stream event_stream_usual = { EVENT_DEPLOYMENTS, EVENTS_PER_SECOND };
 
 /* splitmix64: bits that look random for each n. */
 static uint64_t mix(uint64_t n)

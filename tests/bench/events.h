@@ -1,6 +1,6 @@
 /* Predictions like those of tests/data/churn, with about 200 bytes of metrics: 100 deployments in
- * turn, one event each 100 ms from EVENT_WEEK_MS on, random UUIDs. Event n is the same in each
- * run. */
+ * turn, EVENTS_PER_SECOND in event time from EVENT_WEEK_MS on, random UUIDs. Event n is the same in
+ * each run. */
 #ifndef BENCH_EVENTS_H
 #define BENCH_EVENTS_H
 
@@ -10,7 +10,7 @@
 #include "base/buf.h"
 #include "tests/bench/load.h"
 
-enum { EVENT_DEPLOYMENTS = 100, EVENT_MS = 100 };
+enum { EVENT_DEPLOYMENTS = 100, EVENTS_PER_SECOND = 10000 };
 #define EVENT_WEEK_MS INT64_C(1717372800000) /* Monday, 2024-06-03T00:00:00Z */
 
 /* How events follow each other in event time. */
