@@ -174,7 +174,7 @@ kafka-it: all $(BUILD)/tests/kafka_it ## integration tests with a real Kafka bro
 	@tools/fetch-kafka
 	@TEST_DAEMON=$(BUILD)/plumbline $(BUILD)/tests/kafka_it $(SUITES)
 
-test-all: test lint tsan fuzz kafka-it ## everything that can fail
+test-all: test lint asan tsan fuzz kafka-it ## everything that can fail
 	@TEST_LONG=1 $(MAKE) --no-print-directory kafka-it SUITES=kafka_chaos
 
 clean: ## remove all that was built

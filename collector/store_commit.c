@@ -37,7 +37,7 @@ static const char commit_session_sql[] =
     " ON COMMIT DELETE ROWS;"
     "CREATE TEMP TABLE staged_aggregate (position int, is_first boolean, LIKE aggregate_metric)"
     " ON COMMIT DELETE ROWS;"
-    "CREATE TEMP TABLE staged_rollup (LIKE rollup_1m)";
+    "CREATE TEMP TABLE staged_rollup (LIKE rollup_1m) ON COMMIT DELETE ROWS";
 
 struct store *store_new(const struct store_setup *setup, const char *role)
 {

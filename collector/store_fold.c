@@ -182,7 +182,7 @@ static int fold_write(struct fold *fold, const char *table, const struct deltas 
                    " count = excluded.count, nulls = excluded.nulls, sum = excluded.sum,"
                    " mean = excluded.mean, stddev = excluded.stddev, min = excluded.min,"
                    " max = excluded.max, state = excluded.state;"
-                   "TRUNCATE staged_rollup",
+                   "DELETE FROM staged_rollup",
                    table);
     return store_exec(fold->conn, buf_text(&sql), "write rollups", fold->err);
 }
