@@ -20,6 +20,7 @@ int cmd_balance(int argc, char **argv);
 int cmd_rejected(int argc, char **argv);
 int cmd_ingest(int argc, char **argv);
 int cmd_read(int argc, char **argv);
+int cmd_lineage(int argc, char **argv);
 
 /* "plumbline NAME: text" on standard error; CMD_FAILED. */
 int cmd_fail(const char *name, const struct err *err);

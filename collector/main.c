@@ -19,6 +19,7 @@ static const struct main_command {
     { "rejected", cmd_rejected, "show and replay events from Kafka that could not be taken" },
     { "ingest", cmd_ingest, "send files of events to a server" },
     { "read", cmd_read, "read metrics from a server" },
+    { "lineage", cmd_lineage, "check linking files and show what trained which model" },
     { NULL, NULL, NULL },
 };
 
