@@ -2,6 +2,9 @@
 
 #include <string.h>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #include "base/random.h"
 
 /* Where the hyphens stand: 8-4-4-4-12. */
@@ -77,9 +80,23 @@ bool uuid_v7_ms(const struct uuid *uuid, int64_t *ms)
     return true;
 }
 
+static void uuid_version_set(struct uuid *uuid, unsigned version)
+{
+    uuid->bytes[6] = (uint8_t)((uuid->bytes[6] & 0x0F) | version << 4);
+    uuid->bytes[8] = (uint8_t)((uuid->bytes[8] & 0x3F) | 0x80);
+}
+
 void uuid_random(struct uuid *uuid)
 {
     random_fill(uuid->bytes, sizeof(uuid->bytes));
-    uuid->bytes[6] = (uint8_t)((uuid->bytes[6] & 0x0F) | 0x40);
-    uuid->bytes[8] = (uint8_t)((uuid->bytes[8] & 0x3F) | 0x80);
+    uuid_version_set(uuid, 4);
+}
+
+void uuid_named(struct uuid *uuid, struct span name)
+{
+    XXH128_canonical_t hash;
+
+    XXH128_canonicalFromHash(&hash, XXH3_128bits(name.len ? name.data : "", name.len));
+    memcpy(uuid->bytes, hash.digest, sizeof(uuid->bytes));
+    uuid_version_set(uuid, 8);
 }

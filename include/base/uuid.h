@@ -24,5 +24,7 @@ int uuid_compare(const struct uuid *a, const struct uuid *b);
 bool uuid_v7_ms(const struct uuid *uuid, int64_t *ms);
 /* A random one, version 4, from getrandom(2). */
 void uuid_random(struct uuid *uuid);
+/* One that follows from the name, today and in later releases: version 8, XXH3 with 128 bits. */
+void uuid_named(struct uuid *uuid, struct span name);
 
 #endif

@@ -76,6 +76,27 @@ START_TEST(random_ones_differ)
 }
 END_TEST
 
+/* XXH3's own hashes of these, with the bits of version and variant set. */
+static const struct {
+    struct span name;
+    const char *uuid;
+} named_cases[] = {
+    { { NULL, 0 }, "99aa06d3-0147-88d8-a001-c324468d497f" },
+    { SPAN_LITERAL(""), "99aa06d3-0147-88d8-a001-c324468d497f" },
+    { SPAN_LITERAL("a"), "a96faf70-5af1-8834-a6c6-32b61e964e1f" },
+};
+
+START_TEST(named_case)
+{
+    char text[UUID_TEXT_LEN + 1];
+    struct uuid uuid;
+
+    uuid_named(&uuid, named_cases[_i].name);
+    uuid_format(&uuid, text);
+    ck_assert_str_eq(text, named_cases[_i].uuid);
+}
+END_TEST
+
 Suite *uuid_suite(void); /* called from the table that tools/suites writes */
 
 Suite *uuid_suite(void)
@@ -87,6 +108,7 @@ Suite *uuid_suite(void)
     tcase_add_loop_test(tc, bad_case, 0, LENGTH(bad));
     tcase_add_test(tc, version_7_has_a_time);
     tcase_add_test(tc, random_ones_differ);
+    tcase_add_loop_test(tc, named_case, 0, LENGTH(named_cases));
     suite_add_tcase(suite, tc);
     return suite;
 }

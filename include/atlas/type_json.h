@@ -1,0 +1,32 @@
+/* The types as JSON, with the member names, their order and the defaults of Atlas's REST interface.
+ * Pure; all results are owned. */
+#ifndef ATLAS_TYPE_JSON_H
+#define ATLAS_TYPE_JSON_H
+
+#include <jansson.h>
+
+#include "atlas/type_def.h"
+#include "base/span.h"
+
+/* Which types: all conditions together. One that is absent or blank says nothing. */
+struct type_filter {
+    struct span type; /* a category as in the JSON, in any case; one that is unknown fits no type */
+    struct span name;
+    struct span not_name;
+    struct span super_type; /* those that inherit from it, without itself */
+    struct span not_super_type;
+    struct span service_type;
+    struct span not_service_type;
+};
+
+/* "ENUM", "STRUCT", "ENTITY", ... */
+const char *type_category_name(enum type_category category);
+
+/* One definition, as `types/typedef/name/X` answers. */
+json_t *type_json(const struct type *type);
+/* An AtlasTypesDef: {"enumDefs": [...], "structDefs": [...], ...}, every member there. */
+json_t *type_registry_json(const struct type_registry *registry, const struct type_filter *filter);
+/* The short list of `types/typedefs/headers`. */
+json_t *type_headers_json(const struct type_registry *registry, const struct type_filter *filter);
+
+#endif
