@@ -111,6 +111,31 @@ START_TEST(memory_stays_flat)
 }
 END_TEST
 
+/* Nor is there a copy of the catalog in each read. */
+START_TEST(memory_is_not_that_of_the_catalog)
+{
+    AUTO(mem_free) char *dsn = pg_database_new(pg_shared());
+    AUTO(mem_free) char *lean = daemon_lean();
+    const char *const environment[] = { lean, NULL };
+    AUTO(daemon_free)
+    struct daemon *daemon =
+        daemon_start(&(struct daemon_options){ .dsn = dsn, .environment = environment });
+    int64_t before;
+
+    rows_make(daemon, dsn, 1000);
+    pg_exec(dsn, "INSERT INTO model_deployment (crn, build_crn, model_crn)"
+                 " SELECT 'crn:' || n, repeat('b', 300), repeat('m', 300)"
+                 " FROM generate_series(1, 100000) AS n");
+    before = daemon_peak_bytes(daemon);
+    for (size_t i = 0; i < LENGTH(formats); i++) {
+        int64_t count = reader_count(reader_open(daemon, formats[i].accept), formats[i].sign);
+
+        ck_assert_msg(count == 1000, "%s: %lld rows", formats[i].accept, (long long)count);
+    }
+    daemon_check_growth(daemon, before, FLAT_BYTES_MAX);
+}
+END_TEST
+
 START_TEST(stalled_readers_hold_up_nobody)
 {
     static const char *const environment[] = { "PLUMBLINE_READ_STALL_TIMEOUT_MS=2s", NULL };
@@ -190,6 +215,7 @@ Suite *streams_suite(void)
 
     tcase_add_unchecked_fixture(tc, pg_shared_start, NULL);
     tcase_add_test(tc, memory_stays_flat);
+    tcase_add_test(tc, memory_is_not_that_of_the_catalog);
     tcase_add_test(tc, stalled_readers_hold_up_nobody);
     tcase_add_test(tc, leaving_frees_the_backend);
     tcase_add_test(tc, leaving_early_frees_the_backend);
