@@ -42,6 +42,7 @@ void metric_names_add(struct metric_names *names, int32_t deployment, bool is_ag
                       struct span name, int32_t metric);
 /* All names of the deployment are in the cache, and no others will be admitted. */
 void metric_names_set_full(struct metric_names *names, int32_t deployment);
+bool metric_names_is_full(struct metric_names *names, int32_t deployment);
 
 enum { METRIC_NAME_BYTES_MAX = 512 };
 

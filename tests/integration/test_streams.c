@@ -136,6 +136,56 @@ START_TEST(memory_is_not_that_of_the_catalog)
 }
 END_TEST
 
+/* The daemon does not fold until the connection is closed. */
+static PGconn *folding_stopped(const char *dsn)
+{
+    PGconn *conn = pg_connect(dsn);
+
+    PQclear(
+        PQexec(conn, "SELECT pg_advisory_lock(7237, share) FROM generate_series(0, 15) AS share"));
+    return conn;
+}
+
+/* Neither deltas that are pending nor names of metrics are held all at once. */
+START_TEST(memory_is_not_that_of_what_is_behind_rollups)
+{
+    AUTO(mem_free) char *dsn = pg_database_new(pg_shared());
+    AUTO(mem_free) char *lean = daemon_lean();
+    const char *const environment[] = { lean, NULL };
+    AUTO(daemon_free)
+    struct daemon *daemon =
+        daemon_start(&(struct daemon_options){ .dsn = dsn, .environment = environment });
+    PGconn *conn = folding_stopped(dsn);
+    AUTO(mem_free)
+    char *url = daemon_url(daemon, "/v1/rollups?model_crn=crn:m&window=1h&metric=probability");
+    AUTO(mem_free) char *all = daemon_url(daemon, "/v1/rollups?model_crn=crn:m&window=1h");
+    AUTO(http_free) struct http *http = http_new();
+    AUTO(http_answer_free) struct http_answer *pending = NULL;
+    AUTO(http_answer_free) struct http_answer *names = NULL;
+    int64_t before;
+
+    rows_make(daemon, dsn, 1);
+    pg_exec(dsn, "INSERT INTO rollup_delta SELECT d.* FROM rollup_delta AS d,"
+                 " generate_series(2, 300000);"
+                 "UPDATE model_deployment SET model_crn = 'crn:m';"
+                 "INSERT INTO model_deployment (crn, model_crn)"
+                 " SELECT 'crn:' || n, 'crn:m' FROM generate_series(1, 5000) AS n;"
+                 "INSERT INTO metric_name (deployment, metric, kind, name, first_batch)"
+                 " SELECT deployment, 2 + n, 'prediction', repeat('n', 100) || n, 1"
+                 " FROM model_deployment, generate_series(1, 100) AS n WHERE crn ~ '^crn:[0-9]'");
+    before = daemon_peak_bytes(daemon);
+    pending = http_get(http, url);
+    ck_assert_int_eq(pending->status, 200);
+    ck_assert_ptr_nonnull(strstr(pending->body, "\"count\":300000,"));
+    daemon_check_growth(daemon, before, FLAT_BYTES_MAX);
+    names = http_get(http, all);
+    ck_assert_int_eq(names->status, 200);
+    ck_assert_ptr_nonnull(strstr(names->body, "\"count\":300000,"));
+    daemon_check_growth(daemon, before, FLAT_BYTES_MAX);
+    PQfinish(conn);
+}
+END_TEST
+
 START_TEST(stalled_readers_hold_up_nobody)
 {
     static const char *const environment[] = { "PLUMBLINE_READ_STALL_TIMEOUT_MS=2s", NULL };
@@ -216,6 +266,7 @@ Suite *streams_suite(void)
     tcase_add_unchecked_fixture(tc, pg_shared_start, NULL);
     tcase_add_test(tc, memory_stays_flat);
     tcase_add_test(tc, memory_is_not_that_of_the_catalog);
+    tcase_add_test(tc, memory_is_not_that_of_what_is_behind_rollups);
     tcase_add_test(tc, stalled_readers_hold_up_nobody);
     tcase_add_test(tc, leaving_frees_the_backend);
     tcase_add_test(tc, leaving_early_frees_the_backend);
