@@ -150,12 +150,14 @@ static void counter_learn(struct metric_counter *counter, const PGresult *result
 {
     for (int i = 0; i < PQntuples(result); i++) {
         int32_t deployment = (int32_t)store_get_i64(result, i, 0);
+        bool refuses = PQgetisnull(result, i, 1);
 
-        if (PQgetisnull(result, i, 1))
+        if (PQgetisnull(result, i, 3))
             metric_names_set_full(counter->names, deployment);
         else
             metric_names_add(counter->names, deployment, store_get_bool(result, i, 2),
-                             store_get_span(result, i, 3), (int32_t)store_get_i64(result, i, 1));
+                             store_get_span(result, i, 3),
+                             refuses ? METRIC_REFUSED : (int32_t)store_get_i64(result, i, 1));
     }
 }
 
