@@ -684,6 +684,7 @@ START_TEST(fold_that_fails_is_repeated)
                           "\"startTimestampMs\":1700000040000,\"endTimestampMs\":1700000040001,"
                           "\"metrics\":{\"colour\":\"red\"}}");
     WAIT_UNTIL(30000, daemon_log_has(service->daemon, "event=maintenance_failed name=fold"));
+    ck_assert_int_eq(service_sample(service, "plumbline_postgres_up"), 1);
     ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM rollup_delta"), 1);
     pg_exec(service->dsn, "ALTER TABLE rollup_1m ALTER sum DROP NOT NULL");
     wait_folded(service);
