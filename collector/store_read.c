@@ -273,8 +273,8 @@ static void read_write_streams(struct buf *sql, const struct read_query *query,
 
 /* --------------------------------------------------------------------------------------- labels */
 
-/* Labels in order of revision, then those that still wait in order of arrival; null where there
- * are none. */
+/* Labels in order of revision, then those that still wait in order of arrival, beside the
+ * prediction where they will go; null where there are none. */
 static void read_write_labels(struct buf *sql, const struct read_facts *facts,
                               const struct read_position *position)
 {
@@ -306,7 +306,8 @@ static void read_write_labels(struct buf *sql, const struct read_facts *facts,
     buf_append_fmt(sql,
                    "%s UNION ALL SELECT 1, 0, l.batch_id, l.ordinal, l.metrics FROM "
                    "delayed_metric_waiting AS l"
-                   " WHERE l.uuid = r.uuid%s) AS a)",
+                   " WHERE l.uuid = r.uuid%s"
+                   " AND prediction_is_first(l.uuid, r.batch_id, r.ordinal)) AS a)",
                    buf_text(&settled), buf_text(&settled));
 }
 
