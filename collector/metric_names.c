@@ -55,9 +55,7 @@ int32_t metric_names_find(struct metric_names *names, int32_t deployment, bool i
 
     if (number)
         return (int32_t)*number;
-    return map_get(names->numbers, names_key(key, deployment, KEY_FULL, (struct span){ 0 }))
-               ? METRIC_REFUSED
-               : METRIC_UNKNOWN;
+    return metric_names_is_full(names, deployment) ? METRIC_REFUSED : METRIC_UNKNOWN;
 }
 
 static void names_put(struct metric_names *names, int32_t deployment, enum key_kind kind,
@@ -84,4 +82,12 @@ void metric_names_add(struct metric_names *names, int32_t deployment, bool is_ag
 void metric_names_set_full(struct metric_names *names, int32_t deployment)
 {
     names_put(names, deployment, KEY_FULL, (struct span){ 0 }, 1);
+}
+
+bool metric_names_is_full(struct metric_names *names, int32_t deployment)
+{
+    char key[KEY_HEAD_BYTES + METRIC_NAME_BYTES_MAX];
+
+    return map_get(names->numbers, names_key(key, deployment, KEY_FULL, (struct span){ 0 })) !=
+           NULL;
 }

@@ -17,6 +17,7 @@
 
 enum {
     READ_COLUMNS = 8,
+    READ_CRN_COLUMNS = 3,   /* behind them, of many deployments */
     READ_HEADER_BYTES = 19, /* before the first row of a binary COPY */
     READ_CURSOR_BYTES_MAX = 128,
     READ_LABELS_INIT = 8,
@@ -29,7 +30,7 @@ struct read {
     _Atomic bool is_cancelled;
     struct read_facts facts;
     struct read_position position;
-    PGresult *deployments; /* (deployment, crn, build, model), ascending by deployment */
+    struct read_deployments *deployments; /* NULL until the snapshot is taken */
     bool is_copying;
     bool is_first; /* the next message begins with the header */
     int64_t rows;  /* given out */
@@ -198,7 +199,7 @@ void read_free(struct read *read)
                        sizeof(text)); /* or the server goes on until its socket is full */
     }
     PQfreeCancel(read->cancel);
-    PQclear(read->deployments);
+    read_deployments_free(read->deployments);
     PQfreemem(read->message);
     store_close(read->conn);
     buf_done(&read->merged);
@@ -301,14 +302,14 @@ static bool read_labels(struct read *read, struct span array, size_t *len)
 }
 
 /* The deployment's row in the catalog's answer, by bisection. */
-static int read_deployment(const struct read *read, int32_t deployment)
+static int read_deployment(const PGresult *deployments, int32_t deployment)
 {
-    int low = 0, high = PQntuples(read->deployments);
+    int low = 0, high = PQntuples(deployments);
 
     while (low + 1 < high) {
         int middle = (low + high) / 2;
 
-        if (store_get_i64(read->deployments, middle, 0) <= deployment)
+        if (store_get_i64(deployments, middle, 0) <= deployment)
             low = middle;
         else
             high = middle;
@@ -316,21 +317,30 @@ static int read_deployment(const struct read *read, int32_t deployment)
     return low;
 }
 
-static struct span read_crn(const struct read *read, int row, int column)
+/* Many deployments have their CRNs in the row. */
+static void read_fill_crns(const struct read *read, const struct span *fields, struct row *row)
 {
-    return (struct span){ PQgetvalue(read->deployments, row, column),
-                          (size_t)PQgetlength(read->deployments, row, column) };
+    const PGresult *deployments = read->deployments->rows;
+    int at;
+
+    if (!deployments) {
+        row->deployment_crn = fields[READ_COLUMNS];
+        row->build_crn = fields[READ_COLUMNS + 1];
+        row->model_crn = fields[READ_COLUMNS + 2];
+        return;
+    }
+    at = read_deployment(deployments, read_i32(fields[2]));
+    row->deployment_crn = store_get_span(deployments, at, 1);
+    row->build_crn = store_get_span(deployments, at, 2);
+    row->model_crn = store_get_span(deployments, at, 3);
 }
 
 static void read_fill(struct read *read, const struct span *fields, size_t labels_len,
                       struct row *row)
 {
-    int deployment = read_deployment(read, read_i32(fields[2]));
     struct uuid uuid;
 
-    row->deployment_crn = read_crn(read, deployment, 1);
-    row->build_crn = read_crn(read, deployment, 2);
-    row->model_crn = read_crn(read, deployment, 3);
+    read_fill_crns(read, fields, row);
     row->start_ms = (read_i64(fields[3]) + STORE_EPOCH_US) / 1000;
     row->end_ms = (read_i64(fields[4]) + STORE_EPOCH_US) / 1000;
     row->uuid = SPAN_LITERAL("");
@@ -350,13 +360,14 @@ static void read_fill(struct read *read, const struct span *fields, size_t label
 
 static int read_parse(struct read *read, struct span message, struct row *row, struct err *err)
 {
-    struct span fields[READ_COLUMNS];
+    struct span fields[READ_COLUMNS + READ_CRN_COLUMNS];
+    size_t columns = READ_COLUMNS + (read->deployments->rows ? 0 : READ_CRN_COLUMNS);
     size_t labels_len = 0;
     bool whole = message.len >= 2;
 
     message.data += 2; /* the number of fields */
     message.len -= 2;
-    for (size_t i = 0; i < LENGTH(fields) && whole; i++)
+    for (size_t i = 0; i < columns && whole; i++)
         whole = read_field(&message, &fields[i]);
     if (!whole || !read_labels(read, fields[7], &labels_len))
         return err_set(err, ERR_RETRY, "postgres: read: a row is cut short");

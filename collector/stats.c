@@ -32,7 +32,7 @@ static const struct {
     { STAT_BUDGET_REFUSED, "plumbline_memory_budget_refused_total", "", "counter",
       "Requests refused because the memory budget was full" },
     { STAT_POSTGRES_UP, "plumbline_postgres_up", "", "gauge",
-      "1 while the committer's connection works" },
+      "1 when the last attempt to connect to Postgres succeeded" },
     { STAT_LABELS_RESOLVED, "plumbline_labels_resolved_total", "", "counter",
       "Labels that waited and were joined to their prediction" },
     { STAT_LABELS_WAITING, "plumbline_labels_waiting", "", "gauge",

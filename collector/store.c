@@ -8,6 +8,8 @@
 #include "base/mem.h"
 #include "collector/store_internal.h"
 
+enum { CURSOR_ROWS = 100 };
+
 /* Defaults in front of the DSN, so that whoever writes the DSN has the last word. A server that
  * is gone without saying so is noticed within half a minute. */
 static const char *const store_keywords[] = {
@@ -158,6 +160,41 @@ PGresult *store_query_binary(PGconn *conn, const char *sql, const struct store_p
     static const struct store_params none;
 
     return store_query_format(conn, sql, params ? params : &none, 1, what, err);
+}
+
+int store_cursor_open(struct store_cursor *cursor, PGconn *conn, const char *name, const char *sql,
+                      const struct store_params *params, struct err *err)
+{
+    AUTO(mem_free) char *declare = xasprintf("DECLARE %s NO SCROLL CURSOR FOR %s", name, sql);
+    AUTO(store_result_free)
+    PGresult *result = store_query_format(conn, declare, params, 1, name, err);
+
+    if (!result)
+        return -1;
+    *cursor = (struct store_cursor){ .conn = conn, .name = name };
+    return 0;
+}
+
+int store_cursor_next(struct store_cursor *cursor, struct err *err)
+{
+    char fetch[64];
+    PGresult *rows;
+
+    if (cursor->rows && ++cursor->row < PQntuples(cursor->rows))
+        return 1;
+    (void)snprintf(fetch, sizeof(fetch), "FETCH %d FROM %s", CURSOR_ROWS, cursor->name);
+    rows = store_query_binary(cursor->conn, fetch, NULL, cursor->name, err);
+    if (!rows)
+        return -1;
+    PQclear(cursor->rows);
+    cursor->rows = rows;
+    cursor->row = 0;
+    return PQntuples(rows) > 0;
+}
+
+void store_cursor_done(struct store_cursor *cursor)
+{
+    PQclear(cursor->rows);
 }
 
 /* One dimension, lower bound 1; the flag says that nulls may be inside. */

@@ -61,7 +61,6 @@ void store_disconnect(struct store *store)
     store->socket = -1;
     (void)pthread_mutex_unlock(&store->lock);
     PQfinish(TAKE(store->conn));
-    stats_set(store->setup.stats, STAT_POSTGRES_UP, 0);
 }
 
 void store_free(struct store *store)
@@ -78,10 +77,8 @@ void store_free(struct store *store)
     free(store);
 }
 
-int store_ready(struct store *store, struct err *err)
+static int store_reconnect(struct store *store, struct err *err)
 {
-    if (store->conn && PQstatus(store->conn) == CONNECTION_OK)
-        return 0;
     store_disconnect(store);
     store->conn = store_connect(store->setup.dsn, store->role, err);
     if (!store->conn)
@@ -95,8 +92,18 @@ int store_ready(struct store *store, struct err *err)
     (void)pthread_mutex_lock(&store->lock);
     store->socket = PQsocket(store->conn);
     (void)pthread_mutex_unlock(&store->lock);
-    stats_set(store->setup.stats, STAT_POSTGRES_UP, 1);
     return 0;
+}
+
+int store_ready(struct store *store, struct err *err)
+{
+    int rc;
+
+    if (store->conn && PQstatus(store->conn) == CONNECTION_OK)
+        return 0;
+    rc = store_reconnect(store, err);
+    stats_set(store->setup.stats, STAT_POSTGRES_UP, rc == 0);
+    return rc;
 }
 
 void store_busy(struct store *store, bool busy)

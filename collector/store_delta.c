@@ -1,5 +1,6 @@
 #include "collector/store_delta_internal.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -149,12 +150,14 @@ static void counter_learn(struct metric_counter *counter, const PGresult *result
 {
     for (int i = 0; i < PQntuples(result); i++) {
         int32_t deployment = (int32_t)store_get_i64(result, i, 0);
+        bool refuses = PQgetisnull(result, i, 1);
 
-        if (PQgetisnull(result, i, 1))
+        if (PQgetisnull(result, i, 3))
             metric_names_set_full(counter->names, deployment);
         else
             metric_names_add(counter->names, deployment, store_get_bool(result, i, 2),
-                             store_get_span(result, i, 3), (int32_t)store_get_i64(result, i, 1));
+                             store_get_span(result, i, 3),
+                             refuses ? METRIC_REFUSED : (int32_t)store_get_i64(result, i, 1));
     }
 }
 
@@ -209,24 +212,23 @@ int metric_counter_ask(struct metric_counter *counter, PGconn *conn, int64_t nam
     return counter->missing_len ? counter_ask_missing(counter, conn, names_max, err) : 0;
 }
 
-int metric_counter_load(struct metric_counter *counter, PGconn *conn, const int32_t *deployments,
-                        size_t deployments_len, struct err *err)
+int metric_counter_load(struct metric_counter *counter, PGconn *conn, int32_t deployment,
+                        struct err *err)
 {
-    AUTO(store_array_done) struct store_array ids;
     AUTO(store_result_free) PGresult *result = NULL;
     struct store_params params = { 0 };
+    char number[16];
 
-    store_array_init(&ids, STORE_OID_INT8);
-    for (size_t i = 0; i < deployments_len; i++)
-        store_array_add_i64(&ids, deployments[i]);
-    store_param_binary(&params, store_array_end(&ids));
-    result = store_query_params(
-        conn,
-        "SELECT m.deployment, m.metric, m.kind = 'aggregate', m.name"
-        " FROM metric_name AS m WHERE deployment = ANY ($1::bigint[])"
-        " UNION ALL SELECT deployment, NULL, NULL, NULL FROM unnest($1::bigint[])"
-        " AS d(deployment)",
-        &params, "metric names", err);
+    if (metric_names_is_full(counter->names, deployment))
+        return 0;
+    metric_names_trim(counter->names);
+    (void)snprintf(number, sizeof(number), "%" PRId32, deployment);
+    store_param_text(&params, number);
+    result = store_query_params(conn,
+                                "SELECT deployment, metric, kind = 'aggregate', name"
+                                " FROM metric_name WHERE deployment = $1"
+                                " UNION ALL SELECT $1, NULL, NULL, NULL",
+                                &params, "metric names", err);
     if (!result)
         return -1;
     counter_learn(counter, result);

@@ -72,10 +72,10 @@ void metric_counter_trim(struct metric_counter *counter);
 int metric_counter_ask(struct metric_counter *counter, PGconn *conn, int64_t names_max,
                        struct err *err) MUST_CHECK;
 
-/* Learns all names of these deployments, and that there are no others: nothing is
- * missing afterwards. */
-int metric_counter_load(struct metric_counter *counter, PGconn *conn, const int32_t *deployments,
-                        size_t deployments_len, struct err *err) MUST_CHECK;
+/* Learns all names of the deployment, and that there are no others, unless they are known: nothing
+ * of it is missing afterwards. Forgets the names of others when there are too many. */
+int metric_counter_load(struct metric_counter *counter, PGconn *conn, int32_t deployment,
+                        struct err *err) MUST_CHECK;
 
 /* Counts the predictions and aggregates that the attempt writes into store->row_deltas; afterwards
  * names may be missing. */

@@ -90,6 +90,25 @@ PGresult *store_query_params(PGconn *conn, const char *sql, const struct store_p
 PGresult *store_query_binary(PGconn *conn, const char *sql, const struct store_params *params,
                              const char *what, struct err *err) MUST_CHECK;
 
+/* The rows of a query, in binary format and a few at a time: between them the connection serves
+ * other statements of the same transaction. */
+struct store_cursor {
+    PGconn *conn;     /* borrowed */
+    const char *name; /* borrowed; of this cursor alone in its transaction */
+    PGresult *rows;   /* the one that stands is `row` */
+    int row;
+};
+int store_cursor_open(struct store_cursor *cursor, PGconn *conn, const char *name, const char *sql,
+                      const struct store_params *params, struct err *err) MUST_CHECK;
+/* 1: the next row stands. 0: there is no more. -1: the server failed. */
+int store_cursor_next(struct store_cursor *cursor, struct err *err) MUST_CHECK;
+/* The server's side ends with the transaction. */
+void store_cursor_done(struct store_cursor *cursor);
+static inline void store_cursor_done_auto(struct store_cursor *cursor)
+{
+    store_cursor_done(cursor);
+}
+
 /* Arrays in Postgres's binary form, written element by element into a buf. */
 struct store_array {
     struct buf buf;

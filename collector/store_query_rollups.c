@@ -523,50 +523,58 @@ static int rollups_load_windows(struct rollups_answer *answer, struct err *err)
 }
 
 /* Rows (name, deployment, metric) of the metrics wanted, by name, then deployment. */
-static PGresult *rollups_read_names(PGconn *conn, const struct rollups_answer *answer,
-                                    struct err *err)
+static int rollups_open_names(PGconn *conn, const struct rollups_answer *answer,
+                              struct store_cursor *names, struct err *err)
 {
     const struct rollups_query *asked = answer->asked;
-    AUTO(store_array_done) struct store_array deployments, names;
+    AUTO(store_array_done) struct store_array deployments, wanted;
     struct store_params params = { 0 };
 
     store_array_init(&deployments, STORE_OID_INT8);
-    store_array_init(&names, STORE_OID_TEXT);
+    store_array_init(&wanted, STORE_OID_TEXT);
     for (size_t i = 0; i < answer->deployments_len; i++)
         store_array_add_i64(&deployments, answer->deployments[i]);
     for (size_t i = 0; i < asked->metrics.len; i++)
-        store_array_add_text(&names, span_of(asked->metrics.items[i]));
+        store_array_add_text(&wanted, span_of(asked->metrics.items[i]));
     store_param_binary(&params, store_array_end(&deployments));
-    store_param_binary(&params, store_array_end(&names));
+    store_param_binary(&params, store_array_end(&wanted));
     store_param_text(&params, asked->aggregates ? "aggregate" : "prediction");
-    return store_query_params(
-        conn,
-        "SELECT name, deployment, metric FROM ("
+    return store_cursor_open(
+        names, conn, "metric_names",
+        "SELECT name, deployment::bigint, metric::bigint FROM ("
         "SELECT name, deployment, metric FROM metric_name WHERE kind = $3"
         " AND deployment = ANY ($1::bigint[])"
         " UNION ALL SELECT '_latency_ms', deployment, 2 FROM unnest($1::bigint[]) AS d(deployment)"
         " WHERE $3 = 'prediction') AS n"
         " WHERE cardinality($2::text[]) = 0 OR name = ANY ($2)"
         " ORDER BY name COLLATE \"C\", deployment",
-        &params, "metric names", err);
+        &params, err);
 }
 
-static int rollups_write_all(struct rollups_answer *answer, const PGresult *names, struct err *err)
+/* `names` has the connection between two series. */
+static int rollups_write_all(struct rollups_answer *answer, struct store_cursor *names,
+                             struct err *err)
 {
-    int row = 0;
+    AUTO(buf_done) struct buf metric;
+    int rc;
 
-    while (row < PQntuples(names)) {
-        struct span metric = store_get_span(names, row, 0);
-
+    buf_init(&metric, METRIC_NAME_BYTES_MAX);
+    rc = store_cursor_next(names, err);
+    while (rc > 0) {
+        buf_clear(&metric);
+        buf_append_span(&metric, store_get_span(names->rows, names->row, 0));
         answer->keys_len = 0;
-        for (; row < PQntuples(names) && span_equal(metric, store_get_span(names, row, 0)); row++)
+        do {
             answer->keys[answer->keys_len++] =
-                (struct rollup_key){ (int32_t)store_get_i64(names, row, 1),
-                                     (int32_t)store_get_i64(names, row, 2) };
-        if (rollups_write_series(answer, metric, err) < 0)
+                (struct rollup_key){ (int32_t)store_get_i64(names->rows, names->row, 1),
+                                     (int32_t)store_get_i64(names->rows, names->row, 2) };
+            rc = store_cursor_next(names, err);
+        } while (rc > 0 &&
+                 span_equal(buf_span(&metric), store_get_span(names->rows, names->row, 0)));
+        if (rc >= 0 && rollups_write_series(answer, buf_span(&metric), err) < 0)
             return -1;
     }
-    return 0;
+    return rc;
 }
 
 /* ---- the answer */
@@ -636,19 +644,17 @@ static void rollups_write_begin(const struct rollups_answer *answer)
 static int rollups_answer_write(PGconn *conn, struct rollups_answer *answer, struct err *err)
 {
     struct query *query = answer->query;
-    AUTO(store_result_free) PGresult *names = NULL;
+    AUTO(store_cursor_done) struct store_cursor names = { 0 };
 
-    if (rollups_begin(conn, answer, err) < 0 || rollups_find_deployments(conn, answer, err) < 0)
-        return -1;
-    names = rollups_read_names(conn, answer, err);
-    if (!names)
+    if (rollups_begin(conn, answer, err) < 0 || rollups_find_deployments(conn, answer, err) < 0 ||
+        rollups_open_names(conn, answer, &names, err) < 0)
         return -1;
     answer->source =
         rollup_source_open(conn, answer->deployments, answer->deployments_len, &answer->span, err);
     if (!answer->source || rollups_load_windows(answer, err) < 0)
         return -1;
     rollups_write_begin(answer);
-    if (rollups_write_all(answer, names, err) < 0)
+    if (rollups_write_all(answer, &names, err) < 0)
         return -1;
     if (query->accept == MEDIA_JSON)
         buf_append_text(answer->out, "]}");

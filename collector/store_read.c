@@ -10,11 +10,16 @@
 #include "collector/store_read_internal.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
+#include "base/mem.h"
 #include "collector/store_internal.h"
 
-enum { READ_STREAMS_MAX = 1024 }; /* index scans merged in one query; more are sorted */
+/* Index scans merged in one query; more are sorted. It is also how many deployments a read knows by
+ * name (3 MB of CRNs at most). */
+enum { READ_STREAMS_MAX = 1024 };
 
 /* Event times are between 2000 and a day ahead; bounds outside would only overflow timestamptz. */
 #define READ_MS_MIN INT64_C(0)
@@ -90,23 +95,82 @@ static void read_add_crns(struct store_params *params, struct store_array *array
     store_param_binary(params, store_array_end(array));
 }
 
-PGresult *store_read_deployments(PGconn *conn, const struct read_query *query, struct err *err)
+/* " AND column IN ('...', ...)": a COPY takes no parameters. */
+static int read_write_crns(PGconn *conn, struct buf *sql, const char *column,
+                           const struct strings *crns, struct err *err)
 {
-    AUTO(store_array_done) struct store_array crns, builds, models;
-    struct store_params params = { 0 };
+    if (!crns->len)
+        return 0;
+    buf_append_fmt(sql, " AND d.%s IN (", column);
+    for (size_t i = 0; i < crns->len; i++) {
+        char *literal = PQescapeLiteral(conn, crns->items[i], strlen(crns->items[i]));
 
+        if (!literal)
+            return store_fail(conn, NULL, "read deployments", err);
+        buf_append_fmt(sql, "%s%s", i ? ", " : "", literal);
+        PQfreemem(literal);
+    }
+    buf_append_char(sql, ')');
+    return 0;
+}
+
+static int read_write_filter(PGconn *conn, const struct read_query *query, struct buf *filter,
+                             struct err *err)
+{
+    if (!query->deployment_crns.len && !query->build_crns.len && !query->model_crns.len)
+        return 0;
+    buf_append_text(filter, " AND m.deployment IN (SELECT d.deployment FROM model_deployment AS d"
+                            " WHERE true");
+    if (read_write_crns(conn, filter, "crn", &query->deployment_crns, err) < 0 ||
+        read_write_crns(conn, filter, "build_crn", &query->build_crns, err) < 0 ||
+        read_write_crns(conn, filter, "model_crn", &query->model_crns, err) < 0)
+        return -1;
+    buf_append_char(filter, ')');
+    return 0;
+}
+
+struct read_deployments *store_read_deployments(PGconn *conn, const struct read_query *query,
+                                                struct err *err)
+{
+    AUTO(read_deployments_free)
+    struct read_deployments *deployments = xcalloc(1, sizeof(*deployments));
+    AUTO(store_array_done) struct store_array crns = { 0 }, builds = { 0 }, models = { 0 };
+    struct store_params params = { 0 };
+    char max[24];
+
+    buf_init(&deployments->filter, SIZE_MAX);
     read_add_crns(&params, &crns, &query->deployment_crns);
     read_add_crns(&params, &builds, &query->build_crns);
     read_add_crns(&params, &models, &query->model_crns);
-    return store_query_params(
-        conn,
-        "SELECT deployment, crn, coalesce(build_crn, ''), coalesce(model_crn, '')"
-        " FROM model_deployment"
-        " WHERE (cardinality($1::text[]) = 0 OR crn = ANY ($1))"
-        " AND (cardinality($2::text[]) = 0 OR build_crn = ANY ($2))"
-        " AND (cardinality($3::text[]) = 0 OR model_crn = ANY ($3))"
-        " ORDER BY deployment",
-        &params, "read deployments", err);
+    (void)snprintf(max, sizeof(max), "%d", READ_STREAMS_MAX + 1);
+    store_param_text(&params, max);
+    deployments->rows =
+        store_query_params(conn,
+                           "SELECT deployment, crn, coalesce(build_crn, ''),"
+                           " coalesce(model_crn, '')"
+                           " FROM model_deployment"
+                           " WHERE (cardinality($1::text[]) = 0 OR crn = ANY ($1))"
+                           " AND (cardinality($2::text[]) = 0 OR build_crn = ANY ($2))"
+                           " AND (cardinality($3::text[]) = 0 OR model_crn = ANY ($3))"
+                           " ORDER BY deployment LIMIT $4::int",
+                           &params, "read deployments", err);
+    if (!deployments->rows)
+        return NULL;
+    if (PQntuples(deployments->rows) > READ_STREAMS_MAX) {
+        PQclear(TAKE(deployments->rows));
+        if (read_write_filter(conn, query, &deployments->filter, err) < 0)
+            return NULL;
+    }
+    return TAKE(deployments);
+}
+
+void read_deployments_free(struct read_deployments *deployments)
+{
+    if (!deployments)
+        return;
+    PQclear(deployments->rows);
+    buf_done(&deployments->filter);
+    free(deployments);
 }
 
 /* -------------------------------------------------------------------------------------- streams */
@@ -144,11 +208,15 @@ static bool read_has_aggregates(const struct read_query *query, const struct rea
     return query->aggregates && !query->uuids_len && facts->aggregates.partitions > 0;
 }
 
-static void read_write_deployments(struct buf *sql, const PGresult *deployments)
+static void read_write_deployments(struct buf *sql, const struct read_deployments *deployments)
 {
+    if (!deployments->rows) {
+        buf_append_span(sql, buf_span(&deployments->filter));
+        return;
+    }
     buf_append_text(sql, " AND m.deployment = ANY ('{");
-    for (int i = 0; i < PQntuples(deployments); i++)
-        buf_append_fmt(sql, "%s%s", i ? "," : "", PQgetvalue(deployments, i, 0));
+    for (int i = 0; i < PQntuples(deployments->rows); i++)
+        buf_append_fmt(sql, "%s%s", i ? "," : "", PQgetvalue(deployments->rows, i, 0));
     buf_append_text(sql, "}')");
 }
 
@@ -156,10 +224,10 @@ static void read_write_deployments(struct buf *sql, const PGresult *deployments)
  * are to be sorted. */
 static void read_write_kind(struct buf *sql, const struct read_query *query,
                             const struct read_position *position, const struct read_range *range,
-                            const char *columns, const PGresult *deployments, const char *separator,
-                            bool sorts)
+                            const char *columns, const struct read_deployments *deployments,
+                            const char *separator, bool sorts)
 {
-    for (int i = 0; i < (sorts ? 1 : PQntuples(deployments)); i++) {
+    for (int i = 0; i < (sorts ? 1 : PQntuples(deployments->rows)); i++) {
         buf_append_text(sql, i ? " UNION ALL " : separator);
         buf_append_fmt(sql,
                        "(SELECT m.batch_id, m.ordinal, m.deployment, m.start_at, m.end_at, %s AS m"
@@ -169,7 +237,7 @@ static void read_write_kind(struct buf *sql, const struct read_query *query,
         if (sorts)
             read_write_deployments(sql, deployments);
         else
-            buf_append_fmt(sql, " AND m.deployment = %s", PQgetvalue(deployments, i, 0));
+            buf_append_fmt(sql, " AND m.deployment = %s", PQgetvalue(deployments->rows, i, 0));
         if (query->uuids_len)
             read_write_uuids(sql, query);
         buf_append_text(sql, sorts ? ")" : " ORDER BY m.batch_id, m.ordinal)");
@@ -177,22 +245,23 @@ static void read_write_kind(struct buf *sql, const struct read_query *query,
 }
 
 bool store_read_is_empty(const struct read_query *query, const struct read_facts *facts,
-                         const PGresult *deployments)
+                         const struct read_deployments *deployments)
 {
-    return PQntuples(deployments) == 0 ||
+    return (deployments->rows && PQntuples(deployments->rows) == 0) ||
            (!read_has_predictions(query, facts) && !read_has_aggregates(query, facts));
 }
 
 static void read_write_streams(struct buf *sql, const struct read_query *query,
                                const struct read_facts *facts, const struct read_position *position,
-                               const PGresult *deployments, bool *sorts)
+                               const struct read_deployments *deployments, bool *sorts)
 {
     bool predictions = read_has_predictions(query, facts);
     bool aggregates = read_has_aggregates(query, facts);
     int64_t partitions = (predictions ? facts->predictions.partitions : 0) +
                          (aggregates ? facts->aggregates.partitions : 0);
 
-    *sorts = query->uuids_len || PQntuples(deployments) * partitions > READ_STREAMS_MAX;
+    *sorts = query->uuids_len || !deployments->rows ||
+             PQntuples(deployments->rows) * partitions > READ_STREAMS_MAX;
     if (predictions)
         read_write_kind(sql, query, position, &facts->predictions,
                         "m.uuid, m.metrics FROM prediction", deployments, "", *sorts);
@@ -204,8 +273,8 @@ static void read_write_streams(struct buf *sql, const struct read_query *query,
 
 /* --------------------------------------------------------------------------------------- labels */
 
-/* Labels in order of revision, then those that still wait in order of arrival; null where there
- * are none. */
+/* Labels in order of revision, then those that still wait in order of arrival, beside the
+ * prediction where they will go; null where there are none. */
 static void read_write_labels(struct buf *sql, const struct read_facts *facts,
                               const struct read_position *position)
 {
@@ -237,28 +306,51 @@ static void read_write_labels(struct buf *sql, const struct read_facts *facts,
     buf_append_fmt(sql,
                    "%s UNION ALL SELECT 1, 0, l.batch_id, l.ordinal, l.metrics FROM "
                    "delayed_metric_waiting AS l"
-                   " WHERE l.uuid = r.uuid%s) AS a)",
+                   " WHERE l.uuid = r.uuid%s"
+                   " AND prediction_is_first(l.uuid, r.batch_id, r.ordinal)) AS a)",
                    buf_text(&settled), buf_text(&settled));
 }
 
+/* "ORDER BY ... LIMIT": one more than the page tells whether there is a next one. */
+static void read_write_order(struct buf *sql, const char *alias,
+                             const struct read_position *position)
+{
+    buf_append_fmt(sql, " ORDER BY %s.batch_id, %s.ordinal", alias, alias);
+    if (position->limit)
+        buf_append_fmt(sql, " LIMIT %" PRId64, position->limit + 1);
+}
+
+/* Of many deployments the rows are sorted without what is gathered beside each, which then comes by
+ * a walk over them in order: OFFSET 0 leaves the planner nothing but a nested loop. */
 void store_read_write_select(struct buf *sql, const struct read_query *query,
                              const struct read_facts *facts, const struct read_position *position,
-                             const PGresult *deployments, bool *sorts)
+                             const struct read_deployments *deployments, bool *sorts)
 {
+    bool is_many = !deployments->rows;
+
     buf_append_text(
         sql,
         "SELECT r.batch_id, r.ordinal, r.deployment, r.start_at, r.end_at, r.uuid, r.metrics, ");
     read_write_labels(sql, facts, position);
-    buf_append_text(sql, " FROM (");
+    buf_append_text(sql, is_many ? ", d.crn, d.build_crn, d.model_crn FROM (SELECT * FROM ("
+                                 : " FROM (");
     read_write_streams(sql, query, facts, position, deployments, sorts);
-    buf_append_text(sql, ") AS r ORDER BY r.batch_id, r.ordinal");
-    if (position->limit) /* one more tells whether there is a next page */
-        buf_append_fmt(sql, " LIMIT %" PRId64, position->limit + 1);
+    if (is_many) {
+        buf_append_text(sql, ") AS s");
+        read_write_order(sql, "s", position);
+        buf_append_text(sql, ") AS r CROSS JOIN LATERAL (SELECT d.crn, coalesce(d.build_crn, '')"
+                             " AS build_crn, coalesce(d.model_crn, '') AS model_crn"
+                             " FROM model_deployment AS d WHERE d.deployment = r.deployment"
+                             " OFFSET 0) AS d");
+    } else {
+        buf_append_text(sql, ") AS r");
+    }
+    read_write_order(sql, "r", position);
 }
 
 void store_read_write_copy(struct buf *sql, const struct read_query *query,
                            const struct read_facts *facts, const struct read_position *position,
-                           const PGresult *deployments, bool *sorts)
+                           const struct read_deployments *deployments, bool *sorts)
 {
     buf_append_text(sql, "COPY (");
     store_read_write_select(sql, query, facts, position, deployments, sorts);
@@ -267,7 +359,7 @@ void store_read_write_copy(struct buf *sql, const struct read_query *query,
 
 PGresult *store_read_page_end(PGconn *conn, const struct read_query *query,
                               const struct read_facts *facts, const struct read_position *position,
-                              const PGresult *deployments, struct err *err)
+                              const struct read_deployments *deployments, struct err *err)
 {
     AUTO(buf_done) struct buf sql;
     bool sorts;

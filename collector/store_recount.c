@@ -161,6 +161,11 @@ static int recount_take_prediction(struct recount *recount, struct err *err)
     return 0;
 }
 
+int32_t recount_deployment(const struct recount *recount)
+{
+    return recount->row ? (int32_t)store_get_i64(recount->row, 0, COLUMN_DEPLOYMENT) : 0;
+}
+
 int recount_next(struct recount *recount, int32_t *deployment, int64_t *window_ms, struct err *err)
 {
     if (!recount->row)

@@ -18,6 +18,8 @@ struct recount;
  * until recount_free. `counter` is borrowed; names that it does not know are not counted. */
 struct recount *recount_begin(PGconn *conn, struct metric_counter *counter, int32_t deployment,
                               int64_t from_ms, int64_t to_ms, struct err *err) MUST_CHECK;
+/* Of the minute that comes next; 0: there is none. */
+int32_t recount_deployment(const struct recount *recount);
 void recount_free(struct recount *recount);
 AUTO_DEFINE(struct recount, recount_free);
 

@@ -31,16 +31,25 @@ struct rollup_source {
     PGresult *row; /* the next of the table; NULL: no more */
 };
 
+enum { EXTRAS_BYTES_MAX = 64 << 20 };
+
 /* ------------------------------------------------------------------------------ what is pending */
 
-enum pending_column { PENDING_DEPLOYMENT, PENDING_WINDOW, PENDING_RECOUNT, PENDING_DELTA };
+enum pending_column {
+    PENDING_DEPLOYMENT,
+    PENDING_WINDOW,
+    PENDING_DELTA,
+    PENDING_MARKED,  /* the minute is to be counted anew */
+    PENDING_REBUILDS /* some minute of the wide window is */
+};
 
-/* Rows of one deployment and one wide window: [from, to). */
+/* The wide window that is being added up. */
 struct pending {
-    const PGresult *rows;
-    int from, to;
-    int32_t deployment;
+    const struct store_cursor *cursor;
+    int32_t deployment; /* 0: none yet */
     int64_t window_ms;
+    bool rebuilds;
+    int64_t counted_ms; /* the minute counted anew last */
 };
 
 static int source_damaged(struct err *err, int32_t deployment, int64_t window_ms)
@@ -51,122 +60,143 @@ static int source_damaged(struct err *err, int32_t deployment, int64_t window_ms
                    deployment, window_ms);
 }
 
-static bool pending_is_marked(const struct pending *pending, int64_t minute_ms)
+static int source_advance(struct rollup_source *source, struct err *err)
 {
-    for (int i = pending->from; i < pending->to; i++) {
-        if (store_get_bool(pending->rows, i, PENDING_RECOUNT) &&
-            store_get_i64(pending->rows, i, PENDING_WINDOW) == minute_ms)
-            return true;
-    }
-    return false;
-}
-
-static bool pending_has_marks(const struct pending *pending)
-{
-    for (int i = pending->from; i < pending->to; i++) {
-        if (store_get_bool(pending->rows, i, PENDING_RECOUNT))
-            return true;
-    }
-    return false;
-}
-
-/* Minutes of a wide window that stand in the table and are not marked. */
-static int source_add_minutes(struct rollup_source *source, const struct pending *pending,
-                              struct err *err)
-{
-    AUTO(store_result_free) PGresult *rows = NULL;
-    AUTO(buf_done) struct buf sql;
-    char from[CLOCK_TEXT_BYTES], to[CLOCK_TEXT_BYTES];
-
-    clock_format(pending->window_ms, from);
-    clock_format(window_next(pending->window_ms, source->span.window), to);
-    buf_init(&sql, SIZE_MAX);
-    buf_append_fmt(&sql,
-                   "SELECT m.metric, (extract(epoch FROM r.window_at) * 1000)::bigint, r.state FROM"
-                   " (SELECT metric FROM metric_name WHERE deployment = %1$" PRId32
-                   " UNION ALL VALUES (0), (1), (2)) AS m JOIN rollup_1m AS r"
-                   " ON r.deployment = %1$" PRId32 " AND r.metric = m.metric"
-                   " AND r.window_at >= timestamptz '%2$s' AND r.window_at < timestamptz '%3$s'",
-                   pending->deployment, from, to);
-    rows = store_query_binary(source->conn, buf_text(&sql), NULL, "read rollups", err);
-    if (!rows)
+    PQclear(source->row);
+    source->row = PQgetResult(source->conn);
+    if (PQresultStatus(source->row) == PGRES_SINGLE_TUPLE)
+        return 0;
+    if (PQresultStatus(source->row) != PGRES_TUPLES_OK) {
+        (void)store_fail(source->conn, source->row, "read rollups", err);
+        err->kind = ERR_RETRY;
         return -1;
-    for (int i = 0; i < PQntuples(rows); i++) {
-        struct rollup *rollup =
-            rollup_group_get(source->group, (uint32_t)store_get_i64(rows, i, 0));
-
-        if (!pending_is_marked(pending, store_get_i64(rows, i, 1)) &&
-            rollup_merge_bytes(rollup, &source->scratch, store_get_span(rows, i, 2)) < 0)
-            return source_damaged(err, pending->deployment, pending->window_ms);
     }
+    PQclear(TAKE(source->row));
     return 0;
 }
 
-static int source_add_recount(struct rollup_source *source, const struct pending *pending,
-                              int64_t minute_ms, struct err *err)
+/* Takes what is left of the answer. */
+static void source_drain(struct rollup_source *source)
 {
-    AUTO(recount_free)
-    struct recount *recount = recount_begin(source->conn, &source->counter, pending->deployment,
-                                            minute_ms, window_next(minute_ms, WINDOW_MINUTE), err);
+    PGresult *rest;
+
+    PQclear(TAKE(source->row));
+    while ((rest = PQgetResult(source->conn)))
+        PQclear(rest);
+}
+
+/* Minutes of a wide window that stand in the table and are not marked. */
+static int source_send_minutes(struct rollup_source *source, int32_t deployment, int64_t window_ms,
+                               struct err *err)
+{
+    AUTO(buf_done) struct buf sql;
+    char from[CLOCK_TEXT_BYTES], to[CLOCK_TEXT_BYTES];
+
+    clock_format(window_ms, from);
+    clock_format(window_next(window_ms, source->span.window), to);
+    buf_init(&sql, SIZE_MAX);
+    buf_append_fmt(&sql,
+                   "SELECT m.metric, r.state FROM"
+                   " (SELECT metric FROM metric_name WHERE deployment = %1$" PRId32
+                   " UNION ALL VALUES (0), (1), (2)) AS m JOIN rollup_1m AS r"
+                   " ON r.deployment = %1$" PRId32 " AND r.metric = m.metric"
+                   " AND r.window_at >= timestamptz '%2$s' AND r.window_at < timestamptz '%3$s'"
+                   " WHERE r.window_at NOT IN (SELECT window_at FROM rollup_delta"
+                   "  WHERE deployment = %1$" PRId32 " AND recount"
+                   "  AND window_at >= timestamptz '%2$s' AND window_at < timestamptz '%3$s')",
+                   deployment, from, to);
+    if (PQsendQueryParams(source->conn, buf_text(&sql), 0, NULL, NULL, NULL, NULL, 1) != 1 ||
+        PQsetSingleRowMode(source->conn) != 1)
+        return store_fail(source->conn, NULL, "read rollups", err);
+    return source_advance(source, err);
+}
+
+static int source_add_minutes(struct rollup_source *source, int32_t deployment, int64_t window_ms,
+                              struct err *err)
+{
+    int rc = source_send_minutes(source, deployment, window_ms, err);
+
+    while (rc == 0 && source->row) {
+        struct rollup *rollup =
+            rollup_group_get(source->group, (uint32_t)store_get_i64(source->row, 0, 0));
+
+        if (rollup_merge_bytes(rollup, &source->scratch, store_get_span(source->row, 0, 1)) < 0)
+            rc = source_damaged(err, deployment, window_ms);
+        else
+            rc = source_advance(source, err);
+    }
+    source_drain(source);
+    return rc;
+}
+
+static int source_add_recount(struct rollup_source *source, int32_t deployment, int64_t minute_ms,
+                              struct err *err)
+{
+    AUTO(recount_free) struct recount *recount = NULL;
     AUTO(buf_done) struct buf bytes;
-    int32_t deployment;
     int64_t window_ms;
 
     buf_init(&bytes, SIZE_MAX);
+    if (metric_counter_load(&source->counter, source->conn, deployment, err) < 0)
+        return -1;
+    recount = recount_begin(source->conn, &source->counter, deployment, minute_ms,
+                            window_next(minute_ms, WINDOW_MINUTE), err);
     rollup_group_clear(source->counter.group);
     if (!recount || recount_next(recount, &deployment, &window_ms, err) < 0)
         return -1;
     source->recounts++;
     rollup_group_write(source->counter.group, &bytes);
     if (rollup_group_merge_packed(source->group, buf_span(&bytes)) < 0)
+        return source_damaged(err, deployment, minute_ms);
+    return 0;
+}
+
+/* A row of the wide window that is being added up. One with marked minutes is added up from its
+ * minutes, these counted anew. */
+static int source_add_pending(struct rollup_source *source, struct pending *pending,
+                              struct err *err)
+{
+    const PGresult *rows = pending->cursor->rows;
+    int row = pending->cursor->row;
+    int64_t minute_ms = store_get_i64(rows, row, PENDING_WINDOW);
+    bool is_counted = minute_ms == pending->counted_ms;
+
+    if (store_get_bool(rows, row, PENDING_MARKED)) {
+        pending->counted_ms = minute_ms;
+        return is_counted ? 0 : source_add_recount(source, pending->deployment, minute_ms, err);
+    }
+    if (rollup_group_merge_packed(source->group, store_get_span(rows, row, PENDING_DELTA)) < 0)
         return source_damaged(err, pending->deployment, minute_ms);
     return 0;
 }
 
-/* A wide window with marked minutes is added up from its minutes, these counted anew. */
-static int source_rebuild(struct rollup_source *source, const struct pending *pending,
-                          struct err *err)
+static int source_begin_window(struct rollup_source *source, struct pending *pending,
+                               int32_t deployment, int64_t window_ms, struct err *err)
 {
-    int64_t last_ms = INT64_MIN;
-
-    if (source_add_minutes(source, pending, err) < 0)
-        return -1;
-    for (int i = pending->from; i < pending->to; i++) {
-        int64_t minute_ms = store_get_i64(pending->rows, i, PENDING_WINDOW);
-
-        if (pending_is_marked(pending, minute_ms)) {
-            if (minute_ms != last_ms && source_add_recount(source, pending, minute_ms, err) < 0)
-                return -1;
-            last_ms = minute_ms;
-        } else if (rollup_group_merge_packed(source->group,
-                                             store_get_span(pending->rows, i, PENDING_DELTA)) < 0) {
-            return source_damaged(err, pending->deployment, minute_ms);
-        }
-    }
-    return 0;
+    pending->deployment = deployment;
+    pending->window_ms = window_ms;
+    pending->counted_ms = INT64_MIN;
+    pending->rebuilds =
+        store_get_bool(pending->cursor->rows, pending->cursor->row, PENDING_REBUILDS);
+    rollup_group_clear(source->group);
+    return pending->rebuilds ? source_add_minutes(source, deployment, window_ms, err) : 0;
 }
 
-static int source_add_pending(struct rollup_source *source, const struct pending *pending,
-                              struct err *err)
+static int source_end_window(struct rollup_source *source, const struct pending *pending,
+                             struct err *err)
 {
-    bool rebuilds = pending_has_marks(pending);
     size_t offset = source->extras.bytes.len;
 
-    rollup_group_clear(source->group);
-    if (rebuilds) {
-        if (source_rebuild(source, pending, err) < 0)
-            return -1;
-    } else {
-        for (int i = pending->from; i < pending->to; i++) {
-            if (rollup_group_merge_packed(source->group,
-                                          store_get_span(pending->rows, i, PENDING_DELTA)) < 0)
-                return source_damaged(err, pending->deployment, pending->window_ms);
-        }
-    }
     rollup_group_write(source->group, &source->extras.bytes);
     deltas_add(&source->extras, pending->deployment, pending->window_ms, offset);
-    source->extras.items[source->extras.len - 1].is_recount = rebuilds;
-    return 0;
+    source->extras.items[source->extras.len - 1].is_recount = pending->rebuilds;
+    if (source->extras.bytes.len + source->extras.len * sizeof(struct delta) <= EXTRAS_BYTES_MAX)
+        return 0;
+    return err_set(
+        err, ERR_RETRY,
+        "more than %d bytes of rollups are pending in the span: once they are folded, or "
+        "for a shorter span, it can be answered",
+        EXTRAS_BYTES_MAX);
 }
 
 static int extra_compare(const void *a, const void *b)
@@ -178,9 +208,12 @@ static int extra_compare(const void *a, const void *b)
     return (left->deployment > right->deployment) - (left->deployment < right->deployment);
 }
 
-static PGresult *source_read_pending(struct rollup_source *source, const int32_t *deployments,
-                                     size_t deployments_len, struct err *err)
+static int source_open_pending(struct rollup_source *source, struct store_cursor *cursor,
+                               const int32_t *deployments, size_t deployments_len, struct err *err)
 {
+    static const char *const units[] = {
+        [WINDOW_MINUTE] = "minute", [WINDOW_HOUR] = "hour", [WINDOW_DAY] = "day"
+    };
     AUTO(store_array_done) struct store_array ids;
     AUTO(buf_done) struct buf sql;
     struct store_params params = { 0 };
@@ -194,41 +227,45 @@ static PGresult *source_read_pending(struct rollup_source *source, const int32_t
     clock_format(source->span.to_ms, to);
     buf_init(&sql, SIZE_MAX);
     buf_append_fmt(&sql,
-                   "SELECT deployment, (extract(epoch FROM window_at) * 1000)::bigint, recount,"
-                   " delta FROM rollup_delta WHERE deployment = ANY ($1::bigint[]::int[])"
+                   "SELECT deployment, (extract(epoch FROM window_at) * 1000)::bigint, delta,"
+                   " bool_or(recount) OVER (PARTITION BY deployment, window_at),"
+                   " bool_or(recount) OVER (PARTITION BY deployment,"
+                   "  date_trunc('%s', window_at, 'UTC'))"
+                   " FROM rollup_delta WHERE deployment = ANY ($1::bigint[]::int[])"
                    " AND window_at >= timestamptz '%s' AND window_at < timestamptz '%s'"
                    " ORDER BY deployment, window_at",
-                   from, to);
-    return store_query_binary(source->conn, buf_text(&sql), &params, "read deltas", err);
+                   units[source->span.window], from, to);
+    return store_cursor_open(cursor, source->conn, "deltas", buf_text(&sql), &params, err);
 }
 
 static int source_load(struct rollup_source *source, const int32_t *deployments,
                        size_t deployments_len, struct err *err)
 {
-    AUTO(store_result_free)
-    PGresult *rows = source_read_pending(source, deployments, deployments_len, err);
-    struct pending pending = { .rows = rows };
+    AUTO(store_cursor_done) struct store_cursor cursor = { 0 };
+    struct pending pending = { .cursor = &cursor };
+    int rc;
 
-    if (!rows ||
-        metric_counter_load(&source->counter, source->conn, deployments, deployments_len, err) < 0)
+    if (source_open_pending(source, &cursor, deployments, deployments_len, err) < 0)
         return -1;
-    while (pending.from < PQntuples(rows)) {
-        pending.deployment = (int32_t)store_get_i64(rows, pending.from, PENDING_DEPLOYMENT);
-        pending.window_ms =
-            window_floor(store_get_i64(rows, pending.from, PENDING_WINDOW), source->span.window);
-        for (pending.to = pending.from + 1; pending.to < PQntuples(rows); pending.to++) {
-            if (store_get_i64(rows, pending.to, PENDING_DEPLOYMENT) != pending.deployment ||
-                window_floor(store_get_i64(rows, pending.to, PENDING_WINDOW),
-                             source->span.window) != pending.window_ms)
-                break;
-        }
+    while ((rc = store_cursor_next(&cursor, err)) > 0) {
+        const PGresult *rows = cursor.rows;
+        int32_t deployment = (int32_t)store_get_i64(rows, cursor.row, PENDING_DEPLOYMENT);
+        int64_t window_ms =
+            window_floor(store_get_i64(rows, cursor.row, PENDING_WINDOW), source->span.window);
+        bool is_new = deployment != pending.deployment || window_ms != pending.window_ms;
+
+        if (is_new && pending.deployment && source_end_window(source, &pending, err) < 0)
+            return -1;
+        if (is_new && source_begin_window(source, &pending, deployment, window_ms, err) < 0)
+            return -1;
         if (source_add_pending(source, &pending, err) < 0)
             return -1;
-        pending.from = pending.to;
     }
+    if (rc == 0 && pending.deployment)
+        rc = source_end_window(source, &pending, err);
     if (source->extras.len)
         qsort(source->extras.items, source->extras.len, sizeof(struct delta), extra_compare);
-    return 0;
+    return rc;
 }
 
 int rollup_read_begin(PGconn *conn, enum window_width window, int64_t *horizon_ms, struct err *err)
@@ -265,13 +302,8 @@ struct rollup_source *rollup_source_open(PGconn *conn, const int32_t *deployment
 
 static void source_end_series(struct rollup_source *source)
 {
-    PGresult *rest;
-
-    PQclear(TAKE(source->row));
-    if (source->keys) {
-        while ((rest = PQgetResult(source->conn)))
-            PQclear(rest);
-    }
+    if (source->keys)
+        source_drain(source);
     source->keys = NULL;
 }
 
@@ -293,21 +325,6 @@ size_t rollup_source_recounts(const struct rollup_source *source)
 }
 
 /* ------------------------------------------------------------------------------------- a series */
-
-static int source_advance(struct rollup_source *source, struct err *err)
-{
-    PQclear(source->row);
-    source->row = PQgetResult(source->conn);
-    if (PQresultStatus(source->row) == PGRES_SINGLE_TUPLE)
-        return 0;
-    if (PQresultStatus(source->row) != PGRES_TUPLES_OK) {
-        (void)store_fail(source->conn, source->row, "read rollups", err);
-        err->kind = ERR_RETRY;
-        return -1;
-    }
-    PQclear(TAKE(source->row));
-    return 0;
-}
 
 int rollup_source_begin(struct rollup_source *source, const struct rollup_key *keys,
                         size_t keys_len, struct err *err)
@@ -425,8 +442,10 @@ int rollup_source_next(struct rollup_source *source, int64_t *window_ms, struct 
     while (rollup_is_empty(rollup)) {
         bool has_extra = source->extra < extras->len;
 
-        if (!source->row && !has_extra)
+        if (!source->row && !has_extra) {
+            source_end_series(source); /* the connection is free again */
             return 0;
+        }
         *window_ms = source->row ? store_get_i64(source->row, 0, 1) : INT64_MAX;
         if (has_extra && extras->items[source->extra].window_ms < *window_ms)
             *window_ms = extras->items[source->extra].window_ms;

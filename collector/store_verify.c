@@ -11,7 +11,7 @@
 #include "collector/store_recount_internal.h"
 
 /* A walk over windows in the order of (deployment, window): rows of a table added up to `width`,
- * with what is pending; or raw rows counted. */
+ * with what is pending between them; or raw rows counted. */
 struct walk {
     PGconn *conn;
     enum window_width width;
@@ -19,22 +19,25 @@ struct walk {
     int32_t deployment;
     int64_t window_ms;
     bool is_over;
+    bool is_marked; /* what is pending says that the window is to be counted anew */
 
     struct recount *recount; /* raw rows */
+    struct metric_counter *counter;
+    PGconn *names; /* to read the names that are counted while conn is in use */
 
     PGresult *row;         /* a table: the first of the next window */
     struct rollup scratch; /* in use while conn is a table's */
-    const struct deltas *pending;
-    size_t pending_at;
 };
+
+/* In the place of a metric: a delta of the whole window, and one that marks it. */
+enum { WALK_DELTA = -1, WALK_MARK = -2 };
 
 /* What is being verified. */
 struct verification {
     struct verify *verify;
-    PGconn *expected, *found; /* two connections, one snapshot */
+    PGconn *expected, *found, *names; /* three connections, one snapshot */
     struct metric_counter counter;
     struct rollup_group *expected_group, *found_group;
-    struct deltas pending;             /* of the chunk */
     int64_t horizon_ms[WINDOW_WIDTHS]; /* windows before it have lost what they were counted from */
     struct buf expected_bytes, found_bytes;
     struct err *err;
@@ -64,8 +67,9 @@ static int walk_advance(struct walk *walk, struct err *err)
     return 0;
 }
 
-static int walk_begin_table(struct walk *walk, const char *table, int64_t from_ms, int64_t to_ms,
-                            struct err *err)
+/* Of minutes also what is pending. */
+static int walk_begin_table(struct walk *walk, const char *table, bool adds_pending,
+                            int64_t from_ms, int64_t to_ms, struct err *err)
 {
     AUTO(buf_done) struct buf sql;
     char from[CLOCK_TEXT_BYTES], to[CLOCK_TEXT_BYTES];
@@ -75,9 +79,16 @@ static int walk_begin_table(struct walk *walk, const char *table, int64_t from_m
     buf_init(&sql, SIZE_MAX);
     buf_append_fmt(&sql,
                    "SELECT deployment, (extract(epoch FROM window_at) * 1000)::bigint, metric,"
-                   " state FROM %s WHERE window_at >= timestamptz '%s'"
-                   " AND window_at < timestamptz '%s' ORDER BY deployment, window_at, metric",
+                   " state FROM (SELECT deployment, window_at, metric, state FROM %s"
+                   " WHERE window_at >= timestamptz '%s' AND window_at < timestamptz '%s'",
                    table, from, to);
+    if (adds_pending)
+        buf_append_fmt(&sql,
+                       " UNION ALL SELECT deployment, window_at, CASE WHEN recount THEN %d ELSE %d"
+                       " END, delta FROM rollup_delta"
+                       " WHERE window_at >= timestamptz '%s' AND window_at < timestamptz '%s'",
+                       WALK_MARK, WALK_DELTA, from, to);
+    buf_append_text(&sql, ") AS t ORDER BY deployment, window_at, metric");
     rollup_init(&walk->scratch);
     if (PQsendQueryParams(walk->conn, buf_text(&sql), 0, NULL, NULL, NULL, NULL, 1) != 1 ||
         PQsetSingleRowMode(walk->conn) != 1)
@@ -105,63 +116,49 @@ static bool walk_row_is(const struct walk *walk)
            window_floor(store_get_i64(walk->row, 0, 1), walk->width) == walk->window_ms;
 }
 
-static bool walk_pending_is(const struct walk *walk)
+static int walk_add_row(struct walk *walk)
 {
-    const struct delta *delta;
+    int64_t metric = store_get_i64(walk->row, 0, 2);
+    struct span bytes = store_get_span(walk->row, 0, 3);
 
-    if (!walk->pending || walk->pending_at == walk->pending->len)
-        return false;
-    delta = &walk->pending->items[walk->pending_at];
-    return delta->deployment == walk->deployment && delta->window_ms == walk->window_ms;
+    if (metric == WALK_MARK) {
+        walk->is_marked = true;
+        return 0;
+    }
+    if (metric == WALK_DELTA)
+        return rollup_group_merge_packed(walk->group, bytes);
+    return rollup_merge_bytes(rollup_group_get(walk->group, (uint32_t)metric), &walk->scratch,
+                              bytes);
 }
 
-/* The smaller of the next row's window and the next delta's. */
-static bool walk_choose(struct walk *walk)
+static int walk_count(struct walk *walk, struct err *err)
 {
-    const struct delta *delta = NULL;
+    int32_t deployment = recount_deployment(walk->recount);
+    int rc;
 
-    if (walk->pending && walk->pending_at < walk->pending->len)
-        delta = &walk->pending->items[walk->pending_at];
-    if (walk->row) {
-        walk->deployment = (int32_t)store_get_i64(walk->row, 0, 0);
-        walk->window_ms = window_floor(store_get_i64(walk->row, 0, 1), walk->width);
-    }
-    if (delta && (!walk->row || delta->deployment < walk->deployment ||
-                  (delta->deployment == walk->deployment && delta->window_ms < walk->window_ms))) {
-        walk->deployment = delta->deployment;
-        walk->window_ms = delta->window_ms;
-    }
-    return walk->row || delta;
+    if (deployment && metric_counter_load(walk->counter, walk->names, deployment, err) < 0)
+        return -1;
+    rc = recount_next(walk->recount, &walk->deployment, &walk->window_ms, err);
+    walk->is_over = rc == 0;
+    return rc < 0 ? -1 : 0;
 }
 
 static int walk_next(struct walk *walk, struct err *err)
 {
-    int rc;
-
-    if (walk->recount) {
-        rc = recount_next(walk->recount, &walk->deployment, &walk->window_ms, err);
-        walk->is_over = rc == 0;
-        return rc < 0 ? -1 : 0;
-    }
+    if (walk->recount)
+        return walk_count(walk, err);
     rollup_group_clear(walk->group);
-    walk->is_over = !walk_choose(walk);
+    walk->is_over = !walk->row;
+    walk->is_marked = false;
     if (walk->is_over)
         return 0;
+    walk->deployment = (int32_t)store_get_i64(walk->row, 0, 0);
+    walk->window_ms = window_floor(store_get_i64(walk->row, 0, 1), walk->width);
     while (walk_row_is(walk)) {
-        struct rollup *rollup =
-            rollup_group_get(walk->group, (uint32_t)store_get_i64(walk->row, 0, 2));
-
-        if (rollup_merge_bytes(rollup, &walk->scratch, store_get_span(walk->row, 0, 3)) < 0)
+        if (walk_add_row(walk) < 0)
             return walk_fail(err, walk->deployment, walk->window_ms);
         if (walk_advance(walk, err) < 0)
             return -1;
-    }
-    for (; walk_pending_is(walk); walk->pending_at++) {
-        const struct delta *delta = &walk->pending->items[walk->pending_at];
-
-        if (!delta->is_recount &&
-            rollup_group_merge_packed(walk->group, deltas_bytes(walk->pending, delta)) < 0)
-            return walk_fail(err, walk->deployment, walk->window_ms);
     }
     return 0;
 }
@@ -229,18 +226,6 @@ static void verify_compare(struct verification *v, const struct walk *at,
     }
 }
 
-static bool verify_is_marked(const struct verification *v, const struct walk *at)
-{
-    for (size_t i = 0; i < v->pending.len; i++) {
-        const struct delta *delta = &v->pending.items[i];
-
-        if (delta->is_recount && delta->deployment == at->deployment &&
-            delta->window_ms == at->window_ms)
-            return true;
-    }
-    return false;
-}
-
 static int walk_order(const struct walk *a, const struct walk *b)
 {
     if (a->is_over || b->is_over)
@@ -258,7 +243,7 @@ static int verify_walks(struct verification *v, struct walk *expected, struct wa
         int order = walk_order(expected, found);
         const struct walk *at = order <= 0 ? expected : found;
 
-        if (verify_is_marked(v, at))
+        if (order >= 0 && found->is_marked)
             v->verify->recounts++;
         else
             verify_compare(v, at, order <= 0 ? expected->group : NULL,
@@ -272,48 +257,19 @@ static int verify_walks(struct verification *v, struct walk *expected, struct wa
 
 /* --------------------------------------------------------------------------------------- chunks */
 
-static int verify_read_pending(struct verification *v, int64_t from_ms, int64_t to_ms)
-{
-    AUTO(buf_done) struct buf sql;
-    AUTO(store_result_free) PGresult *rows = NULL;
-    char from[CLOCK_TEXT_BYTES], to[CLOCK_TEXT_BYTES];
-
-    clock_format(from_ms, from);
-    clock_format(to_ms, to);
-    buf_init(&sql, SIZE_MAX);
-    buf_append_fmt(&sql,
-                   "SELECT deployment, (extract(epoch FROM window_at) * 1000)::bigint, recount,"
-                   " delta FROM rollup_delta WHERE window_at >= timestamptz '%s'"
-                   " AND window_at < timestamptz '%s' ORDER BY deployment, window_at",
-                   from, to);
-    rows = store_query_binary(v->found, buf_text(&sql), NULL, "read deltas", v->err);
-    if (!rows)
-        return -1;
-    deltas_clear(&v->pending);
-    for (int i = 0; i < PQntuples(rows); i++) {
-        size_t offset = v->pending.bytes.len;
-
-        buf_append_span(&v->pending.bytes, store_get_span(rows, i, 3));
-        deltas_add(&v->pending, (int32_t)store_get_i64(rows, i, 0), store_get_i64(rows, i, 1),
-                   offset);
-        v->pending.items[v->pending.len - 1].is_recount = store_get_bool(rows, i, 2);
-    }
-    return 0;
-}
-
 /* Minutes of the tables, with what is pending, against raw rows. */
 static int verify_minutes(struct verification *v, int64_t from_ms, int64_t to_ms)
 {
-    struct walk expected = { .conn = v->expected, .group = v->counter.group };
-    struct walk found = { .conn = v->found, .group = v->found_group, .pending = &v->pending };
+    struct walk expected = {
+        .conn = v->expected, .group = v->counter.group, .counter = &v->counter, .names = v->names
+    };
+    struct walk found = { .conn = v->found, .group = v->found_group };
     int rc = -1;
 
-    if (verify_read_pending(v, from_ms, to_ms) < 0)
-        return -1;
     expected.recount = recount_begin(v->expected, &v->counter, 0, from_ms, to_ms, v->err);
     if (!expected.recount)
         return -1;
-    if (walk_begin_table(&found, "rollup_1m", from_ms, to_ms, v->err) == 0)
+    if (walk_begin_table(&found, "rollup_1m", true, from_ms, to_ms, v->err) == 0)
         rc = verify_walks(v, &expected, &found);
     walk_end(&expected);
     walk_end(&found);
@@ -328,11 +284,10 @@ static int verify_wider(struct verification *v, enum window_width width, int64_t
     struct walk found = { .conn = v->found, .width = width, .group = v->found_group };
     int rc = -1;
 
-    deltas_clear(&v->pending);
-    if (walk_begin_table(&expected, width == WINDOW_HOUR ? "rollup_1m" : "rollup_1h", from_ms,
-                         to_ms, v->err) == 0 &&
-        walk_begin_table(&found, width == WINDOW_HOUR ? "rollup_1h" : "rollup_1d", from_ms, to_ms,
-                         v->err) == 0)
+    if (walk_begin_table(&expected, width == WINDOW_HOUR ? "rollup_1m" : "rollup_1h", false,
+                         from_ms, to_ms, v->err) == 0 &&
+        walk_begin_table(&found, width == WINDOW_HOUR ? "rollup_1h" : "rollup_1d", false, from_ms,
+                         to_ms, v->err) == 0)
         rc = verify_walks(v, &expected, &found);
     walk_end(&expected);
     walk_end(&found);
@@ -358,7 +313,7 @@ static int verify_width(struct verification *v, enum window_width width, const P
     return 0;
 }
 
-/* Two connections with one snapshot, so that one can be read beside the other. */
+/* Three connections with one snapshot, so that one can be read beside the others. */
 static int verify_connect(struct verification *v, const char *dsn)
 {
     AUTO(store_result_free) PGresult *snapshot = NULL;
@@ -367,7 +322,8 @@ static int verify_connect(struct verification *v, const char *dsn)
     buf_init(&sql, SIZE_MAX);
     v->expected = store_connect(dsn, "verify", v->err);
     v->found = v->expected ? store_connect(dsn, "verify", v->err) : NULL;
-    if (!v->found)
+    v->names = v->found ? store_connect(dsn, "verify", v->err) : NULL;
+    if (!v->names)
         return -1;
     snapshot = store_query(v->expected, STORE_BEGIN_READ "SELECT pg_export_snapshot()",
                            "begin verify", v->err);
@@ -377,22 +333,9 @@ static int verify_connect(struct verification *v, const char *dsn)
                    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT "
                    "'%s';" STORE_IDLE_READ,
                    PQgetvalue(snapshot, 0, 0));
-    return store_exec(v->found, buf_text(&sql), "begin verify", v->err);
-}
-
-static int verify_load_names(struct verification *v)
-{
-    AUTO(store_result_free)
-    PGresult *rows = store_query(v->found, "SELECT deployment FROM model_deployment",
-                                 "read deployments", v->err);
-    AUTO(mem_free) int32_t *deployments = NULL;
-
-    if (!rows)
+    if (store_exec(v->names, buf_text(&sql), "begin verify", v->err) < 0)
         return -1;
-    deployments = xcalloc((size_t)PQntuples(rows), sizeof(*deployments));
-    for (int i = 0; i < PQntuples(rows); i++)
-        deployments[i] = (int32_t)store_get_i64(rows, i, 0);
-    return metric_counter_load(&v->counter, v->found, deployments, (size_t)PQntuples(rows), v->err);
+    return store_exec(v->found, buf_text(&sql), "begin verify", v->err);
 }
 
 static int verify_load_horizons(struct verification *v)
@@ -463,7 +406,7 @@ static int verify_check_kept(struct verification *v)
 
 static int verify_all(struct verification *v)
 {
-    if (verify_check_kept(v) < 0 || verify_load_names(v) < 0 || verify_load_horizons(v) < 0)
+    if (verify_check_kept(v) < 0 || verify_load_horizons(v) < 0)
         return -1;
     for (enum window_width width = WINDOW_MINUTE; width < WINDOW_WIDTHS; width++) {
         AUTO(store_result_free) PGresult *days = verify_read_days(v, width);
@@ -480,7 +423,6 @@ int verify_run(struct verify *verify, const char *dsn, struct err *err)
     int rc = -1;
 
     metric_counter_init(&v.counter);
-    deltas_init(&v.pending);
     v.expected_group = rollup_group_new();
     v.found_group = rollup_group_new();
     buf_init(&v.expected_bytes, SIZE_MAX);
@@ -489,8 +431,8 @@ int verify_run(struct verify *verify, const char *dsn, struct err *err)
         rc = verify_all(&v);
     PQfinish(v.expected);
     PQfinish(v.found);
+    PQfinish(v.names);
     metric_counter_done(&v.counter);
-    deltas_done(&v.pending);
     rollup_group_free(v.expected_group);
     rollup_group_free(v.found_group);
     buf_done(&v.expected_bytes);

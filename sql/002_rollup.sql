@@ -27,8 +27,9 @@ CREATE TABLE metric_name (
 -- on what is counted.
 ALTER TABLE model_deployment ADD COLUMN metric_names_full boolean NOT NULL DEFAULT false;
 
--- Admits the names that are new, as far as in_max names a deployment allow. One row for each of them that is admitted
--- now; of a deployment that is full all its names, and a row with metric null.
+-- Admits the names that are new, as far as in_max names a deployment allow. One row for each name asked for, metric null
+-- where it is refused. Of the first 100 deployments that are full also all their names, and a row with metric and name
+-- null: no more need be asked of them.
 CREATE FUNCTION metric_names_ensure(in_deployments int[], in_kinds text[], in_names text[], in_max int)
 RETURNS TABLE (out_deployment int, out_metric int, out_kind text, out_name text) LANGUAGE plpgsql AS $$
 BEGIN
@@ -53,16 +54,17 @@ BEGIN
     AND EXISTS (SELECT FROM metric_name_new AS n WHERE n.deployment = d.deployment AND n.taken + n.place > in_max);
 
   RETURN QUERY
-  SELECT m.deployment, m.metric, m.kind, m.name
+  WITH told AS (
+    SELECT d.deployment FROM model_deployment AS d
+    WHERE d.metric_names_full AND d.deployment = ANY (in_deployments)
+    ORDER BY d.deployment LIMIT 100)
+  SELECT g.deployment, m.metric, g.kind, g.name
   FROM (SELECT DISTINCT * FROM unnest(in_deployments, in_kinds, in_names)) AS g(deployment, kind, name)
-  JOIN metric_name AS m USING (deployment, kind, name)
+  LEFT JOIN metric_name AS m USING (deployment, kind, name)
   UNION ALL
-  SELECT m.deployment, m.metric, m.kind, m.name
-  FROM metric_name AS m JOIN model_deployment AS d USING (deployment)
-  WHERE d.metric_names_full AND d.deployment = ANY (in_deployments)
+  SELECT m.deployment, m.metric, m.kind, m.name FROM metric_name AS m JOIN told USING (deployment)
   UNION ALL
-  SELECT d.deployment, NULL, NULL, NULL FROM model_deployment AS d
-  WHERE d.metric_names_full AND d.deployment = ANY (in_deployments);
+  SELECT told.deployment, NULL, NULL, NULL FROM told;
 END
 $$;
 

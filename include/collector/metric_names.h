@@ -38,10 +38,12 @@ int32_t metric_names_find(struct metric_names *names, int32_t deployment, bool i
 /* Forgets everything when there are too many. Between batches only: a batch may need more than
  * names_max, and would never have all of them if each answer made it forget the one before. */
 void metric_names_trim(struct metric_names *names);
+/* `metric` may be METRIC_REFUSED. */
 void metric_names_add(struct metric_names *names, int32_t deployment, bool is_aggregate,
                       struct span name, int32_t metric);
 /* All names of the deployment are in the cache, and no others will be admitted. */
 void metric_names_set_full(struct metric_names *names, int32_t deployment);
+bool metric_names_is_full(struct metric_names *names, int32_t deployment);
 
 enum { METRIC_NAME_BYTES_MAX = 512 };
 

@@ -18,7 +18,7 @@ enum stats_item {
     STAT_QUEUE_REQUESTS,                /* gauge: waiting for the committer */
     STAT_BUDGET_BYTES,                  /* gauge */
     STAT_BUDGET_REFUSED,                /* requests refused because the budget was full */
-    STAT_POSTGRES_UP,                   /* gauge: 1 while the committer's connection works */
+    STAT_POSTGRES_UP,                   /* gauge: whether the last attempt to connect succeeded */
     STAT_LABELS_RESOLVED,               /* labels that waited and were joined to their prediction */
     STAT_LABELS_WAITING,                /* gauge, from the database */
     STAT_LABELS_WAITING_OLDEST_SECONDS, /* gauge: how far label resolution lags */

@@ -40,6 +40,9 @@ START_TEST(by_deployment_kind_and_name)
     ck_assert_int_eq(metric_names_find(names, 1, true, name), 4);
     ck_assert_int_eq(metric_names_find(names, 1, false, other), METRIC_UNKNOWN);
     ck_assert_int_eq(metric_names_find(names, 2, false, name), METRIC_UNKNOWN);
+    metric_names_add(names, 3, false, name, METRIC_REFUSED);
+    ck_assert_int_eq(metric_names_find(names, 3, false, name), METRIC_REFUSED);
+    ck_assert_int_eq(metric_names_find(names, 3, false, other), METRIC_UNKNOWN);
     metric_names_set_full(names, 1);
     ck_assert_int_eq(metric_names_find(names, 1, false, name), 3);
     ck_assert_int_eq(metric_names_find(names, 1, false, other), METRIC_REFUSED);

@@ -795,6 +795,48 @@ START_TEST(the_same_label_beside_its_prediction)
 }
 END_TEST
 
+/* What is shown while a label waits is what is shown when it does not wait any more. */
+START_TEST(waits_beside_the_first_one)
+{
+    static const char *const crns[] = { "crn:one", "crn:two", "crn:three" };
+    AUTO(service_free) struct service *service = service_start();
+    PGconn *holder = pg_connect(service->dsn);
+    char uuid[UUID_BYTES];
+
+    PQclear(PQexec(holder, "SELECT pg_advisory_lock(7236, 7)")); /* labels are not resolved */
+    for (size_t i = 0; i < LENGTH(crns); i++) { /* the first one inserted is the latest */
+        int64_t ms = clock_now_ms() - (int64_t)i * 8 * 24 * 3600 * 1000;
+        AUTO(mem_free) char *event = prediction(uuid_of(uuid, 11, 0), crns[i], ms, "{\"x\":1}");
+
+        service_take(service, event);
+    }
+    pg_exec(service->dsn,
+            "INSERT INTO delayed_metric_waiting (batch_id, ordinal, uuid, metrics)"
+            " VALUES (0, 0, '%s', '{\"y\":1}')",
+            uuid);
+    for (int resolved = 0; resolved < 2; resolved++) {
+        json_auto_t *rows = service_rows(service, "");
+        AUTO(mem_free)
+        char *view =
+            pg_query_text(service->dsn, "SELECT string_agg(metrics::text, ' ' ORDER BY batch_id)"
+                                        " FROM metric");
+
+        for (size_t i = 0; i < LENGTH(crns); i++) {
+            const json_t *row = json_array_get(rows, i);
+            json_auto_t *want =
+                i ? json_pack("{s:i}", "x", 1) : json_pack("{s:i,s:i}", "x", 1, "y", 1);
+
+            ck_assert_str_eq(service_text(row, "modelDeploymentCrn"), crns[i]);
+            service_check_same(json_object_get(row, "metrics"), want, crns[i]);
+        }
+        ck_assert_str_eq(view, "{\"x\": 1, \"y\": 1} {\"x\": 1} {\"x\": 1}");
+        PQfinish(holder);
+        holder = NULL;
+        WAIT_UNTIL(20000, labels_stored(service, uuid) == 1);
+    }
+}
+END_TEST
+
 static const char *const isolations[] = { "read committed", "repeatable read", "serializable" };
 
 /* A server whose transactions keep one snapshot unless told otherwise. The prediction waits for the
@@ -852,6 +894,7 @@ Suite *labels_suite(void)
     tcase_add_test(tcase, the_same_label_beside_its_prediction);
     tcase_add_test(tcase, first_of_two_in_a_request);
     tcase_add_test(tcase, old_one_again_beside_a_new_prediction);
+    tcase_add_test(tcase, waits_beside_the_first_one);
     tcase_add_loop_test(tcase, whatever_the_server_isolates, is_short,
                         is_short ? 2 : LENGTH(isolations));
     suite_add_tcase(suite, tcase);

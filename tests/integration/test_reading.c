@@ -319,10 +319,8 @@ static size_t csv_rows(const char *text)
     return lines - 1;
 }
 
-START_TEST(every_filter)
+static void check_filters(struct service *service)
 {
-    AUTO(service_free) struct service *service = rows_start();
-
     for (size_t i = 0; i < LENGTH(filters); i++) {
         json_auto_t *want = filter_wanted(&filters[i]);
         AUTO(mem_free) char *query = filter_query(&filters[i], 0, NULL);
@@ -336,6 +334,13 @@ START_TEST(every_filter)
         service_check_same(lines, want, filters[i].name);
         ck_assert_msg(csv_rows(csv) == json_array_size(want), "%s: %s", filters[i].name, csv);
     }
+}
+
+START_TEST(every_filter)
+{
+    AUTO(service_free) struct service *service = rows_start();
+
+    check_filters(service);
 }
 END_TEST
 
@@ -526,6 +531,28 @@ START_TEST(pages_of_any_size)
         }
         page_done(&whole);
     }
+}
+END_TEST
+
+/* More deployments of each build and model than a read knows by name. */
+START_TEST(every_filter_among_many_deployments)
+{
+    AUTO(service_free) struct service *service = rows_start();
+    json_auto_t *quoted = NULL;
+
+    pg_exec(service->dsn, "INSERT INTO model_deployment (crn, build_crn, model_crn)"
+                          " SELECT 'crn:more:' || n, 'crn:b' || n %% 2, 'crn:m'"
+                          " FROM generate_series(1, 4000) AS n");
+    check_filters(service);
+    for (size_t i = 0; i < LENGTH(filters); i++) {
+        json_auto_t *want = filter_wanted(&filters[i]);
+        json_auto_t *pages = pages_walk(service, &filters[i], 7, 1);
+
+        service_check_same(pages, want, filters[i].name);
+    }
+    pg_exec(service->dsn, "UPDATE model_deployment SET model_crn = 'it''s \\a'");
+    quoted = service_rows(service, "?model_crn=it's%20%5Ca&model_crn=%27)");
+    ck_assert_uint_eq(json_array_size(quoted), ROWS);
 }
 END_TEST
 
@@ -774,6 +801,7 @@ Suite *reading_suite(void)
 
     tcase_add_unchecked_fixture(tcase, pg_shared_start, NULL);
     tcase_add_test(tcase, every_filter);
+    tcase_add_test(tcase, every_filter_among_many_deployments);
     tcase_add_test(tcase, every_filter_of_read_metrics);
     tcase_add_test(tcase, formats_to_the_byte);
     tcase_add_loop_test(tcase, pages_of_any_size, 0, LENGTH(accepts));

@@ -344,6 +344,58 @@ START_TEST(names_beyond_the_limit_harm_nobody)
 }
 END_TEST
 
+/* Deployments that are full, more than are remembered with all their names. */
+START_TEST(many_full_deployments)
+{
+    enum { FULL = 3000, GROWTH_BYTES_MAX = 24 << 20 };
+    AUTO(mem_free) char *lean = daemon_lean();
+    const char *environment[] = { lean, NULL };
+    AUTO(service_free)
+    struct service *service =
+        service_start_with(&(struct daemon_options){ .environment = environment });
+    static const int looked_at[] = { 1, 100, 101, FULL };
+    int64_t before;
+
+    take_prediction(service, "crn:other", 1, BASE_MS, "{}");
+    pg_exec(service->dsn,
+            "INSERT INTO model_deployment (crn, metric_names_full)"
+            " SELECT 'crn:' || n, true FROM generate_series(1, %d) AS n;"
+            "INSERT INTO metric_name (deployment, metric, kind, name, first_batch)"
+            " SELECT deployment, 2 + n, 'prediction', 'name' || n, 1"
+            " FROM model_deployment, generate_series(1, 100) AS n"
+            " WHERE metric_names_full",
+            FULL);
+    before = daemon_peak_bytes(service->daemon);
+    for (int round = 1; round <= 2; round++) {
+        AUTO(buf_done) struct buf body;
+
+        buf_init(&body, SIZE_MAX);
+        for (int i = 1; i <= FULL; i++)
+            buf_append_fmt(&body,
+                           "%c{\"event\":\"track_metrics\",\"modelDeploymentCrn\":\"crn:%d\","
+                           "\"predictionUuid\":\"%08x-0000-4000-8000-00000000000%d\","
+                           "\"startTimestampMs\":%lld,\"endTimestampMs\":%lld,"
+                           "\"metrics\":{\"name%d\":1,\"more%d\":1}}",
+                           i == 1 ? '[' : ',', i, (unsigned)i, round, (long long)BASE_MS,
+                           (long long)BASE_MS, 7 * round, round);
+        buf_append_char(&body, ']');
+        service_take(service, buf_text(&body));
+        ck_assert_int_eq(service_sample(service, "plumbline_rollup_skipped_total"), FULL * round);
+    }
+    daemon_check_growth(service->daemon, before, GROWTH_BYTES_MAX);
+    for (size_t i = 0; i < LENGTH(looked_at); i++) {
+        AUTO(mem_free) char *crn = xasprintf("crn:%d", looked_at[i]);
+        json_auto_t *first = series_of(service, crn, "metric=name7&window=1m");
+        json_auto_t *second = series_of(service, crn, "metric=name14&window=1m");
+
+        ck_assert_int_eq(service_number(window_of(first, 0), "count"), 1);
+        ck_assert_int_eq(service_number(window_of(second, 0), "count"), 1);
+    }
+    wait_folded(service);
+    check_verified(service);
+}
+END_TEST
+
 /* ---- questions ---- */
 
 static const struct {
@@ -632,6 +684,7 @@ START_TEST(fold_that_fails_is_repeated)
                           "\"startTimestampMs\":1700000040000,\"endTimestampMs\":1700000040001,"
                           "\"metrics\":{\"colour\":\"red\"}}");
     WAIT_UNTIL(30000, daemon_log_has(service->daemon, "event=maintenance_failed name=fold"));
+    ck_assert_int_eq(service_sample(service, "plumbline_postgres_up"), 1);
     ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM rollup_delta"), 1);
     pg_exec(service->dsn, "ALTER TABLE rollup_1m ALTER sum DROP NOT NULL");
     wait_folded(service);
@@ -782,6 +835,7 @@ Suite *rollups_suite(void)
     tcase_add_test(tcase, labels_count_in_the_prediction_s_minute);
     tcase_add_test(tcase, numbers_at_the_edges);
     tcase_add_test(tcase, names_beyond_the_limit_harm_nobody);
+    tcase_add_test(tcase, many_full_deployments);
     tcase_add_test(tcase, wrong_questions);
     tcase_add_test(tcase, formats_and_gaps);
     tcase_add_test(tcase, verify_finds_damage);

@@ -40,15 +40,22 @@ static void rows_make(const struct daemon *daemon, const char *dsn, int64_t rows
     pg_exec(dsn, "ANALYZE prediction");
 }
 
-/* Without HTTP/1.1's chunks. */
-static int reader_open(const struct daemon *daemon, const char *accept)
+static int reader_open_as(const struct daemon *daemon, const char *version, const char *accept)
 {
     AUTO(mem_free)
-    char *request = xasprintf("GET /v1/metrics HTTP/1.0\r\nHost: x\r\nAccept: %s\r\n\r\n", accept);
+    char *request = xasprintf("GET /v1/metrics %s\r\nHost: x\r\nAccept: %s\r\n"
+                              "Connection: close\r\n\r\n",
+                              version, accept);
     int fd = http_raw_open(daemon_port(daemon));
 
     ck_assert_int_eq(http_raw_send_text(fd, request), 0);
     return fd;
+}
+
+/* Without HTTP/1.1's chunks. */
+static int reader_open(const struct daemon *daemon, const char *accept)
+{
+    return reader_open_as(daemon, "HTTP/1.0", accept);
 }
 
 /* Reads to the end; how often `sign` comes. */
@@ -111,6 +118,81 @@ START_TEST(memory_stays_flat)
 }
 END_TEST
 
+/* Nor is there a copy of the catalog in each read. */
+START_TEST(memory_is_not_that_of_the_catalog)
+{
+    AUTO(mem_free) char *dsn = pg_database_new(pg_shared());
+    AUTO(mem_free) char *lean = daemon_lean();
+    const char *const environment[] = { lean, NULL };
+    AUTO(daemon_free)
+    struct daemon *daemon =
+        daemon_start(&(struct daemon_options){ .dsn = dsn, .environment = environment });
+    int64_t before;
+
+    rows_make(daemon, dsn, 1000);
+    pg_exec(dsn, "INSERT INTO model_deployment (crn, build_crn, model_crn)"
+                 " SELECT 'crn:' || n, repeat('b', 300), repeat('m', 300)"
+                 " FROM generate_series(1, 100000) AS n");
+    before = daemon_peak_bytes(daemon);
+    for (size_t i = 0; i < LENGTH(formats); i++) {
+        int64_t count = reader_count(reader_open(daemon, formats[i].accept), formats[i].sign);
+
+        ck_assert_msg(count == 1000, "%s: %lld rows", formats[i].accept, (long long)count);
+    }
+    daemon_check_growth(daemon, before, FLAT_BYTES_MAX);
+}
+END_TEST
+
+/* The daemon does not fold until the connection is closed. */
+static PGconn *folding_stopped(const char *dsn)
+{
+    PGconn *conn = pg_connect(dsn);
+
+    PQclear(
+        PQexec(conn, "SELECT pg_advisory_lock(7237, share) FROM generate_series(0, 15) AS share"));
+    return conn;
+}
+
+/* Neither deltas that are pending nor names of metrics are held all at once. */
+START_TEST(memory_is_not_that_of_what_is_behind_rollups)
+{
+    AUTO(mem_free) char *dsn = pg_database_new(pg_shared());
+    AUTO(mem_free) char *lean = daemon_lean();
+    const char *const environment[] = { lean, NULL };
+    AUTO(daemon_free)
+    struct daemon *daemon =
+        daemon_start(&(struct daemon_options){ .dsn = dsn, .environment = environment });
+    PGconn *conn = folding_stopped(dsn);
+    AUTO(mem_free)
+    char *url = daemon_url(daemon, "/v1/rollups?model_crn=crn:m&window=1h&metric=probability");
+    AUTO(mem_free) char *all = daemon_url(daemon, "/v1/rollups?model_crn=crn:m&window=1h");
+    AUTO(http_free) struct http *http = http_new();
+    AUTO(http_answer_free) struct http_answer *pending = NULL;
+    AUTO(http_answer_free) struct http_answer *names = NULL;
+    int64_t before;
+
+    rows_make(daemon, dsn, 1);
+    pg_exec(dsn, "INSERT INTO rollup_delta SELECT d.* FROM rollup_delta AS d,"
+                 " generate_series(2, 300000);"
+                 "UPDATE model_deployment SET model_crn = 'crn:m';"
+                 "INSERT INTO model_deployment (crn, model_crn)"
+                 " SELECT 'crn:' || n, 'crn:m' FROM generate_series(1, 5000) AS n;"
+                 "INSERT INTO metric_name (deployment, metric, kind, name, first_batch)"
+                 " SELECT deployment, 2 + n, 'prediction', repeat('n', 100) || n, 1"
+                 " FROM model_deployment, generate_series(1, 100) AS n WHERE crn ~ '^crn:[0-9]'");
+    before = daemon_peak_bytes(daemon);
+    pending = http_get(http, url);
+    ck_assert_int_eq(pending->status, 200);
+    ck_assert_ptr_nonnull(strstr(pending->body, "\"count\":300000,"));
+    daemon_check_growth(daemon, before, FLAT_BYTES_MAX);
+    names = http_get(http, all);
+    ck_assert_int_eq(names->status, 200);
+    ck_assert_ptr_nonnull(strstr(names->body, "\"count\":300000,"));
+    daemon_check_growth(daemon, before, FLAT_BYTES_MAX);
+    PQfinish(conn);
+}
+END_TEST
+
 START_TEST(stalled_readers_hold_up_nobody)
 {
     static const char *const environment[] = { "PLUMBLINE_READ_STALL_TIMEOUT_MS=2s", NULL };
@@ -161,6 +243,46 @@ START_TEST(leaving_frees_the_backend)
 }
 END_TEST
 
+/* No read gets a row until the connection is closed. */
+static PGconn *reading_blocked(const char *dsn)
+{
+    PGconn *conn = pg_connect(dsn);
+
+    PQclear(PQexec(conn, "BEGIN; LOCK TABLE prediction IN ACCESS EXCLUSIVE MODE"));
+    ck_assert_int_eq(PQtransactionStatus(conn), PQTRANS_INTRANS);
+    return conn;
+}
+
+static int64_t blocked_backends(const char *dsn)
+{
+    return pg_query_i64(dsn, "SELECT count(*) FROM pg_stat_activity WHERE datname ="
+                             " current_database() AND application_name = 'plumbline read'"
+                             " AND wait_event_type = 'Lock'");
+}
+
+/* Who has said all and listens gets the whole answer, however long it is in coming. */
+START_TEST(half_closing_is_not_leaving)
+{
+    AUTO(mem_free) char *dsn = pg_database_new(pg_shared());
+    AUTO(daemon_free) struct daemon *daemon = daemon_start(&(struct daemon_options){ .dsn = dsn });
+    PGconn *conn;
+    int fds[2];
+
+    rows_make(daemon, dsn, 100000);
+    conn = reading_blocked(dsn);
+    fds[0] = reader_open_as(daemon, "HTTP/1.0", formats[0].accept);
+    fds[1] = reader_open_as(daemon, "HTTP/1.1", formats[1].accept);
+    for (int i = 0; i < 2; i++)
+        ck_assert_int_eq(shutdown(fds[i], SHUT_WR), 0);
+    WAIT_UNTIL(20000, blocked_backends(dsn) == 2);
+    /* it was looked whether somebody is there */
+    ck_assert(http_raw_await(fds[1], "HTTP/1.1 100 Continue\r\n\r\n", 20000));
+    PQfinish(conn);
+    ck_assert_int_eq(reader_count(fds[0], formats[0].sign), 100000);
+    ck_assert_int_eq(reader_count(fds[1], "\r\n0\r\n\r\n"), 1); /* the end of the chunks */
+}
+END_TEST
+
 /* Gone before Postgres has said anything, which it may not for hours. */
 START_TEST(leaving_early_frees_the_backend)
 {
@@ -170,13 +292,9 @@ START_TEST(leaving_early_frees_the_backend)
     int fd;
 
     rows_make(daemon, dsn, 10);
-    conn = pg_connect(dsn);
-    PQclear(PQexec(conn, "BEGIN; LOCK TABLE prediction IN ACCESS EXCLUSIVE MODE"));
-    ck_assert_int_eq(PQtransactionStatus(conn), PQTRANS_INTRANS);
-    fd = reader_open(daemon, formats[0].accept);
-    WAIT_UNTIL(20000, pg_query_i64(dsn, "SELECT count(*) FROM pg_stat_activity WHERE datname ="
-                                        " current_database() AND application_name ="
-                                        " 'plumbline read' AND wait_event_type = 'Lock'") == 1);
+    conn = reading_blocked(dsn);
+    fd = reader_open_as(daemon, "HTTP/1.1", formats[0].accept);
+    WAIT_UNTIL(20000, blocked_backends(dsn) == 1);
     (void)close(fd);
     WAIT_UNTIL(20000, reading_backends(dsn) == 0);
     PQfinish(conn);
@@ -190,8 +308,11 @@ Suite *streams_suite(void)
 
     tcase_add_unchecked_fixture(tc, pg_shared_start, NULL);
     tcase_add_test(tc, memory_stays_flat);
+    tcase_add_test(tc, memory_is_not_that_of_the_catalog);
+    tcase_add_test(tc, memory_is_not_that_of_what_is_behind_rollups);
     tcase_add_test(tc, stalled_readers_hold_up_nobody);
     tcase_add_test(tc, leaving_frees_the_backend);
+    tcase_add_test(tc, half_closing_is_not_leaving);
     tcase_add_test(tc, leaving_early_frees_the_backend);
     suite_add_tcase(suite, tc);
     return suite;
