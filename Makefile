@@ -39,6 +39,7 @@ UNIT_HELPERS := $(filter-out $(UNIT_SOURCES),$(wildcard tests/collector/*.c))
 IT_SOURCES := $(wildcard tests/integration/test_*.c)
 # With a Kafka broker; not in `make test` yet.
 KAFKA_SOURCES := $(wildcard tests/kafka/test_*.c)
+KAFKA_HELPERS := $(filter-out $(KAFKA_SOURCES),$(wildcard tests/kafka/*.c))
 HARNESS_SOURCES := $(filter-out %/runner.c,$(wildcard tests/harness/*.c))
 FUZZ_NAMES := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 BENCH_NAMES := $(patsubst tests/bench/%.c,%,$(wildcard tests/bench/bench_*.c))
@@ -106,8 +107,9 @@ $(BUILD)/tests/it: $(IT_SOURCES:%.c=$(BUILD)/%.o) $(BUILD)/gen/it_suites.o $(RUN
                    $(BUILD)/libharness.a $(BUILD)/libplumbline.a
 	$(say)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CHECK_LIBS) $(LIBS)
 
-$(BUILD)/tests/kafka_it: $(KAFKA_SOURCES:%.c=$(BUILD)/%.o) $(BUILD)/gen/kafka_suites.o $(RUNNER) \
-                         $(BUILD)/libharness.a $(BUILD)/libplumbline.a
+$(BUILD)/tests/kafka_it: $(KAFKA_SOURCES:%.c=$(BUILD)/%.o) $(KAFKA_HELPERS:%.c=$(BUILD)/%.o) \
+                         $(BUILD)/gen/kafka_suites.o $(RUNNER) $(BUILD)/libharness.a \
+                         $(BUILD)/libplumbline.a
 	$(say)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CHECK_LIBS) $(LIBS)
 
 # A fuzz target with a main() that runs the files of its regression folder, for every compiler.

@@ -121,6 +121,7 @@ bool kafka_gather_add(struct kafka *kafka, struct kafka_partition *partition,
         body_append(&gather->text, headers.data, headers.len, 0) != BODY_OK)
         abort();
     gather->mark = kafka_mark(message);
+    partition->expected = message->offset + 1;
     return true;
 }
 
