@@ -39,8 +39,12 @@ static const char *const kafka_properties[][2] = {
     { "auto.offset.reset", "error" }, /* a lost place is looked into, never skipped over */
     { "partition.assignment.strategy", "cooperative-sticky" },
     { "client.id", "plumbline" },
-    { "queued.max.messages.kbytes", "16384" },
+    /* where this is full librdkafka does not fetch for up to a second: it has to last for one */
+    { "queued.max.messages.kbytes", "65536" },
     { "fetch.max.bytes", "8388608" },
+    /* of a partition at a time: less than it can gather, or it would be in the others' way, and
+     * partitions that were filled together are read together */
+    { "fetch.message.max.bytes", "262144" },
     { "topic.metadata.refresh.interval.ms", "10000" }, /* how late a new topic is seen */
 };
 
