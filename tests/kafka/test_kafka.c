@@ -477,19 +477,22 @@ static bool ready_says(struct rig *rig, const char *want)
  * goes on. */
 START_TEST(servers_go_and_come_back)
 {
-    enum { COUNT = 30000, MESSAGE_BYTES = 1000, QUEUE_BYTES = 1 << 20 };
+    enum { COUNT = 4000, MESSAGE_BYTES = 6000, QUEUE_BYTES = 1 << 20, GROWTH_BYTES_MAX = 16 << 20 };
     AUTO(pg_free) struct pg *pg = pg_start(NULL);
     AUTO(broker_free) struct broker *broker = broker_start();
     AUTO(mem_free) char *dsn = pg_database_new(pg), *event = rig_prediction(COUNT);
     AUTO(rig_done) struct rig rig = { .topic = broker_topic_name("away") };
     AUTO(producer_free) struct producer *producer = producer_new(broker, NULL);
     AUTO(mem_free) char *pad = xcalloc(1, MESSAGE_BYTES + 1);
+    int64_t before;
 
     broker_topic_make(broker, rig.topic, 2, NULL);
     rig.variables[4] = xasprintf("PLUMBLINE_KAFKA_QUEUE_BYTES_MAX=%d", QUEUE_BYTES);
     rig.variables[5] = xstrdup("PLUMBLINE_COMMIT_TIMEOUT_MS=300");
+    rig.variables[6] = daemon_lean();
     rig_start(&rig, broker, rig.topic, dsn, "queued.max.messages.kbytes=1024");
     rig_wait(&rig, 0, 0);
+    before = daemon_peak_bytes(rig.service->daemon);
     pg_stop(pg, PG_STOP_FAST);
     memset(pad, ' ', MESSAGE_BYTES);
     for (uint32_t i = 0; i < COUNT; i++) {
@@ -505,6 +508,7 @@ START_TEST(servers_go_and_come_back)
     json_decref(service_post(rig.service, 503, "/v1/events", event));
     /* a gather that is being decoded may stand over the bound by as much as it decodes */
     ck_assert_int_lt(service_sample(rig.service, "plumbline_memory_budget_bytes"), 5 * QUEUE_BYTES);
+    daemon_check_growth(rig.service->daemon, before, GROWTH_BYTES_MAX);
     pg_resume(pg);
     rig_wait(&rig, 0, COUNT / 2);
     rig_wait(&rig, 1, COUNT / 2);
@@ -536,8 +540,6 @@ Suite *kafka_suite(void)
     tcase_set_timeout(tcase, 120);
     tcase_add_unchecked_fixture(tcase, pg_shared_start, NULL);
     tcase_add_unchecked_fixture(tcase, broker_shared_start, NULL);
-    if (!runner_short())
-        tcase_add_test(tcase, servers_go_and_come_back);
     tcase_add_test(tcase, messages_are_stored_once);
     tcase_add_test(tcase, poison_is_set_aside);
     tcase_add_test(tcase, conflicts_are_set_aside);
@@ -551,6 +553,13 @@ Suite *kafka_suite(void)
     tcase_add_test(tcase, a_fence_drops_what_is_held);
     tcase_add_loop_test(tcase, a_topic_made_anew_is_read_from_its_front, 0,
                         runner_short() ? 1 : (int)LENGTH(anew_cases));
+    suite_add_tcase(suite, tcase);
+    if (runner_short())
+        return suite;
+    tcase = tcase_create("servers"); /* of the test's own */
+    tcase_set_timeout(tcase, 120);
+    tcase_add_unchecked_fixture(tcase, pg_shared_start, NULL);
+    tcase_add_test(tcase, servers_go_and_come_back);
     suite_add_tcase(suite, tcase);
     return suite;
 }
