@@ -185,6 +185,8 @@ static void kafka_send(struct kafka *kafka, struct kafka_partition *partition)
         submission->list.has_lineage ? kafka->setup.graph_queue : kafka->setup.queue;
 
     submission->origin->from = partition->stored;
+    assert(submission->origin->to.incarnation != partition->stored.incarnation ||
+           submission->origin->to.next > partition->stored.next);
     submission->deadline_mono_ms = INT64_MAX; /* until Postgres is back */
     submission->done = kafka_done;
     submission->owner = partition;
@@ -266,8 +268,8 @@ void kafka_reap_wait(struct kafka *kafka, int64_t ms)
 
 /* ------------------------------------------------------------------------------------- messages */
 
-/* A message after the partition began at its mark. false: it comes before it, or another one stands
- * there; that comes again if it is one of a new topic's. */
+/* The first message after the partition began at its mark. false: another one stands there; it
+ * comes again if it is one of a new topic's. */
 static bool kafka_prove(struct kafka *kafka, struct kafka_partition *partition,
                         const rd_kafka_message_t *message)
 {
@@ -276,8 +278,6 @@ static bool kafka_prove(struct kafka *kafka, struct kafka_partition *partition,
         kafka_partition_doubt(kafka, partition, true);
         return false;
     }
-    if (message->offset < partition->stored.mark_offset)
-        return false;
     /* a message behind the mark: compaction has removed the mark's */
     partition->state = KAFKA_READING;
     return true;
@@ -330,6 +330,11 @@ static bool kafka_take(struct kafka *kafka, const rd_kafka_message_t *message)
     partition = kafka_partition_of(kafka, message);
     if (!partition || partition->state == KAFKA_WAITING)
         return true; /* is read again, by us or whoever has it now */
+    if (message->offset < kafka_partition_begin(partition) &&
+        partition->incarnation == partition->stored.incarnation) {
+        kafka_partition_rewind(kafka, partition); /* nobody has sent it there */
+        return true;
+    }
     if (partition->state == KAFKA_PROVING && !kafka_prove(kafka, partition, message))
         return true;
     if (message->offset < partition->expected)

@@ -73,8 +73,7 @@ static int partition_make(struct kafka *kafka, struct kafka_partition *partition
                         &partition->stored, err);
 }
 
-/* The mark's message is read once more, to be known again. */
-static int64_t partition_begin(const struct kafka_partition *partition)
+int64_t kafka_partition_begin(const struct kafka_partition *partition)
 {
     const struct origin_offset *stored = &partition->stored;
 
@@ -104,7 +103,7 @@ static int partition_load(struct kafka *kafka, struct kafka_partition *partition
     partition->incarnation = partition->stored.incarnation;
     partition->expected = partition->stored.next;
     partition->state = KAFKA_PROVING;
-    *begin = partition_begin(partition);
+    *begin = kafka_partition_begin(partition);
     return 0;
 }
 
@@ -249,7 +248,7 @@ void kafka_partition_doubt(struct kafka *kafka, struct kafka_partition *partitio
         goto again;
     if (other || high < stored->next)
         partition_begin_anew(partition, low);
-    else if (low > partition_begin(partition))
+    else if (low > kafka_partition_begin(partition))
         partition_begin_aged(partition, low);
     else
         goto again;
@@ -275,9 +274,11 @@ static void assign(struct kafka *kafka, rd_kafka_topic_partition_list_t *list)
         rd_kafka_topic_partition_t *entry = &list->elems[i];
         struct kafka_partition *partition = partition_new(kafka, entry->topic, entry->partition);
 
-        /* Of a partition that waits nothing is wanted yet, but somewhere it has to begin. */
+        /* Of a partition that waits nothing is wanted yet, but somewhere it has to begin. Not at
+         * RD_KAFKA_OFFSET_BEGINNING: when the answer to that look-up is late, librdkafka repeats it
+         * and goes there, also after a seek to another place. */
         if (kafka->is_draining || partition_load(kafka, partition, &entry->offset, &err) < 0)
-            entry->offset = RD_KAFKA_OFFSET_BEGINNING;
+            entry->offset = 0;
     }
     error = rd_kafka_incremental_assign(kafka->client, list);
     if (error) {

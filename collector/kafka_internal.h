@@ -97,6 +97,8 @@ void kafka_rebalance(rd_kafka_t *client, rd_kafka_resp_err_t code,
                      rd_kafka_topic_partition_list_t *list, void *opaque);
 struct kafka_partition *kafka_partition_of(struct kafka *kafka, const rd_kafka_message_t *message);
 void kafka_partition_free(struct kafka *kafka, struct kafka_partition *partition);
+/* Where it is read from: the mark's message comes once more, to be known again. */
+int64_t kafka_partition_begin(const struct kafka_partition *partition);
 /* Drops what was taken since the stored offset, a message that is held too; kafka_restart begins
  * there again. */
 void kafka_partition_rewind(struct kafka *kafka, struct kafka_partition *partition);

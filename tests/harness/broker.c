@@ -425,6 +425,23 @@ void broker_mock_fail(struct broker *broker, enum broker_request request, size_t
     rd_kafka_mock_push_request_errors_array(broker->cluster, (int16_t)request, count, errors);
 }
 
+void broker_mock_delay(struct broker *broker, enum broker_request request, int ms)
+{
+    ck_assert_int_eq(rd_kafka_mock_broker_push_request_error_rtts(broker->cluster, 1,
+                                                                  (int16_t)request, 1, 0, ms),
+                     0);
+}
+
+bool broker_mock_delays(struct broker *broker, enum broker_request request)
+{
+    size_t waiting = 1;
+
+    ck_assert_int_eq(rd_kafka_mock_broker_error_stack_cnt(broker->cluster, 1, (int16_t)request,
+                                                          &waiting),
+                     0);
+    return waiting == 0;
+}
+
 /* ---- producing ---- */
 
 struct producer {

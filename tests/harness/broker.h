@@ -68,6 +68,10 @@ enum broker_request {
 
 /* A mock's next `count` requests of this kind, 8 at most, get this error (Kafka's number). */
 void broker_mock_fail(struct broker *broker, enum broker_request request, size_t count, int error);
+/* A mock's next request of this kind is answered that much later. */
+void broker_mock_delay(struct broker *broker, enum broker_request request, int ms);
+/* Whether a request to be delayed has come. */
+bool broker_mock_delays(struct broker *broker, enum broker_request request);
 
 /* ---- producing ---- */
 

@@ -16,6 +16,7 @@ Suite *kafka_mock_suite(void);
 static void mock_init(struct rig *rig, struct broker *broker, const char *what)
 {
     *rig = (struct rig){ .topic = broker_topic_name(what) };
+    rig->variables[4] = xstrdup("PLUMBLINE_LOG_LEVEL=debug");
     broker_topic_make(broker, rig->topic, 1, NULL);
     rig_start(rig, broker, rig->topic, NULL,
               "session.timeout.ms=8000\nfetch.error.backoff.ms=50\nretry.backoff.ms=50");
@@ -106,6 +107,35 @@ START_TEST(a_start_without_coordinator)
 }
 END_TEST
 
+/* Where a partition begins can't be read when it is assigned. If its front is asked for meanwhile
+ * and the answer comes only when the place has been read at last, nothing comes twice. */
+START_TEST(a_front_that_comes_late)
+{
+    enum { COUNT = 50, LATE_MS = 1500, ASKS_MS_MAX = 1000, GOES_ON_MS = 2500 };
+    AUTO(broker_free) struct broker *broker = broker_mock();
+    AUTO(rig_done) struct rig rig;
+    AUTO(producer_free) struct producer *producer = producer_new(broker, NULL);
+    uint32_t sent = COUNT;
+    int64_t end_ms;
+
+    mock_init(&rig, broker, "late");
+    check_taken(&rig, producer, 0, COUNT, "before");
+    ck_assert_int_eq(daemon_stop(rig.service->daemon), 0);
+    pg_exec(rig.service->dsn, "ALTER TABLE kafka_offset RENAME TO kafka_offset_away");
+    broker_mock_delay(broker, BROKER_LIST_OFFSETS, LATE_MS);
+    daemon_resume(rig.service->daemon);
+    WAIT_UNTIL(RIG_READ_MS_MAX, daemon_log_has(rig.service->daemon, "event=kafka_waits"));
+    (void)WAIT_FOR(ASKS_MS_MAX, broker_mock_delays(broker, BROKER_LIST_OFFSETS));
+    pg_exec(rig.service->dsn, "ALTER TABLE kafka_offset_away RENAME TO kafka_offset");
+    end_ms = clock_mono_ms() + GOES_ON_MS;
+    do {
+        check_taken(&rig, producer, sent, 1, "after");
+        sent++;
+    } while (clock_mono_ms() < end_ms);
+    service_check_balance(rig.service, sent, 0, 0);
+}
+END_TEST
+
 Suite *kafka_mock_suite(void)
 {
     Suite *suite = suite_create("kafka_mock");
@@ -115,6 +145,11 @@ Suite *kafka_mock_suite(void)
     tcase_add_unchecked_fixture(tcase, pg_shared_start, NULL);
     tcase_add_test(tcase, errors_cost_nothing);
     tcase_add_test(tcase, a_start_without_coordinator);
+    suite_add_tcase(suite, tcase);
+    tcase = tcase_create("late");
+    tcase_set_timeout(tcase, 240);
+    tcase_add_unchecked_fixture(tcase, pg_shared_start, NULL);
+    tcase_add_test(tcase, a_front_that_comes_late);
     suite_add_tcase(suite, tcase);
     return suite;
 }
