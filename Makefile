@@ -37,15 +37,16 @@ UNIT_SOURCES := $(wildcard $(foreach part,base metrics atlas collector,tests/$(p
 # Fakes that only the unit tests link.
 UNIT_HELPERS := $(filter-out $(UNIT_SOURCES),$(wildcard tests/collector/*.c))
 IT_SOURCES := $(wildcard tests/integration/test_*.c)
-# With a Kafka broker; not in `make test` yet.
+# With a Kafka broker, which tools/fetch-kafka fetches; skipped where there is none.
 KAFKA_SOURCES := $(wildcard tests/kafka/test_*.c)
+KAFKA_HELPERS := $(filter-out $(KAFKA_SOURCES),$(wildcard tests/kafka/*.c))
 HARNESS_SOURCES := $(filter-out %/runner.c,$(wildcard tests/harness/*.c))
 FUZZ_NAMES := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 BENCH_NAMES := $(patsubst tests/bench/%.c,%,$(wildcard tests/bench/bench_*.c))
 BENCH_HELPERS := $(filter-out tests/bench/bench_%,$(wildcard tests/bench/*.c))
 RUNNER := $(BUILD)/tests/harness/runner.o
 TEST_BINARIES := $(if $(UNIT_SOURCES),$(BUILD)/tests/unit) $(if $(IT_SOURCES),$(BUILD)/tests/it) \
-                 $(FUZZ_NAMES:%=$(BUILD)/tests/%)
+                 $(if $(KAFKA_SOURCES),$(BUILD)/tests/kafka_it) $(FUZZ_NAMES:%=$(BUILD)/tests/%)
 
 all: $(BUILD)/plumbline ## build build/plumbline
 
@@ -106,8 +107,9 @@ $(BUILD)/tests/it: $(IT_SOURCES:%.c=$(BUILD)/%.o) $(BUILD)/gen/it_suites.o $(RUN
                    $(BUILD)/libharness.a $(BUILD)/libplumbline.a
 	$(say)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CHECK_LIBS) $(LIBS)
 
-$(BUILD)/tests/kafka_it: $(KAFKA_SOURCES:%.c=$(BUILD)/%.o) $(BUILD)/gen/kafka_suites.o $(RUNNER) \
-                         $(BUILD)/libharness.a $(BUILD)/libplumbline.a
+$(BUILD)/tests/kafka_it: $(KAFKA_SOURCES:%.c=$(BUILD)/%.o) $(KAFKA_HELPERS:%.c=$(BUILD)/%.o) \
+                         $(BUILD)/gen/kafka_suites.o $(RUNNER) $(BUILD)/libharness.a \
+                         $(BUILD)/libplumbline.a
 	$(say)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CHECK_LIBS) $(LIBS)
 
 # A fuzz target with a main() that runs the files of its regression folder, for every compiler.
@@ -130,22 +132,25 @@ bench-build: all $(BENCH_NAMES:%=$(BUILD)/bench/%)
 
 test: ## install what is missing, run every test: units, integration, both again under asan
 	@tools/install-deps $(if $(CI),--dev)
+	@tools/fetch-kafka || true
 	@$(MAKE) --no-print-directory -j$(JOBS) test-build
 	@$(MAKE) --no-print-directory -j$(JOBS) test-build BUILD=$(BUILD)-asan CC=$(ASAN_CC) \
 	    SANITIZE='$(ASAN)'
 	@tools/test $(if $(CI),lint:$(BUILD)) $(BUILD) short:$(BUILD)-asan
 
-check: $(filter-out %/it,$(TEST_BINARIES)) ## unit tests, fuzz regressions (SUITES="json row")
+check: $(filter-out %/it %/kafka_it,$(TEST_BINARIES)) ## unit tests, fuzz (SUITES="json row")
 	@tools/test unit:$(BUILD)
 
 it: all $(filter %/it,$(TEST_BINARIES)) ## integration tests only (SUITES=harness)
 	@tools/test it:$(BUILD)
 
 asan: ## all tests under address and undefined-behaviour sanitizers
+	@tools/fetch-kafka || true
 	@$(MAKE) --no-print-directory -j$(JOBS) test-build BUILD=$(BUILD)-asan SANITIZE='$(ASAN)'
 	@tools/test $(BUILD)-asan
 
 tsan: ## all tests under the thread sanitizer
+	@tools/fetch-kafka || true
 	@$(MAKE) --no-print-directory -j$(JOBS) test-build BUILD=$(BUILD)-tsan SANITIZE='$(TSAN)'
 	@tools/test $(BUILD)-tsan
 
@@ -156,6 +161,7 @@ fuzz: ## every fuzz target for FUZZ_SECONDS (60), with clang
 	@tools/fuzz $(BUILD)-fuzz $(FUZZ_SECONDS) $(FUZZ_NAMES)
 
 cover: ## line coverage of all tests
+	@tools/fetch-kafka || true
 	@rm -rf $(BUILD)-cover
 	@$(MAKE) --no-print-directory -j$(JOBS) test-build BUILD=$(BUILD)-cover CFLAGS='-O0 -g' \
 	    SANITIZE=--coverage
@@ -172,9 +178,9 @@ bench: ## speed and memory beside psql and pgbench, as a table
 
 kafka-it: all $(BUILD)/tests/kafka_it ## integration tests with a real Kafka broker
 	@tools/fetch-kafka
-	@TEST_DAEMON=$(BUILD)/plumbline $(BUILD)/tests/kafka_it $(SUITES)
+	@tools/test kafka:$(BUILD)
 
-test-all: test lint asan tsan fuzz kafka-it ## everything that can fail
+test-all: test lint asan tsan fuzz ## everything that can fail
 	@TEST_LONG=1 $(MAKE) --no-print-directory kafka-it SUITES=kafka_chaos
 
 clean: ## remove all that was built

@@ -39,8 +39,12 @@ static const char *const kafka_properties[][2] = {
     { "auto.offset.reset", "error" }, /* a lost place is looked into, never skipped over */
     { "partition.assignment.strategy", "cooperative-sticky" },
     { "client.id", "plumbline" },
-    { "queued.max.messages.kbytes", "16384" },
+    /* where this is full librdkafka does not fetch for up to a second: it has to last for one */
+    { "queued.max.messages.kbytes", "65536" },
     { "fetch.max.bytes", "8388608" },
+    /* of a partition at a time: less than it can gather, or it would be in the others' way, and
+     * partitions that were filled together are read together */
+    { "fetch.message.max.bytes", "262144" },
     { "topic.metadata.refresh.interval.ms", "10000" }, /* how late a new topic is seen */
 };
 
@@ -181,6 +185,8 @@ static void kafka_send(struct kafka *kafka, struct kafka_partition *partition)
         submission->list.has_lineage ? kafka->setup.graph_queue : kafka->setup.queue;
 
     submission->origin->from = partition->stored;
+    assert(submission->origin->to.incarnation != partition->stored.incarnation ||
+           submission->origin->to.next > partition->stored.next);
     submission->deadline_mono_ms = INT64_MAX; /* until Postgres is back */
     submission->done = kafka_done;
     submission->owner = partition;
@@ -262,18 +268,19 @@ void kafka_reap_wait(struct kafka *kafka, int64_t ms)
 
 /* ------------------------------------------------------------------------------------- messages */
 
-/* The first message after the partition began at its mark. true: it was the mark's. */
+/* The first message after the partition began at its mark. false: another one stands there; it
+ * comes again if it is one of a new topic's. */
 static bool kafka_prove(struct kafka *kafka, struct kafka_partition *partition,
                         const rd_kafka_message_t *message)
 {
     if (message->offset == partition->stored.mark_offset &&
         kafka_mark(message) != partition->stored.mark) {
-        kafka_partition_anew(kafka, partition);
-        return true; /* comes again, if it is one of the new topic's */
+        kafka_partition_doubt(kafka, partition, true);
+        return false;
     }
     /* a message behind the mark: compaction has removed the mark's */
     partition->state = KAFKA_READING;
-    return message->offset < partition->stored.next;
+    return true;
 }
 
 static void kafka_take_error(struct kafka *kafka, const rd_kafka_message_t *message)
@@ -283,8 +290,8 @@ static void kafka_take_error(struct kafka *kafka, const rd_kafka_message_t *mess
     switch (message->err) {
     case RD_KAFKA_RESP_ERR__PARTITION_EOF:
         if (partition && partition->state == KAFKA_PROVING) {
-            if (message->offset <= partition->stored.mark_offset)
-                kafka_partition_anew(kafka, partition);
+            if (message->offset < partition->stored.next)
+                kafka_partition_doubt(kafka, partition, false);
             else
                 partition->state = KAFKA_READING;
         }
@@ -292,7 +299,7 @@ static void kafka_take_error(struct kafka *kafka, const rd_kafka_message_t *mess
     case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
     case RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE:
         if (partition && partition->state != KAFKA_WAITING)
-            kafka_partition_anew(kafka, partition);
+            kafka_partition_doubt(kafka, partition, false);
         return;
     case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART: /* maybe another one by its name comes */
         for (partition = kafka->partitions; partition; partition = partition->next) {
@@ -323,7 +330,14 @@ static bool kafka_take(struct kafka *kafka, const rd_kafka_message_t *message)
     partition = kafka_partition_of(kafka, message);
     if (!partition || partition->state == KAFKA_WAITING)
         return true; /* is read again, by us or whoever has it now */
-    if (partition->state == KAFKA_PROVING && kafka_prove(kafka, partition, message))
+    if (message->offset < kafka_partition_begin(partition) &&
+        partition->incarnation == partition->stored.incarnation) {
+        kafka_partition_rewind(kafka, partition); /* nobody has sent it there */
+        return true;
+    }
+    if (partition->state == KAFKA_PROVING && !kafka_prove(kafka, partition, message))
+        return true;
+    if (message->offset < partition->expected)
         return true;
     if (kafka_gather_add(kafka, partition, message))
         return true;
@@ -479,12 +493,12 @@ static void kafka_round(struct kafka *kafka)
     kafka_restart(kafka);
     kafka_tick(kafka);
     if (kafka->held) {
-        message = kafka->held;
+        message = TAKE(kafka->held);
         if (!kafka_take(kafka, message)) {
+            kafka->held = message;
             kafka_stall(kafka);
             return;
         }
-        kafka->held = NULL;
         rd_kafka_message_destroy(message);
     }
     if (kafka->stalled_ms)

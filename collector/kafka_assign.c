@@ -73,6 +73,13 @@ static int partition_make(struct kafka *kafka, struct kafka_partition *partition
                         &partition->stored, err);
 }
 
+int64_t kafka_partition_begin(const struct kafka_partition *partition)
+{
+    const struct origin_offset *stored = &partition->stored;
+
+    return stored->mark_offset >= 0 ? stored->mark_offset : stored->next;
+}
+
 /* Reads the stored offset. 0: *begin is where to read from. */
 static int partition_load(struct kafka *kafka, struct kafka_partition *partition, int64_t *begin,
                           struct err *err)
@@ -94,12 +101,9 @@ static int partition_load(struct kafka *kafka, struct kafka_partition *partition
     if (rc < 0)
         return -1;
     partition->incarnation = partition->stored.incarnation;
-    partition->state = KAFKA_READING;
-    *begin = partition->stored.next;
-    if (partition->stored.mark_offset >= 0) {
-        partition->state = KAFKA_PROVING;
-        *begin = partition->stored.mark_offset;
-    }
+    partition->expected = partition->stored.next;
+    partition->state = KAFKA_PROVING;
+    *begin = kafka_partition_begin(partition);
     return 0;
 }
 
@@ -202,35 +206,59 @@ void kafka_restart(struct kafka *kafka)
 
 void kafka_partition_rewind(struct kafka *kafka, struct kafka_partition *partition)
 {
+    if (kafka->held && kafka_partition_of(kafka, kafka->held) == partition)
+        rd_kafka_message_destroy(TAKE(kafka->held));
     kafka_gather_drop(kafka, partition);
     kafka_ready_drop(kafka, partition);
     partition->state = KAFKA_WAITING;
     partition_pause(kafka, partition, true);
 }
 
-void kafka_partition_anew(struct kafka *kafka, struct kafka_partition *partition)
+static void partition_begin_anew(struct kafka_partition *partition, int64_t first)
 {
-    struct err err = { 0 };
-    int64_t low = 0, high = 0;
-    rd_kafka_resp_err_t code =
-        rd_kafka_query_watermark_offsets(kafka->client, partition->topic, partition->partition,
-                                         &low, &high, ASSIGN_CALL_MS_MAX);
-    bool aged = low > partition->stored.next;
+    log_warn("event=kafka_topic_anew topic=%s partition=%d offset=%lld first=%lld",
+             partition->topic, (int)partition->partition, (long long)partition->stored.next,
+             (long long)first);
+    partition->incarnation = partition->stored.incarnation + 1;
+    partition->expected = first;
+}
 
-    if (partition->in_flight || code || partition_seek(kafka, partition, low, &err) < 0) {
-        kafka_partition_rewind(kafka, partition); /* and looks once more */
+/* The message at the mark has aged out, and maybe more. */
+static void partition_begin_aged(struct kafka_partition *partition, int64_t first)
+{
+    if (first <= partition->stored.next)
         return;
-    }
-    if (aged)
-        log_error("event=kafka_messages_gone topic=%s partition=%d offset=%lld first=%lld",
-                  partition->topic, (int)partition->partition, (long long)partition->stored.next,
-                  (long long)low);
+    log_error("event=kafka_messages_gone topic=%s partition=%d offset=%lld first=%lld",
+              partition->topic, (int)partition->partition, (long long)partition->stored.next,
+              (long long)first);
+    partition->expected = first;
+}
+
+void kafka_partition_doubt(struct kafka *kafka, struct kafka_partition *partition, bool other)
+{
+    const struct origin_offset *stored = &partition->stored;
+    int64_t low = 0, high = 0;
+    struct err err = { 0 };
+
+    /* A fetch may see an end that lies before what was fetched already, just after a broker came
+     * back or another one leads; this question is not answered before the leader knows. */
+    if (partition->state != KAFKA_PROVING || partition->in_flight ||
+        rd_kafka_query_watermark_offsets(kafka->client, partition->topic, partition->partition,
+                                         &low, &high, ASSIGN_CALL_MS_MAX))
+        goto again;
+    if (other || high < stored->next)
+        partition_begin_anew(partition, low);
+    else if (low > kafka_partition_begin(partition))
+        partition_begin_aged(partition, low);
     else
-        log_warn("event=kafka_topic_anew topic=%s partition=%d offset=%lld first=%lld",
-                 partition->topic, (int)partition->partition, (long long)partition->stored.next,
-                 (long long)low);
-    partition->incarnation = partition->stored.incarnation + !aged;
+        goto again;
+    if (partition_seek(kafka, partition, partition->expected, &err) < 0)
+        goto again;
     partition->state = KAFKA_READING;
+    return;
+again:
+    kafka_partition_rewind(kafka, partition);
+    kafka->restart_ms = clock_mono_ms() + ASSIGN_RESTART_MS;
 }
 
 /* ---- rebalances ---- */
@@ -246,9 +274,11 @@ static void assign(struct kafka *kafka, rd_kafka_topic_partition_list_t *list)
         rd_kafka_topic_partition_t *entry = &list->elems[i];
         struct kafka_partition *partition = partition_new(kafka, entry->topic, entry->partition);
 
-        /* Of a partition that waits nothing is wanted yet, but somewhere it has to begin. */
+        /* Of a partition that waits nothing is wanted yet, but somewhere it has to begin. Not at
+         * RD_KAFKA_OFFSET_BEGINNING: when the answer to that look-up is late, librdkafka repeats it
+         * and goes there, also after a seek to another place. */
         if (kafka->is_draining || partition_load(kafka, partition, &entry->offset, &err) < 0)
-            entry->offset = RD_KAFKA_OFFSET_BEGINNING;
+            entry->offset = 0;
     }
     error = rd_kafka_incremental_assign(kafka->client, list);
     if (error) {

@@ -121,6 +121,7 @@ bool kafka_gather_add(struct kafka *kafka, struct kafka_partition *partition,
         body_append(&gather->text, headers.data, headers.len, 0) != BODY_OK)
         abort();
     gather->mark = kafka_mark(message);
+    partition->expected = message->offset + 1;
     return true;
 }
 
@@ -238,6 +239,19 @@ static void gather_decode(struct kafka *kafka, struct submission *submission, ui
     event_list_done(&list);
 }
 
+/* What grew in steps keeps nothing that it does not need. */
+static void gather_shrink(struct kafka *kafka, struct kafka_gather *gather)
+{
+    struct body *text = &gather->text;
+
+    if (!text->len)
+        return;
+    text->data = xrealloc(text->data, text->len);
+    kafka->bytes -= text->cap - text->len;
+    budget_release(text->budget, text->cap - text->len);
+    text->cap = text->len;
+}
+
 /* The messages, and the copy of their values that is decoded in place. */
 static struct submission *gather_submission(struct kafka *kafka, struct kafka_partition *partition)
 {
@@ -292,16 +306,21 @@ bool kafka_gather_close(struct kafka *kafka, struct kafka_partition *partition)
                                    .time_ms_min = CONFIG_EVENT_MS_MIN,
                                    .time_ms_max = clock_now_ms() + config->event_ahead_ms_max };
     struct submission *submission;
+    struct event_list *list;
 
     if (!budget_reserve(kafka->setup.budget, text + notes + records))
         return false;
+    gather_shrink(kafka, gather);
     submission = gather_submission(kafka, partition);
+    list = &submission->list;
     for (uint32_t i = 0; i < gather->len; i++)
         gather_decode(kafka, submission, i, submission->body + gather->notes[i].at, &limits, &cap);
+    list->events = xreallocarray(list->events, list->len, sizeof(*list->events));
+    list->memory_bytes = list->len * sizeof(*list->events);
     stats_add(kafka->setup.stats, STAT_KAFKA_MESSAGES, gather->len);
-    assert(submission->list.memory_bytes <= records);
-    budget_release(kafka->setup.budget, records - submission->list.memory_bytes);
-    submission->bytes = gather->text.cap + text + notes + submission->list.memory_bytes;
+    assert(list->memory_bytes <= records);
+    budget_release(kafka->setup.budget, records - list->memory_bytes);
+    submission->bytes = gather->text.cap + text + notes + list->memory_bytes;
     kafka->bytes += submission->bytes - gather->text.cap;
     gather->text = (struct body){ 0 }; /* the origin has it now */
     gather->len = 0;

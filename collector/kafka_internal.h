@@ -16,7 +16,7 @@
 
 /* A partition that is ours:
  *
- *               offset known, sought                the message at the mark is the one
+ *               offset known, sought            the message at the mark is the one, or no mark
  *   WAITING ------------------------> PROVING -----------------------------------> READING
  *      ^  paused, what comes is          | another one, or none: begins at the front,    |
  *      |  dropped                        '------------> READING, next incarnation        |
@@ -51,6 +51,7 @@ struct kafka_partition {
     enum kafka_state state;
     struct origin_offset stored; /* what the database holds, as far as is known */
     int64_t incarnation;         /* of what is read now: stored.incarnation, or the one after it */
+    int64_t expected;            /* no message before it is taken: it is stored or gathered */
     struct kafka_gather gather;
     struct submission *ready; /* owned; waits until what is on its way is back */
     bool in_flight;
@@ -96,10 +97,15 @@ void kafka_rebalance(rd_kafka_t *client, rd_kafka_resp_err_t code,
                      rd_kafka_topic_partition_list_t *list, void *opaque);
 struct kafka_partition *kafka_partition_of(struct kafka *kafka, const rd_kafka_message_t *message);
 void kafka_partition_free(struct kafka *kafka, struct kafka_partition *partition);
-/* Drops what was taken since the stored offset; kafka_restart begins there again. */
+/* Where it is read from: the mark's message comes once more, to be known again. */
+int64_t kafka_partition_begin(const struct kafka_partition *partition);
+/* Drops what was taken since the stored offset, a message that is held too; kafka_restart begins
+ * there again. */
 void kafka_partition_rewind(struct kafka *kafka, struct kafka_partition *partition);
-/* The mark's message is not there: the topic was made anew, or what was next has aged out. */
-void kafka_partition_anew(struct kafka *kafka, struct kafka_partition *partition);
+/* What should stand at the partition's mark doesn't seem to: the topic was made anew, or what was
+ * next has aged out, or a broker that has just come back did not know yet. `other`: a message
+ * stands there, and it is another one. */
+void kafka_partition_doubt(struct kafka *kafka, struct kafka_partition *partition, bool other);
 /* Begins with the partitions that wait, as far as their offsets can be read. */
 void kafka_restart(struct kafka *kafka);
 void kafka_pause(struct kafka *kafka, bool pause);

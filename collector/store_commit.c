@@ -687,8 +687,8 @@ static enum store_result commit_send(struct attempt *attempt)
 
 /* A batch of nothing but new predictions and aggregates goes as one query:
  *
- *   BEGIN; LABELS shared; batch_begin(); COPY prediction; COPY aggregate_metric;
- *   COPY rollup_delta; COMMIT
+ *   BEGIN; LABELS shared; batch_begin(); kafka_advance(); COPY prediction;
+ *   COPY aggregate_metric; COPY rollup_delta; COMMIT
  *
  * Postgres runs on to the next statement by itself, so that a small batch does not wait for six
  * answers one after the other. What a statement fails with ends all of them. */
@@ -697,12 +697,12 @@ static bool plain_is_wanted(const struct attempt *attempt)
     const struct batch *batch = attempt->batch;
 
     return !attempt->slow && !attempt->store->counter.missing_len && !batch->labels.len &&
-           !batch->lineage.len && !batch->origins &&
+           !batch->lineage.len && !rejects_any(batch) &&
            batch->predictions.len + batch->aggregates.len > 0 &&
            clock_mono_ms() >= attempt->store->waiting_until_ms;
 }
 
-static int plain_send(struct attempt *attempt)
+static enum step plain_send(struct attempt *attempt)
 {
     const struct batch *batch = attempt->batch;
     AUTO(buf_done) struct buf sql;
@@ -710,6 +710,11 @@ static int plain_send(struct attempt *attempt)
     buf_init(&sql, SIZE_MAX);
     buf_append_text(&sql, "BEGIN; SELECT pg_advisory_xact_lock_shared(7236, 3);");
     ledger_write_begin(&sql, batch);
+    if (batch->origins) {
+        buf_append_char(&sql, ';');
+        if (offsets_write(attempt, &sql) != STEP_DONE)
+            return STEP_FENCED;
+    }
     if (batch->predictions.len)
         buf_append_fmt(&sql, ";%s", row_tables[0].copy_sql);
     if (batch->aggregates.len)
@@ -718,8 +723,9 @@ static int plain_send(struct attempt *attempt)
         buf_append_text(&sql, ";" DELTA_COPY_SQL);
     buf_append_text(&sql, ";COMMIT");
     if (PQsendQuery(attempt->store->conn, buf_text(&sql)) == 1)
-        return 0;
-    return store_fail(attempt->store->conn, NULL, "send batch", attempt->err);
+        return STEP_DONE;
+    (void)store_fail(attempt->store->conn, NULL, "send batch", attempt->err);
+    return STEP_FAIL;
 }
 
 /* The next statement's result must be this one. */
@@ -772,21 +778,49 @@ static enum step plain_deltas(struct attempt *attempt)
     return STEP_DONE;
 }
 
+/* Makes the next COPY fail, and with it everything; `why` is the step then. */
+static enum step plain_give_up(struct attempt *attempt, enum step why)
+{
+    enum step step = plain_expect(attempt, PGRES_COPY_IN, "COPY");
+
+    if (step == STEP_DONE && PQputCopyEnd(attempt->store->conn, "not in one go") == 1)
+        return why;
+    return STEP_FAIL;
+}
+
 static enum step plain_ledger(struct attempt *attempt)
 {
     AUTO(store_result_free) PGresult *result = PQgetResult(attempt->store->conn);
-    enum step step = ledger_begun(attempt, result);
 
+    return ledger_begun(attempt, result);
+}
+
+static enum step plain_offsets(struct attempt *attempt)
+{
+    AUTO(store_result_free) PGresult *result = NULL;
+
+    if (!attempt->batch->origins)
+        return STEP_DONE;
+    result = PQgetResult(attempt->store->conn);
+    return offsets_advanced(attempt, result);
+}
+
+/* Whether what the first statements gave lets the rest go on. */
+static enum step plain_check(struct attempt *attempt)
+{
+    enum step step = plain_ledger(attempt);
+
+    if (step == STEP_DONE)
+        step = plain_offsets(attempt);
+    if (step == STEP_FENCED)
+        return plain_give_up(attempt, step);
     if (step != STEP_DONE)
         return step;
     if (attempt->labels_wait) /* maybe for these predictions: not in one go, now and for a while */
         attempt->store->waiting_until_ms = clock_mono_ms() + WAITING_MS;
     else if (commit_check_horizon(attempt) == STEP_DONE)
         return STEP_DONE;
-    step = plain_expect(attempt, PGRES_COPY_IN, "COPY");
-    if (step == STEP_DONE && PQputCopyEnd(attempt->store->conn, "not in one go") == 1)
-        return STEP_AGAIN;
-    return STEP_FAIL;
+    return plain_give_up(attempt, STEP_AGAIN);
 }
 
 static enum step plain_run(struct attempt *attempt)
@@ -797,7 +831,7 @@ static enum step plain_run(struct attempt *attempt)
     if (step == STEP_DONE)
         step = plain_expect(attempt, PGRES_TUPLES_OK, "lock labels");
     if (step == STEP_DONE)
-        step = plain_ledger(attempt);
+        step = plain_check(attempt);
     if (step == STEP_DONE)
         step = plain_copy(attempt, &batch->predictions, &row_tables[0]);
     if (step == STEP_DONE)
@@ -817,8 +851,9 @@ static enum step commit_plain(struct attempt *attempt, enum store_result *result
     enum step step;
 
     batch_settle_twins(attempt->batch);
-    if (plain_send(attempt) < 0)
-        return STEP_FAIL;
+    step = plain_send(attempt);
+    if (step != STEP_DONE)
+        return step;
     step = plain_run(attempt);
     while (step != STEP_FAIL && (rest = PQgetResult(conn)))
         PQclear(rest);

@@ -79,6 +79,12 @@ int attempt_rollback(struct store *store);
 /* Behind the ledger row and before any event: moves the Kafka offsets of the batch on. STEP_FENCED:
  * the submissions that must leave the batch have that outcome. */
 enum step offsets_advance(struct attempt *attempt) MUST_CHECK;
+/* The same in two halves: the statement, and what it gave. STEP_FENCED from the first: nothing need
+ * be sent. */
+enum step offsets_write(struct attempt *attempt, struct buf *sql) MUST_CHECK;
+enum step offsets_advanced(struct attempt *attempt, const PGresult *result) MUST_CHECK;
+/* Whether something of the batch came from Kafka and, as far as is known, can't be taken. */
+bool rejects_any(const struct batch *batch);
 /* Last, when every row's fate is known: what came from Kafka and can't be taken. */
 enum step rejects_write(struct attempt *attempt) MUST_CHECK;
 

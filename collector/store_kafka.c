@@ -112,26 +112,21 @@ static int64_t offset_mark(const struct offset_range *range)
     return range->last->to.mark;
 }
 
-static PGresult *offset_send(struct attempt *attempt, const struct offset_range *ranges,
-                             uint32_t len)
+static void offset_write(struct buf *sql, PGconn *conn, const struct offset_range *ranges,
+                         uint32_t len)
 {
-    PGconn *conn = attempt->store->conn;
-    AUTO(buf_done) struct buf sql;
-
-    buf_init(&sql, SIZE_MAX);
-    buf_append_text(&sql, "SELECT * FROM kafka_advance(");
-    offset_write_texts(&sql, conn, ranges, len, false);
-    buf_append_char(&sql, ',');
-    offset_write_texts(&sql, conn, ranges, len, true);
-    offset_write_numbers(&sql, ranges, len, offset_partition);
-    offset_write_numbers(&sql, ranges, len, offset_incarnation);
-    offset_write_numbers(&sql, ranges, len, offset_next);
-    offset_write_numbers(&sql, ranges, len, offset_new_incarnation);
-    offset_write_numbers(&sql, ranges, len, offset_new_next);
-    offset_write_numbers(&sql, ranges, len, offset_mark_offset);
-    offset_write_numbers(&sql, ranges, len, offset_mark);
-    buf_append_char(&sql, ')');
-    return store_query(conn, buf_text(&sql), "kafka offsets", attempt->err);
+    buf_append_text(sql, "SELECT * FROM kafka_advance(");
+    offset_write_texts(sql, conn, ranges, len, false);
+    buf_append_char(sql, ',');
+    offset_write_texts(sql, conn, ranges, len, true);
+    offset_write_numbers(sql, ranges, len, offset_partition);
+    offset_write_numbers(sql, ranges, len, offset_incarnation);
+    offset_write_numbers(sql, ranges, len, offset_next);
+    offset_write_numbers(sql, ranges, len, offset_new_incarnation);
+    offset_write_numbers(sql, ranges, len, offset_new_next);
+    offset_write_numbers(sql, ranges, len, offset_mark_offset);
+    offset_write_numbers(sql, ranges, len, offset_mark);
+    buf_append_char(sql, ')');
 }
 
 static void offset_fence(struct batch *batch, const struct origin *of)
@@ -142,31 +137,64 @@ static void offset_fence(struct batch *batch, const struct origin *of)
     }
 }
 
-enum step offsets_advance(struct attempt *attempt)
+/* The batch's ranges in the order in which Postgres locks them; owned. Those submissions that don't
+ * follow on the one before are fenced, and *fenced says so. */
+static struct offset_range *offset_ranges(struct batch *batch, uint32_t *len, bool *fenced)
 {
-    struct batch *batch = attempt->batch;
-    AUTO(mem_free) struct offset_range *ranges = xcalloc(batch->origins, sizeof(*ranges));
-    AUTO(store_result_free) PGresult *result = NULL;
-    uint32_t len = 0;
-    bool fenced = false;
+    struct offset_range *ranges = xcalloc(batch->origins, sizeof(*ranges));
 
+    *len = 0;
+    *fenced = false;
     for (struct submission *s = batch->submissions; s; s = s->next) {
-        if (!s->origin || offset_add(ranges, &len, s->origin))
+        if (!s->origin || offset_add(ranges, len, s->origin))
             continue;
         s->outcome = SUBMISSION_FENCED;
-        fenced = true;
+        *fenced = true;
     }
-    qsort(ranges, len, sizeof(*ranges), offset_compare);
-    result = offset_send(attempt, ranges, len);
-    if (!result) {
+    qsort(ranges, *len, sizeof(*ranges), offset_compare);
+    return ranges;
+}
+
+enum step offsets_write(struct attempt *attempt, struct buf *sql)
+{
+    uint32_t len;
+    bool fenced;
+    AUTO(mem_free) struct offset_range *ranges = offset_ranges(attempt->batch, &len, &fenced);
+
+    offset_write(sql, attempt->store->conn, ranges, len);
+    return fenced ? STEP_FENCED : STEP_DONE;
+}
+
+enum step offsets_advanced(struct attempt *attempt, const PGresult *result)
+{
+    uint32_t len;
+    bool fenced;
+    AUTO(mem_free) struct offset_range *ranges = offset_ranges(attempt->batch, &len, &fenced);
+
+    if (PQresultStatus(result) != PGRES_TUPLES_OK) {
+        (void)store_fail(attempt->store->conn, result, "kafka offsets", attempt->err);
         attempt->err->kind = ERR_RETRY;
         return STEP_FAIL;
     }
     for (int i = 0; i < PQntuples(result); i++) {
-        offset_fence(batch, ranges[store_get_i64(result, i, 0) - 1].first);
+        offset_fence(attempt->batch, ranges[store_get_i64(result, i, 0) - 1].first);
         fenced = true;
     }
     return fenced ? STEP_FENCED : STEP_DONE;
+}
+
+enum step offsets_advance(struct attempt *attempt)
+{
+    AUTO(store_result_free) PGresult *result = NULL;
+    AUTO(buf_done) struct buf sql;
+    enum step step;
+
+    buf_init(&sql, SIZE_MAX);
+    step = offsets_write(attempt, &sql);
+    if (step != STEP_DONE)
+        return step;
+    result = PQexec(attempt->store->conn, buf_text(&sql));
+    return offsets_advanced(attempt, result);
 }
 
 /* ------------------------------------------------------------------------ what can't be taken */
@@ -229,7 +257,7 @@ static int reject_found(struct copy *copy, const struct batch *batch, struct buf
     return 0;
 }
 
-static bool reject_any(const struct batch *batch)
+bool rejects_any(const struct batch *batch)
 {
     for (const struct submission *s = batch->submissions; s; s = s->next) {
         if (s->origin && s->origin->rejects_len)
@@ -249,7 +277,7 @@ enum step rejects_write(struct attempt *attempt)
     AUTO(buf_done) struct buf text;
 
     buf_init(&text, SIZE_MAX);
-    if (!reject_any(attempt->batch))
+    if (!rejects_any(attempt->batch))
         return STEP_DONE;
     if (copy_begin(copy, attempt->store->conn,
                    "COPY rejected_event (source, origin, code, message, event)"

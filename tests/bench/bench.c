@@ -160,7 +160,12 @@ struct daemon *bench_daemon_start(const char *dsn)
 
 void bench_daemon_stop(struct bench *bench, struct daemon *daemon)
 {
-    int64_t peak_bytes = daemon_peak_bytes(daemon);
+    bench_daemon_stop_beside(bench, daemon, 0);
+}
+
+void bench_daemon_stop_beside(struct bench *bench, struct daemon *daemon, int64_t buffers_bytes)
+{
+    int64_t peak_bytes = daemon_peak_bytes(daemon) - buffers_bytes;
 
     if (peak_bytes > bench->peak_bytes)
         bench->peak_bytes = peak_bytes;

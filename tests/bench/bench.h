@@ -42,6 +42,8 @@ void bench_database_drop(struct bench *bench, const char *dsn);
 struct daemon *bench_daemon_start(const char *dsn) MUST_CHECK;
 /* Stops it and notes its peak memory for the table's last row. */
 void bench_daemon_stop(struct bench *bench, struct daemon *daemon);
+/* The same, but `buffers_bytes` of its memory are a library's own and don't count. */
+void bench_daemon_stop_beside(struct bench *bench, struct daemon *daemon, int64_t buffers_bytes);
 
 /* Runs a program of PostgreSQL's (psql, pgbench) with these arguments, NULL at the end, and waits.
  * Returns the seconds it took. *output (may be NULL): what it said, owned. */

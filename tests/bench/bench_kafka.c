@@ -11,6 +11,7 @@
 #include "tests/harness/wait.h"
 
 enum { EVENTS = 500000, PARTITIONS = 8, MANY = 100, READ_MS_MAX = 120000 };
+enum { BUFFERS_BYTES = 64 * 1024 * 1024 }; /* librdkafka's, full in every run of full size */
 
 static void topic_fill(struct broker *broker, const char *topic, int64_t events,
                        int64_t per_message)
@@ -85,7 +86,7 @@ static void daemon_read(struct bench *bench, struct broker *broker, const char *
     bench_meter_stop(&meter, side);
     PQfinish(conn);
     ck_assert_int_eq(pg_query_i64(dsn, "SELECT count(*) FROM prediction"), events);
-    bench_daemon_stop(bench, daemon);
+    bench_daemon_stop_beside(bench, daemon, BUFFERS_BYTES);
     (void)bench_program_run("psql", arguments, NULL);
     bench_database_drop(bench, dsn);
 }

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <check.h>
 #include <librdkafka/rdkafka.h>
+#include <librdkafka/rdkafka_mock.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,10 +26,14 @@ struct broker {
     char *dir, *log, *settings; /* paths */
     char address[32];
     int port, controller_port;
-    pid_t pid; /* 0: not running */
+    pid_t pid;        /* 0: not running */
+    rd_kafka_t *mock; /* a mock's, NULL otherwise */
+    rd_kafka_mock_cluster_t *cluster;
 };
 
 static struct broker *shared;
+
+static void broker_mock_end(struct broker *broker);
 
 /* ---- the program ---- */
 
@@ -214,6 +219,10 @@ void broker_free(struct broker *broker)
 {
     if (!broker)
         return;
+    if (broker->mock) {
+        broker_mock_end(broker);
+        return;
+    }
     if (broker->pid)
         broker_end(broker, SIGKILL);
     process_run(&(struct process_options){
@@ -322,11 +331,18 @@ static void topic_check(rd_kafka_t *client, rd_kafka_queue_t *queue)
 void broker_topic_make(struct broker *broker, const char *topic, int partitions,
                        const char *const *settings)
 {
-    rd_kafka_t *client = client_new(broker, RD_KAFKA_PRODUCER, NULL, NULL, NULL);
-    rd_kafka_queue_t *queue = rd_kafka_queue_new(client);
+    rd_kafka_t *client;
+    rd_kafka_queue_t *queue;
     char why[256];
-    rd_kafka_NewTopic_t *wanted = rd_kafka_NewTopic_new(topic, partitions, 1, why, sizeof(why));
+    rd_kafka_NewTopic_t *wanted;
 
+    if (broker->mock) {
+        ck_assert_int_eq(rd_kafka_mock_topic_create(broker->cluster, topic, partitions, 1), 0);
+        return;
+    }
+    client = client_new(broker, RD_KAFKA_PRODUCER, NULL, NULL, NULL);
+    queue = rd_kafka_queue_new(client);
+    wanted = rd_kafka_NewTopic_new(topic, partitions, 1, why, sizeof(why));
     ck_assert_msg(wanted != NULL, "%s", why);
     for (; settings && *settings; settings += 2)
         ck_assert_int_eq(rd_kafka_NewTopic_set_config(wanted, settings[0], settings[1]), 0);
@@ -346,6 +362,18 @@ void broker_topic_delete(struct broker *broker, const char *topic)
     rd_kafka_DeleteTopic_destroy(unwanted);
 }
 
+int64_t broker_topic_end(struct broker *broker, const char *topic, int32_t partition)
+{
+    rd_kafka_t *client = client_new(broker, RD_KAFKA_PRODUCER, NULL, NULL, NULL);
+    int64_t low, high = -1;
+
+    ck_assert_int_eq(rd_kafka_query_watermark_offsets(client, topic, partition, &low, &high,
+                                                      CALL_MS_MAX),
+                     0);
+    rd_kafka_destroy(client);
+    return high;
+}
+
 int64_t broker_group_offset(struct broker *broker, const char *group, const char *topic,
                             int32_t partition)
 {
@@ -360,6 +388,58 @@ int64_t broker_group_offset(struct broker *broker, const char *group, const char
     rd_kafka_topic_partition_list_destroy(list);
     rd_kafka_destroy(client);
     return offset < 0 ? -1 : offset;
+}
+
+/* ---- errors on demand ---- */
+
+struct broker *broker_mock(void)
+{
+    struct broker *broker = xcalloc(1, sizeof(*broker));
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    char why[256];
+
+    ck_assert_int_eq(rd_kafka_conf_set(conf, "log_level", "0", why, sizeof(why)), 0);
+    broker->mock = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof(why));
+    ck_assert_msg(broker->mock != NULL, "%s", why);
+    broker->cluster = rd_kafka_mock_cluster_new(broker->mock, 1);
+    ck_assert_ptr_nonnull(broker->cluster);
+    (void)snprintf(broker->address, sizeof(broker->address), "%s",
+                   rd_kafka_mock_cluster_bootstraps(broker->cluster));
+    return broker;
+}
+
+static void broker_mock_end(struct broker *broker)
+{
+    rd_kafka_mock_cluster_destroy(broker->cluster);
+    rd_kafka_destroy(broker->mock);
+    free(broker);
+}
+
+void broker_mock_fail(struct broker *broker, enum broker_request request, size_t count, int error)
+{
+    rd_kafka_resp_err_t errors[8];
+
+    ck_assert_uint_le(count, LENGTH(errors));
+    for (size_t i = 0; i < count; i++)
+        errors[i] = (rd_kafka_resp_err_t)error;
+    rd_kafka_mock_push_request_errors_array(broker->cluster, (int16_t)request, count, errors);
+}
+
+void broker_mock_delay(struct broker *broker, enum broker_request request, int ms)
+{
+    ck_assert_int_eq(rd_kafka_mock_broker_push_request_error_rtts(broker->cluster, 1,
+                                                                  (int16_t)request, 1, 0, ms),
+                     0);
+}
+
+bool broker_mock_delays(struct broker *broker, enum broker_request request)
+{
+    size_t waiting = 1;
+
+    ck_assert_int_eq(rd_kafka_mock_broker_error_stack_cnt(broker->cluster, 1, (int16_t)request,
+                                                          &waiting),
+                     0);
+    return waiting == 0;
 }
 
 /* ---- producing ---- */

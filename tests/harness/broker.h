@@ -43,9 +43,35 @@ char *broker_topic_name(const char *what) MUST_CHECK;
 void broker_topic_make(struct broker *broker, const char *topic, int partitions,
                        const char *const *settings);
 void broker_topic_delete(struct broker *broker, const char *topic);
+/* Where the partition ends. */
+int64_t broker_topic_end(struct broker *broker, const char *topic, int32_t partition);
 /* What the group has committed for the partition, -1: nothing. */
 int64_t broker_group_offset(struct broker *broker, const char *group, const char *topic,
                             int32_t partition);
+
+/* ---- errors on demand ---- */
+
+/* librdkafka's mock cluster in the place of a broker: there is nothing to fetch, and it fails when
+ * it is told to. It lives in the test's own process and has no transactions. */
+struct broker *broker_mock(void);
+
+/* Kafka's numbers. */
+enum broker_request {
+    BROKER_FETCH = 1,
+    BROKER_LIST_OFFSETS = 2,
+    BROKER_METADATA = 3,
+    BROKER_OFFSET_COMMIT = 8,
+    BROKER_FIND_COORDINATOR = 10,
+    BROKER_JOIN_GROUP = 11,
+    BROKER_HEARTBEAT = 12,
+};
+
+/* A mock's next `count` requests of this kind, 8 at most, get this error (Kafka's number). */
+void broker_mock_fail(struct broker *broker, enum broker_request request, size_t count, int error);
+/* A mock's next request of this kind is answered that much later. */
+void broker_mock_delay(struct broker *broker, enum broker_request request, int ms);
+/* Whether a request to be delayed has come. */
+bool broker_mock_delays(struct broker *broker, enum broker_request request);
 
 /* ---- producing ---- */
 
