@@ -26,6 +26,7 @@
 #include "collector/queue.h"
 #include "collector/store.h"
 #include "collector/store_partition_internal.h"
+#include "collector/store_pool.h"
 #include "collector/version.h"
 #include "options_internal.h"
 
@@ -70,6 +71,7 @@ struct serve {
     size_t committers_len;
     struct maintenance *maintenance;
     struct maintenance *folding;
+    struct store_pool *pool; /* of reads */
     struct http *http;
     struct kafka *kafka; /* NULL: no brokers are configured */
     pthread_t ticker;
@@ -153,7 +155,7 @@ static int serve_start(struct serve *serve, struct err *err)
     http.stats = serve->stats;
     http.queue = serve->queue;
     http.graph_queue = serve->graph_queue;
-    http.dsn = serve->database.dsn;
+    http.pool = serve->pool = store_pool_new(serve->database.dsn);
     serve->http = http_start(&http, err);
     return serve->http ? 0 : -1;
 }
@@ -190,6 +192,7 @@ static void serve_stop(struct serve *serve)
         queue_close(serve->graph_queue);
         serve_join(serve);
     }
+    store_pool_free(serve->pool);
     cmd_database_close(&serve->database);
     queue_free(serve->queue);
     queue_free(serve->graph_queue);

@@ -154,7 +154,8 @@ static void *http_query_run(void *arg)
     struct http_queries *queries = job->queries;
     bool is_complete;
 
-    job->rc = job->route->run(queries->setup->dsn, &job->query, &job->out, &job->status, &job->err);
+    job->rc =
+        job->route->run(queries->setup->pool, &job->query, &job->out, &job->status, &job->err);
     if (job->rc == 0 && (job->is_flushed || job->out.full))
         job->rc = query_flush(&job->query, &job->out, &job->err);
     else if (job->rc == 0)

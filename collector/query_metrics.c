@@ -290,10 +290,10 @@ static int metrics_write(struct query *query, struct read *read, const struct re
     return metrics_write_lines(query, read, NULL, out, err);
 }
 
-static int metrics_read(const char *dsn, struct query *query, const struct read_query *asked,
-                        struct buf *out, struct err *err)
+static int metrics_read(struct store_pool *pool, struct query *query,
+                        const struct read_query *asked, struct buf *out, struct err *err)
 {
-    AUTO(read_free) struct read *read = read_open(dsn, asked, err);
+    AUTO(read_free) struct read *read = read_open(pool, asked, err);
     int rc;
 
     if (!read)
@@ -304,7 +304,7 @@ static int metrics_read(const char *dsn, struct query *query, const struct read_
     return rc;
 }
 
-int query_metrics(const char *dsn, struct query *query, struct buf *out, unsigned *status,
+int query_metrics(struct store_pool *pool, struct query *query, struct buf *out, unsigned *status,
                   struct err *err)
 {
     struct read_query asked;
@@ -314,13 +314,13 @@ int query_metrics(const char *dsn, struct query *query, struct buf *out, unsigne
     read_query_init(&asked);
     rc = metrics_parse_url(&asked, &query->parameters, &query->fault);
     if (rc == 0)
-        rc = metrics_read(dsn, query, &asked, out, err);
+        rc = metrics_read(pool, query, &asked, out, err);
     read_query_done(&asked);
     return rc;
 }
 
-int query_read_metrics(const char *dsn, struct query *query, struct buf *out, unsigned *status,
-                       struct err *err)
+int query_read_metrics(struct store_pool *pool, struct query *query, struct buf *out,
+                       unsigned *status, struct err *err)
 {
     struct read_query asked;
     int rc;
@@ -329,7 +329,7 @@ int query_read_metrics(const char *dsn, struct query *query, struct buf *out, un
     read_query_init(&asked);
     rc = metrics_parse_body(&asked, query->body, &query->fault);
     if (rc == 0)
-        rc = metrics_read(dsn, query, &asked, out, err);
+        rc = metrics_read(pool, query, &asked, out, err);
     read_query_done(&asked);
     return rc;
 }

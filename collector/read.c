@@ -13,6 +13,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "collector/store_internal.h"
+#include "collector/store_pool.h"
 #include "collector/store_read_internal.h"
 
 enum {
@@ -25,6 +26,7 @@ enum {
 
 struct read {
     const struct read_query *query; /* borrowed */
+    struct store_pool *pool;        /* borrowed */
     PGconn *conn;
     PGcancel *cancel;
     _Atomic bool is_cancelled;
@@ -141,7 +143,7 @@ static int read_parse_cursor(struct read *read, const char *cursor, struct err *
 
 /* ------------------------------------------------------------------------------- open and close */
 
-static int read_connect(struct read *read, const char *dsn, struct err *err)
+static int read_connect(struct read *read, struct store_pool *pool, struct err *err)
 {
     const struct read_query *query = read->query;
 
@@ -150,7 +152,8 @@ static int read_connect(struct read *read, const char *dsn, struct err *err)
         (struct read_position){ .settled = INT64_MAX, .batch_id = -1, .limit = query->limit };
     if (query->cursor && read_parse_cursor(read, query->cursor, err) < 0)
         return -1;
-    read->conn = store_connect(dsn, "read", err);
+    read->pool = pool;
+    read->conn = store_pool_take(pool, err);
     if (!read->conn)
         return -1;
     read->cancel = PQgetCancel(read->conn);
@@ -172,7 +175,7 @@ static int read_begin(struct read *read, struct err *err)
     return read->deployments ? 0 : -1;
 }
 
-struct read *read_open(const char *dsn, const struct read_query *query, struct err *err)
+struct read *read_open(struct store_pool *pool, const struct read_query *query, struct err *err)
 {
     AUTO(read_free) struct read *read = xcalloc(1, sizeof(*read));
 
@@ -183,7 +186,7 @@ struct read *read_open(const char *dsn, const struct read_query *query, struct e
         read->keys[i] = span_of(query->keys.items[i]);
     read->labels_cap = READ_LABELS_INIT;
     read->labels = xcalloc(read->labels_cap, sizeof(*read->labels));
-    if (read_connect(read, dsn, err) < 0)
+    if (read_connect(read, pool, err) < 0)
         return NULL;
     return TAKE(read);
 }
@@ -201,7 +204,7 @@ void read_free(struct read *read)
     PQfreeCancel(read->cancel);
     read_deployments_free(read->deployments);
     PQfreemem(read->message);
-    store_close(read->conn);
+    store_pool_give(read->pool, read->conn, !read->is_copying && !read->is_cancelled);
     buf_done(&read->merged);
     free(read->keys);
     free(read->labels);

@@ -8,6 +8,7 @@
 #include "collector/balance.h"
 #include "collector/store.h"
 #include "collector/store_internal.h"
+#include "collector/store_pool.h"
 
 enum { DEPLOYMENTS_FETCH = 1000 };
 
@@ -29,18 +30,15 @@ static void deployment_write(struct buf *out, const PGresult *result, int row)
     buf_append_fmt(out, ",\"firstSeenMs\":%s}", PQgetvalue(result, row, 5));
 }
 
-int query_deployments(const char *dsn, struct query *query, struct buf *out, unsigned *status,
-                      struct err *err)
+static int deployments_write(PGconn *conn, struct query *query, struct buf *out, struct err *err)
 {
-    AUTO(store_close) PGconn *conn = store_connect(dsn, "read", err);
     const char *separator = "";
     int rows;
 
-    (void)status;
-    if (!conn || store_exec(conn,
-                            "BEGIN READ ONLY; DECLARE c CURSOR FOR SELECT " DEPLOYMENT_COLUMNS
-                            " FROM model_deployment ORDER BY deployment",
-                            "deployments", err) < 0)
+    if (store_exec(conn,
+                   "BEGIN READ ONLY; DECLARE c CURSOR FOR SELECT " DEPLOYMENT_COLUMNS
+                   " FROM model_deployment ORDER BY deployment",
+                   "deployments", err) < 0)
         return -1;
     buf_append_text(out, "{\"deployments\":[");
     do {
@@ -62,10 +60,21 @@ int query_deployments(const char *dsn, struct query *query, struct buf *out, uns
     return 0;
 }
 
-int query_deployment(const char *dsn, struct query *query, struct buf *out, unsigned *status,
-                     struct err *err)
+int query_deployments(struct store_pool *pool, struct query *query, struct buf *out,
+                      unsigned *status, struct err *err)
 {
-    AUTO(store_close) PGconn *conn = store_connect(dsn, "read", err);
+    PGconn *conn = store_pool_take(pool, err);
+    int rc = conn ? deployments_write(conn, query, out, err) : -1;
+
+    (void)status;
+    store_pool_give(pool, conn, rc == 0);
+    return rc;
+}
+
+int query_deployment(struct store_pool *pool, struct query *query, struct buf *out,
+                     unsigned *status, struct err *err)
+{
+    PGconn *conn = store_pool_take(pool, err);
     AUTO(store_array_done) struct store_array crn;
     AUTO(store_result_free) PGresult *result = NULL;
     struct store_params params = { 0 };
@@ -80,6 +89,7 @@ int query_deployment(const char *dsn, struct query *query, struct buf *out, unsi
                                 "SELECT " DEPLOYMENT_COLUMNS
                                 " FROM model_deployment WHERE crn = ANY ($1)",
                                 &params, "deployment", err);
+    store_pool_give(pool, conn, true);
     if (!result)
         return -1;
     if (PQntuples(result) == 0)
@@ -90,14 +100,14 @@ int query_deployment(const char *dsn, struct query *query, struct buf *out, unsi
     return 0;
 }
 
-int query_balance(const char *dsn, struct query *query, struct buf *out, unsigned *status,
+int query_balance(struct store_pool *pool, struct query *query, struct buf *out, unsigned *status,
                   struct err *err)
 {
     struct balance balance = { 0 };
 
     (void)query;
     (void)status;
-    if (store_balance_read(dsn, &balance, err) < 0)
+    if (store_balance_read(store_pool_dsn(pool), &balance, err) < 0)
         return -1;
     balance_write_json(&balance, out);
     return 0;
@@ -129,10 +139,10 @@ static int query_parse_id(struct query *query, int64_t *id)
     return rc;
 }
 
-int query_deployment_crn(const char *dsn, struct query *query, struct buf *out, unsigned *status,
-                         struct err *err)
+int query_deployment_crn(struct store_pool *pool, struct query *query, struct buf *out,
+                         unsigned *status, struct err *err)
 {
-    AUTO(store_close) PGconn *conn = NULL;
+    PGconn *conn = NULL;
     AUTO(store_result_free) PGresult *result = NULL;
     struct store_params params = { 0 };
     char number[24];
@@ -141,7 +151,7 @@ int query_deployment_crn(const char *dsn, struct query *query, struct buf *out, 
     (void)status;
     if (query_parse_id(query, &id) < 0)
         return -1;
-    conn = store_connect(dsn, "read", err);
+    conn = store_pool_take(pool, err);
     if (!conn)
         return -1;
     (void)snprintf(number, sizeof(number), "%" PRId64, id);
@@ -152,6 +162,7 @@ int query_deployment_crn(const char *dsn, struct query *query, struct buf *out, 
                            "SELECT crn FROM model_deployment WHERE model_deployment_id = $1::bigint"
                            " ORDER BY deployment DESC LIMIT 1",
                            &params, "deployment", err);
+    store_pool_give(pool, conn, true);
     if (!result)
         return -1;
     if (PQntuples(result) == 0)

@@ -15,6 +15,7 @@
 #include "collector/read.h"
 #include "collector/store_delta_internal.h"
 #include "collector/store_internal.h"
+#include "collector/store_pool.h"
 #include "collector/store_rollup_internal.h"
 
 enum {
@@ -661,33 +662,50 @@ static int rollups_answer_write(PGconn *conn, struct rollups_answer *answer, str
     return 0;
 }
 
+/* What the watcher of the client needs to end a query. */
+struct rollups_cancel {
+    PGcancel *cancel;
+    bool is_cancelled;
+};
+
 static void rollups_cancel(void *ctx)
 {
+    struct rollups_cancel *cancel = ctx;
     char text[128];
 
-    (void)PQcancel(ctx, text, sizeof(text));
+    cancel->is_cancelled = true;
+    (void)PQcancel(cancel->cancel, text, sizeof(text));
 }
 
-static int rollups_answer(const char *dsn, struct query *query, const struct rollups_query *asked,
-                          struct buf *out, struct err *err)
+static int rollups_run(struct rollups_answer *answer, PGconn *conn, struct rollups_cancel *cancel,
+                       struct err *err)
+{
+    int rc;
+
+    query_cancel_set(answer->query, rollups_cancel, cancel);
+    rc = rollups_answer_write(conn, answer, err);
+    query_cancel_set(answer->query, NULL, NULL);
+    if (rc < 0)
+        rollups_cancel(cancel); /* or the rest of a series would be read to its end */
+    rollup_source_free(answer->source);
+    return rc;
+}
+
+static int rollups_answer(struct store_pool *pool, struct query *query,
+                          const struct rollups_query *asked, struct buf *out, struct err *err)
 {
     struct rollups_answer answer = { .query = query, .asked = asked, .out = out };
-    AUTO(store_close) PGconn *conn = store_connect(dsn, "read", err);
-    PGcancel *cancel = conn ? PQgetCancel(conn) : NULL;
+    PGconn *conn = store_pool_take(pool, err);
+    struct rollups_cancel cancel = { .cancel = conn ? PQgetCancel(conn) : NULL };
     int rc = -1;
 
     rollup_init(&answer.rollup);
     rollup_init(&answer.nothing);
     answer.texts = xcalloc((size_t)1 << ROLLUPS_TEXTS_BITS, sizeof(*answer.texts));
-    if (conn) {
-        query_cancel_set(query, rollups_cancel, cancel);
-        rc = rollups_answer_write(conn, &answer, err);
-        query_cancel_set(query, NULL, NULL);
-    }
-    if (rc < 0 && conn)
-        (void)rollups_cancel(cancel); /* or the rest of a series would be read to its end */
-    rollup_source_free(answer.source);
-    PQfreeCancel(cancel);
+    if (conn)
+        rc = rollups_run(&answer, conn, &cancel, err);
+    store_pool_give(pool, conn, rc == 0 && !cancel.is_cancelled);
+    PQfreeCancel(cancel.cancel);
     rollup_done(&answer.rollup);
     rollup_done(&answer.nothing);
     free(answer.deployments);
@@ -697,7 +715,7 @@ static int rollups_answer(const char *dsn, struct query *query, const struct rol
     return rc;
 }
 
-int query_rollups(const char *dsn, struct query *query, struct buf *out, unsigned *status,
+int query_rollups(struct store_pool *pool, struct query *query, struct buf *out, unsigned *status,
                   struct err *err)
 {
     struct rollups_query asked = { 0 };
@@ -709,7 +727,7 @@ int query_rollups(const char *dsn, struct query *query, struct buf *out, unsigne
                          "this database keeps no rollups: it was made with rollups: false");
     rc = rollups_parse(&asked, &query->parameters, &query->fault);
     if (rc == 0)
-        rc = rollups_answer(dsn, query, &asked, out, err);
+        rc = rollups_answer(pool, query, &asked, out, err);
     strings_done(&asked.metrics);
     return rc;
 }

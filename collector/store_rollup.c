@@ -347,7 +347,7 @@ int rollup_source_begin(struct rollup_source *source, const struct rollup_key *k
     clock_format(source->span.to_ms, to);
     buf_init(&sql, SIZE_MAX);
     buf_append_fmt(&sql,
-                   "SELECT r.deployment, (extract(epoch FROM r.window_at) * 1000)::bigint, r.state"
+                   "SELECT r.deployment, r.window_at, r.state"
                    " FROM unnest($1::bigint[]::int[], $2::bigint[]::int[]) AS k(deployment, metric)"
                    " JOIN %s AS r USING (deployment, metric)"
                    " WHERE r.window_at >= timestamptz '%s' AND r.window_at < timestamptz '%s'"
@@ -418,10 +418,16 @@ static int source_merge_extras(struct rollup_source *source, int64_t window_ms,
     return 0;
 }
 
+/* Of the row that stands. */
+static int64_t source_row_ms(const struct rollup_source *source)
+{
+    return (store_get_i64(source->row, 0, 1) + STORE_EPOCH_US) / 1000;
+}
+
 static int source_merge_rows(struct rollup_source *source, int64_t window_ms, struct rollup *rollup,
                              struct err *err)
 {
-    while (source->row && store_get_i64(source->row, 0, 1) == window_ms) {
+    while (source->row && source_row_ms(source) == window_ms) {
         int32_t deployment = (int32_t)store_get_i64(source->row, 0, 0);
 
         if (!source_is_replaced(source, deployment, window_ms) &&
@@ -446,7 +452,7 @@ int rollup_source_next(struct rollup_source *source, int64_t *window_ms, struct 
             source_end_series(source); /* the connection is free again */
             return 0;
         }
-        *window_ms = source->row ? store_get_i64(source->row, 0, 1) : INT64_MAX;
+        *window_ms = source->row ? source_row_ms(source) : INT64_MAX;
         if (has_extra && extras->items[source->extra].window_ms < *window_ms)
             *window_ms = extras->items[source->extra].window_ms;
         if (source_merge_rows(source, *window_ms, rollup, err) < 0 ||

@@ -42,12 +42,14 @@ struct query {
     struct query_sender *sender;
 };
 
+struct store_pool;
+
 /* Answers `query`. 0: `out` (what is left of it) is the answer, with *status (200 unless changed)
  * if nothing was flushed. -1: query->fault is the answer if it was set, else err: ERR_INPUT is 400
  * invalid_query, ERR_RETRY 503, ERR_FATAL 500; after a flush the connection is closed, so that the
  * client sees a broken transfer. */
-typedef int query_run(const char *dsn, struct query *query, struct buf *out, unsigned *status,
-                      struct err *err);
+typedef int query_run(struct store_pool *pool, struct query *query, struct buf *out,
+                      unsigned *status, struct err *err);
 
 /* Sends what is in `out` and empties it; waits while the client is slow. -1: the client is gone or
  * was dropped: give up. */

@@ -41,11 +41,13 @@ void strings_add(struct strings *strings, struct span text);
 void strings_done(struct strings *strings);
 
 struct read;
+struct store_pool;
 
 /* Connects; the first call after it takes the snapshot. `query` is borrowed until read_free.
  * ERR_INPUT: the cursor is not one, or belongs to another query. ERR_RETRY: the server is away or
  * busy. */
-struct read *read_open(const char *dsn, const struct read_query *query, struct err *err) MUST_CHECK;
+struct read *read_open(struct store_pool *pool, const struct read_query *query,
+                       struct err *err) MUST_CHECK;
 void read_free(struct read *read); /* cancels what is still running */
 AUTO_DEFINE(struct read, read_free);
 

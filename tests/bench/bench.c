@@ -249,7 +249,8 @@ char *bench_read_script(struct bench *bench, const char *dsn, void (*read)(void 
     while (!found && (line = strsep(&rest, "\n"))) {
         char *statement = log_statement(line, name);
 
-        if (statement && (strncmp(statement, "SET ", 4) == 0 || strstr(statement, ";SET ")))
+        if (statement && strncmp(statement, "BEGIN ", 6) != 0 &&
+            (strncmp(statement, "SET ", 4) == 0 || strstr(statement, ";SET ")))
             buf_append_fmt(&script, "%s;\n", statement);
         if (!statement || strncmp(statement, copy, strlen(copy)) != 0)
             continue;

@@ -327,7 +327,7 @@ static void rollup_run(struct bench *bench)
     fold_case(bench, rollup_cases[2].stream.deployments, full_rates[2], BENCH_REPORTED);
     room_measure(bench, &(struct event_stream){ 10, 10 },
                  "rollups of a prediction, 60 in a minute of a deployment");
-    room_measure(bench, &event_stream_usual,
+    room_measure(bench, &rollup_cases[1].stream,
                  "rollups of a prediction, 6 in a minute of a deployment");
 }
 

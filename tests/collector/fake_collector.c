@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "collector/store_pool.h"
 
 void fake_init(struct fake_collector *fake)
 {
@@ -102,12 +103,13 @@ static bool fake_is_ready(void *ctx, struct buf *why)
 
 void fake_start(struct fake_collector *fake)
 {
-    struct http_setup setup = {
-        .config = &fake->config, .dsn = fake->dsn, .ready = fake_is_ready, .ready_ctx = fake
-    };
+    struct http_setup setup = { .config = &fake->config,
+                                .ready = fake_is_ready,
+                                .ready_ctx = fake };
     struct err err = { 0 };
 
     setup.budget = fake->budget = budget_new((size_t)fake->config.memory_bytes_max);
+    setup.pool = fake->pool = store_pool_new(fake->dsn);
     setup.stats = fake->stats = stats_new();
     setup.queue = fake->queue = queue_new();
     setup.graph_queue = fake->graph_queue = queue_new();
@@ -126,6 +128,7 @@ void fake_stop(struct fake_collector *fake)
     http_stop(fake->http);
     fake_committer_stop(&fake->committer);
     fake_committer_stop(&fake->graph_committer);
+    store_pool_free(fake->pool);
     stats_free(fake->stats);
     budget_free(fake->budget);
     pthread_cond_destroy(&fake->changed);

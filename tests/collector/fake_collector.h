@@ -35,6 +35,7 @@ struct fake_collector {
     struct http *http;
     const char *address;
 
+    struct store_pool *pool;
     const char *dsn; /* what the made-up read gives: see fake_read.c */
     bool is_ready;
 

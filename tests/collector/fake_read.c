@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "collector/queries.h"
 #include "collector/read.h"
+#include "collector/store_pool.h"
 #include "fake_collector.h"
 
 struct read {
@@ -31,26 +32,27 @@ static long fake_option(const char *dsn, const char *name, long preset)
     return at ? strtol(at + strlen(name), NULL, 10) : preset;
 }
 
-struct read *read_open(const char *dsn, const struct read_query *query, struct err *err)
+struct read *read_open(struct store_pool *pool, const struct read_query *query, struct err *err)
 {
     struct read *read;
 
-    if (strstr(dsn, "open=retry")) {
+    if (strstr(store_pool_dsn(pool), "open=retry")) {
         (void)err_set(err, ERR_RETRY, "the database is away");
         return NULL;
     }
-    if (strstr(dsn, "open=input") || (query->cursor && strcmp(query->cursor, "bad") == 0)) {
+    if (strstr(store_pool_dsn(pool), "open=input") ||
+        (query->cursor && strcmp(query->cursor, "bad") == 0)) {
         (void)err_set(err, ERR_INPUT, "not a cursor of this query");
         return NULL;
     }
     read = xcalloc(1, sizeof(*read));
     read->query = query;
-    read->rows = fake_option(dsn, "rows=", 3);
-    read->bytes = fake_option(dsn, "bytes=", 20);
-    read->fail_at = fake_option(dsn, "fail_at=", -1);
-    read->wait_at = fake_option(dsn, "wait_at=", -1);
-    read->horizon_ms = fake_option(dsn, "horizon=", 0);
-    read->columns = fake_option(dsn, "columns=", 0) != 0;
+    read->rows = fake_option(store_pool_dsn(pool), "rows=", 3);
+    read->bytes = fake_option(store_pool_dsn(pool), "bytes=", 20);
+    read->fail_at = fake_option(store_pool_dsn(pool), "fail_at=", -1);
+    read->wait_at = fake_option(store_pool_dsn(pool), "wait_at=", -1);
+    read->horizon_ms = fake_option(store_pool_dsn(pool), "horizon=", 0);
+    read->columns = fake_option(store_pool_dsn(pool), "columns=", 0) != 0;
     buf_init(&read->metrics, 1 << 24);
     pthread_mutex_lock(&fake_lock);
     fake_open++;
@@ -212,18 +214,18 @@ FAKE_WEAK void read_query_done(struct read_query *query)
 }
 
 /* The catalog's answers echo what they were asked. */
-int query_deployments(const char *dsn, struct query *query, struct buf *out, unsigned *status,
-                      struct err *err)
+int query_deployments(struct store_pool *pool, struct query *query, struct buf *out,
+                      unsigned *status, struct err *err)
 {
-    (void)dsn, (void)query, (void)status, (void)err;
+    (void)pool, (void)query, (void)status, (void)err;
     buf_append_text(out, "{\"deployments\":[]}");
     return 0;
 }
 
-int query_deployment(const char *dsn, struct query *query, struct buf *out, unsigned *status,
-                     struct err *err)
+int query_deployment(struct store_pool *pool, struct query *query, struct buf *out,
+                     unsigned *status, struct err *err)
 {
-    (void)dsn, (void)err;
+    (void)pool, (void)err;
     if (span_is(query->argument, "none"))
         return fault_set(&query->fault, 404, "not_found", NULL, "no such deployment");
     *status = 200;
@@ -233,17 +235,17 @@ int query_deployment(const char *dsn, struct query *query, struct buf *out, unsi
     return 0;
 }
 
-int query_balance(const char *dsn, struct query *query, struct buf *out, unsigned *status,
+int query_balance(struct store_pool *pool, struct query *query, struct buf *out, unsigned *status,
                   struct err *err)
 {
-    (void)dsn, (void)query, (void)out, (void)status;
+    (void)pool, (void)query, (void)out, (void)status;
     return err_set(err, ERR_FATAL, "the books are closed");
 }
 
-int query_deployment_crn(const char *dsn, struct query *query, struct buf *out, unsigned *status,
-                         struct err *err)
+int query_deployment_crn(struct store_pool *pool, struct query *query, struct buf *out,
+                         unsigned *status, struct err *err)
 {
-    (void)dsn, (void)status, (void)err;
+    (void)pool, (void)status, (void)err;
     buf_append_span(out, query->body);
     return 0;
 }

@@ -85,7 +85,8 @@ static int64_t reader_count(int fd, const char *sign)
 static int64_t reading_backends(const char *dsn)
 {
     return pg_query_i64(dsn, "SELECT count(*) FROM pg_stat_activity WHERE datname ="
-                             " current_database() AND application_name = 'plumbline read'");
+                             " current_database() AND application_name = 'plumbline read'"
+                             " AND state <> 'idle'"); /* kept for the next reader */
 }
 
 static const struct {
