@@ -93,7 +93,6 @@ struct http_request {
     struct fault fault; /* what DISCARDING ends in */
     const char *allow;  /* static; of a 405 */
     bool is_last;       /* the server drains: close the connection behind the answer */
-    bool is_1_1;        /* HTTP/1.1: the client understands interim answers */
 
     struct body body;
     uint64_t content_length; /* 0 when unknown */

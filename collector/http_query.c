@@ -5,8 +5,6 @@
  *   watcher:       client gone, released or stopping: cancel; finished and released: free
  *
  * The HTTP threads never wait for a query thread, nor for a cancellation on its way to Postgres. */
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,12 +34,10 @@ struct http_query_job {
     bool is_joined;
     bool is_released; /* the request is over; its connection may be gone */
     bool is_cancelled;
-    bool is_probed; /* the watcher's */
 
     struct http_queries *queries;
     struct MHD_Connection *connection;
-    int fd;      /* until is_released */
-    bool is_1_1; /* HTTP/1.1 */
+    int fd; /* until is_released */
     pthread_t thread;
     struct pipe *pipe;
     const struct http_route *route;
@@ -191,42 +187,13 @@ static void http_query_free(struct http_query_job *job)
     free(job);
 }
 
-/* An answer that is no answer: any client of HTTP/1.1 passes over it. */
-static void http_query_send_interim(void *ctx)
-{
-    static const char interim[] = "HTTP/1.1 100 Continue\r\n\r\n";
-    struct http_query_job *job = ctx;
-
-    (void)!send(job->fd, interim, sizeof(interim) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
-}
-
-/* The client sends no more. Whether it still listens, which is its right, or has closed shows when
- * it is sent something: an interim answer, where that may be, or else probes of the kernel's, which
- * are answered by a reset once the client's kernel has forgotten the connection: Linux does after a
- * minute. */
-static void http_query_probe(struct http_query_job *job)
-{
-    const int on = 1, seconds = 5;
-
-    (void)setsockopt(job->fd, IPPROTO_TCP, TCP_KEEPIDLE, &seconds, sizeof(seconds));
-    (void)setsockopt(job->fd, IPPROTO_TCP, TCP_KEEPINTVL, &seconds, sizeof(seconds));
-    (void)setsockopt(job->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-    if (job->is_1_1)
-        pipe_while_unused(job->pipe, http_query_send_interim, job);
-}
-
 /* The client closed while there was nothing to send, so that no send could tell. */
 static bool http_query_is_left(struct http_query_job *job)
 {
     struct pollfd pollfd = { .fd = job->fd, .events = POLLRDHUP };
 
-    if (!pipe_is_asleep(job->pipe) || poll(&pollfd, 1, 0) <= 0)
-        return false;
-    if (!job->is_probed && (pollfd.revents & POLLRDHUP)) {
-        job->is_probed = true;
-        http_query_probe(job);
-    }
-    return (pollfd.revents & (POLLHUP | POLLERR)) != 0;
+    return pipe_is_asleep(job->pipe) && poll(&pollfd, 1, 0) > 0 &&
+           (pollfd.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
 }
 
 static bool http_query_is_unwanted(struct http_query_job *job)
@@ -356,7 +323,6 @@ static struct http_query_job *http_query_new(struct http_request *request, enum 
     job->queries = http->queries;
     job->connection = request->connection;
     job->fd = info->connect_fd;
-    job->is_1_1 = request->is_1_1;
     job->route = request->route;
     job->pipe = pipe_new(HTTP_PIPE_BYTES, http->setup.config->read_stall_timeout_ms, &reader);
     job->reserved = HTTP_PIPE_BYTES;

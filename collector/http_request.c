@@ -110,9 +110,9 @@ enum MHD_Result http_request_handle(void *cls, struct MHD_Connection *connection
     struct http_request *request = *con_cls;
     size_t len = *upload_data_size;
 
+    (void)version;
     if (!request) {
         *con_cls = request = http_request_new(cls, connection);
-        request->is_1_1 = strcmp(version, MHD_HTTP_VERSION_1_1) == 0;
         return http_request_begin(request, url, method);
     }
     if (len) {

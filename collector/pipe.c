@@ -18,7 +18,6 @@ struct pipe {
     size_t start; /* guarded by lock, as is all below: of the oldest byte */
     size_t len;
     bool is_asleep; /* the reader */
-    bool is_used;   /* something was written */
     bool is_closed;
     bool is_finished;
     bool is_complete;
@@ -84,7 +83,6 @@ enum pipe_result pipe_write(struct pipe *pipe, const char *data, size_t len)
 
         data += put;
         len -= put;
-        pipe->is_used = pipe->is_used || put;
         if (put)
             pipe_wake(pipe);
         len_seen = pipe->len;
@@ -181,12 +179,4 @@ bool pipe_is_asleep(struct pipe *pipe)
     is_asleep = pipe->is_asleep;
     pthread_mutex_unlock(&pipe->lock);
     return is_asleep;
-}
-
-void pipe_while_unused(struct pipe *pipe, void (*fn)(void *ctx), void *ctx)
-{
-    pthread_mutex_lock(&pipe->lock);
-    if (pipe->is_asleep && !pipe->is_used)
-        fn(ctx);
-    pthread_mutex_unlock(&pipe->lock);
 }

@@ -55,8 +55,5 @@ void pipe_close(struct pipe *pipe);
 bool pipe_is_closed(struct pipe *pipe);
 /* Any thread: the reader sleeps, it has been sent everything there is. */
 bool pipe_is_asleep(struct pipe *pipe);
-/* Any thread: calls fn, which must not block or call back, if the reader sleeps and nothing has
- * been written yet: it does not wake before fn has returned. */
-void pipe_while_unused(struct pipe *pipe, void (*fn)(void *ctx), void *ctx);
 
 #endif

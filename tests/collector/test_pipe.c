@@ -95,33 +95,6 @@ START_TEST(broken_after_its_bytes)
 }
 END_TEST
 
-static void count_call(void *ctx)
-{
-    (*(int *)ctx)++;
-}
-
-START_TEST(unused_while_asleep_at_the_start)
-{
-    struct sleeper sleeper;
-    AUTO(pipe_free) struct pipe *pipe = sleeper_pipe(&sleeper, 8, 1000);
-    char data[8];
-    size_t len;
-    int calls = 0;
-
-    pipe_while_unused(pipe, count_call, &calls);
-    ck_assert_int_eq(calls, 0); /* awake */
-    ck_assert_int_eq(pipe_await(pipe), PIPE_ASLEEP);
-    pipe_while_unused(pipe, count_call, &calls);
-    ck_assert_int_eq(calls, 1);
-    ck_assert_int_eq(pipe_write(pipe, "ab", 2), PIPE_OK);
-    ck_assert_int_eq(pipe_read(pipe, data, 8, &len), PIPE_BYTES);
-    ck_assert_int_eq(pipe_await(pipe), PIPE_ASLEEP); /* in the middle of an answer */
-    pipe_while_unused(pipe, count_call, &calls);
-    ck_assert_int_eq(calls, 1);
-    pipe_finish(pipe, true);
-}
-END_TEST
-
 START_TEST(stalled_reader)
 {
     struct sleeper sleeper;
@@ -218,7 +191,6 @@ Suite *pipe_suite(void)
 
     tcase_add_test(tc, bytes_then_the_end);
     tcase_add_test(tc, broken_after_its_bytes);
-    tcase_add_test(tc, unused_while_asleep_at_the_start);
     tcase_add_test(tc, stalled_reader);
     tcase_add_test(tc, closed_reader);
     tcase_add_test(tc, closed_while_waiting);

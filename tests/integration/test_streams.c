@@ -40,22 +40,15 @@ static void rows_make(const struct daemon *daemon, const char *dsn, int64_t rows
     pg_exec(dsn, "ANALYZE prediction");
 }
 
-static int reader_open_as(const struct daemon *daemon, const char *version, const char *accept)
+/* Without HTTP/1.1's chunks. */
+static int reader_open(const struct daemon *daemon, const char *accept)
 {
     AUTO(mem_free)
-    char *request = xasprintf("GET /v1/metrics %s\r\nHost: x\r\nAccept: %s\r\n"
-                              "Connection: close\r\n\r\n",
-                              version, accept);
+    char *request = xasprintf("GET /v1/metrics HTTP/1.0\r\nHost: x\r\nAccept: %s\r\n\r\n", accept);
     int fd = http_raw_open(daemon_port(daemon));
 
     ck_assert_int_eq(http_raw_send_text(fd, request), 0);
     return fd;
-}
-
-/* Without HTTP/1.1's chunks. */
-static int reader_open(const struct daemon *daemon, const char *accept)
-{
-    return reader_open_as(daemon, "HTTP/1.0", accept);
 }
 
 /* Reads to the end; how often `sign` comes. */
@@ -244,46 +237,6 @@ START_TEST(leaving_frees_the_backend)
 }
 END_TEST
 
-/* No read gets a row until the connection is closed. */
-static PGconn *reading_blocked(const char *dsn)
-{
-    PGconn *conn = pg_connect(dsn);
-
-    PQclear(PQexec(conn, "BEGIN; LOCK TABLE prediction IN ACCESS EXCLUSIVE MODE"));
-    ck_assert_int_eq(PQtransactionStatus(conn), PQTRANS_INTRANS);
-    return conn;
-}
-
-static int64_t blocked_backends(const char *dsn)
-{
-    return pg_query_i64(dsn, "SELECT count(*) FROM pg_stat_activity WHERE datname ="
-                             " current_database() AND application_name = 'plumbline read'"
-                             " AND wait_event_type = 'Lock'");
-}
-
-/* Who has said all and listens gets the whole answer, however long it is in coming. */
-START_TEST(half_closing_is_not_leaving)
-{
-    AUTO(mem_free) char *dsn = pg_database_new(pg_shared());
-    AUTO(daemon_free) struct daemon *daemon = daemon_start(&(struct daemon_options){ .dsn = dsn });
-    PGconn *conn;
-    int fds[2];
-
-    rows_make(daemon, dsn, 100000);
-    conn = reading_blocked(dsn);
-    fds[0] = reader_open_as(daemon, "HTTP/1.0", formats[0].accept);
-    fds[1] = reader_open_as(daemon, "HTTP/1.1", formats[1].accept);
-    for (int i = 0; i < 2; i++)
-        ck_assert_int_eq(shutdown(fds[i], SHUT_WR), 0);
-    WAIT_UNTIL(20000, blocked_backends(dsn) == 2);
-    /* it was looked whether somebody is there */
-    ck_assert(http_raw_await(fds[1], "HTTP/1.1 100 Continue\r\n\r\n", 20000));
-    PQfinish(conn);
-    ck_assert_int_eq(reader_count(fds[0], formats[0].sign), 100000);
-    ck_assert_int_eq(reader_count(fds[1], "\r\n0\r\n\r\n"), 1); /* the end of the chunks */
-}
-END_TEST
-
 /* Gone before Postgres has said anything, which it may not for hours. */
 START_TEST(leaving_early_frees_the_backend)
 {
@@ -293,9 +246,13 @@ START_TEST(leaving_early_frees_the_backend)
     int fd;
 
     rows_make(daemon, dsn, 10);
-    conn = reading_blocked(dsn);
-    fd = reader_open_as(daemon, "HTTP/1.1", formats[0].accept);
-    WAIT_UNTIL(20000, blocked_backends(dsn) == 1);
+    conn = pg_connect(dsn);
+    PQclear(PQexec(conn, "BEGIN; LOCK TABLE prediction IN ACCESS EXCLUSIVE MODE"));
+    ck_assert_int_eq(PQtransactionStatus(conn), PQTRANS_INTRANS);
+    fd = reader_open(daemon, formats[0].accept);
+    WAIT_UNTIL(20000, pg_query_i64(dsn, "SELECT count(*) FROM pg_stat_activity WHERE datname ="
+                                        " current_database() AND application_name ="
+                                        " 'plumbline read' AND wait_event_type = 'Lock'") == 1);
     (void)close(fd);
     WAIT_UNTIL(20000, reading_backends(dsn) == 0);
     PQfinish(conn);
@@ -313,7 +270,6 @@ Suite *streams_suite(void)
     tcase_add_test(tc, memory_is_not_that_of_what_is_behind_rollups);
     tcase_add_test(tc, stalled_readers_hold_up_nobody);
     tcase_add_test(tc, leaving_frees_the_backend);
-    tcase_add_test(tc, half_closing_is_not_leaving);
     tcase_add_test(tc, leaving_early_frees_the_backend);
     suite_add_tcase(suite, tc);
     return suite;
