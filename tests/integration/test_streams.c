@@ -11,6 +11,7 @@
 #include "tests/harness/load.h"
 #include "tests/harness/pg.h"
 #include "tests/harness/runner.h"
+#include "tests/harness/service.h"
 #include "tests/harness/wait.h"
 
 Suite *streams_suite(void);
@@ -259,6 +260,31 @@ START_TEST(leaving_early_frees_the_backend)
 }
 END_TEST
 
+/* A reader finds the connection of the one before, and does not notice when the server ended it. */
+START_TEST(readers_use_a_backend_again)
+{
+    static const char backends[] = "SELECT count(*) FROM pg_stat_activity WHERE datname ="
+                                   " current_database() AND application_name = 'plumbline read'";
+    static const char *const paths[] = { "/v1/metrics",
+                                         "/v1/rollups?model_deployment_crn=crn:a&window=1h",
+                                         "/v1/deployments", "/v1/deployments/crn:a",
+                                         "/v1/metrics?limit=1" };
+    AUTO(service_free) struct service *service = service_start();
+
+    service_take(service, "{\"event\":\"aggregate_metrics\",\"modelDeploymentCrn\":\"crn:a\","
+                          "\"startTimestampMs\":1700000000000,"
+                          "\"endTimestampMs\":1700000000001,\"metrics\":{\"a\":1}}");
+    for (size_t i = 0; i < 2 * LENGTH(paths); i++) {
+        json_decref(service_get(service, 200, paths[i % LENGTH(paths)]));
+        ck_assert_int_eq(pg_query_i64(service->dsn, backends), 1);
+    }
+    pg_exec(service->dsn, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                          " WHERE application_name = 'plumbline read'");
+    WAIT_UNTIL(10000, pg_query_i64(service->dsn, backends) == 0);
+    json_decref(service_get(service, 200, paths[0]));
+}
+END_TEST
+
 Suite *streams_suite(void)
 {
     Suite *suite = suite_create("streams");
@@ -271,6 +297,7 @@ Suite *streams_suite(void)
     tcase_add_test(tc, stalled_readers_hold_up_nobody);
     tcase_add_test(tc, leaving_frees_the_backend);
     tcase_add_test(tc, leaving_early_frees_the_backend);
+    tcase_add_test(tc, readers_use_a_backend_again);
     suite_add_tcase(suite, tc);
     return suite;
 }
