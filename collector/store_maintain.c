@@ -110,7 +110,7 @@ int store_balance_read(const char *dsn, struct balance *balance, struct err *err
         " (SELECT coalesce(sum(batches), 0)::bigint FROM ingest_total WHERE kind = 'unknown')"
         " + (SELECT count(*) FROM ingest_batch"
         "    WHERE batch_id > (SELECT batch_id FROM ledger_position))"
-        " FROM generate_series(1, 5) AS k(place)"
+        " FROM generate_series(1, 7) AS k(place)"
         " LEFT JOIN ingest_balance AS b ON b.kind = event_kind(k.place)",
         "balance", err);
     if (!result)

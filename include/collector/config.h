@@ -61,6 +61,8 @@ struct config {
     int64_t kafka_queue_bytes_max;  /* of the budget: what Kafka may have on its way to Postgres */
     int64_t kafka_reject_bytes_max; /* kept of a message that can't be taken */
     char *kafka_properties;         /* librdkafka's, "name=value" lines; NULL: none */
+
+    char *atlas_namespace; /* behind the '@' of qualified names; fixed when the database is made */
 };
 
 /* The earliest event time, 2000-01-01T00:00:00Z. */

@@ -16,6 +16,8 @@
 #include "collector/queue.h"
 #include "collector/stats.h"
 
+struct type_registry;
+
 /* All borrowed until http_stop has returned. */
 struct http_setup {
     const struct config *config;
@@ -23,7 +25,8 @@ struct http_setup {
     struct stats *stats;
     struct queue *queue;       /* metrics */
     struct queue *graph_queue; /* submissions that hold a lineage event */
-    const char *dsn;           /* for reads; a connection each */
+    const struct type_registry *types;
+    const char *dsn; /* for reads; a connection each */
     /* Can events be committed? Writes the reason into `why` if not, or what else is amiss. Any
      * thread, never blocks. */
     bool (*ready)(void *ctx, struct buf *why);
