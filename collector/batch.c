@@ -227,7 +227,7 @@ void batch_reset(struct batch *batch)
         if (row->barred)
             continue;
         row->fate = ROW_ACCEPTED;
-        row->found = false;
+        row->found = row->is_assumed = false;
         row->code = row->message = NULL;
     }
 }
@@ -294,6 +294,19 @@ static void batch_note(struct event_notes *notes, const struct batch_row *row)
     event_notes_add(notes, &note);
 }
 
+static void batch_warn_assumed(struct event_notes *notes, const struct batch_row *row)
+{
+    struct event_note note = {
+        .index = row->event->index,
+        .code = "cpu_assumed",
+        .field = "cpuMillicores",
+        .message = "neither this event nor the build says how much CPU the deployment has: it is "
+                   "entered as 0",
+    };
+
+    event_notes_add(notes, &note);
+}
+
 static void batch_finish_row(struct batch *batch, struct batch_row *row)
 {
     struct submission *submission = row->submission;
@@ -302,6 +315,8 @@ static void batch_finish_row(struct batch *batch, struct batch_row *row)
     case ROW_ACCEPTED:
         submission->accepted++;
         submission->batch_id = batch->batch_id;
+        if (row->is_assumed)
+            batch_warn_assumed(&submission->list.warnings, row);
         break;
     case ROW_DUPLICATE:
         submission->duplicate++;

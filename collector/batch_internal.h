@@ -45,6 +45,7 @@ struct batch_row {
 
     struct lineage_event *lineage;          /* owned; a lineage event decoded */
     struct lineage_notes *lineage_warnings; /* owned; what there was to say of it */
+    bool is_assumed;                        /* nobody has told its deployment's CPU */
 
     /* Labels: where the look-up found the prediction. */
     bool found;

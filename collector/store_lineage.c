@@ -10,6 +10,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "collector/store_commit_internal.h"
+#include "collector/store_graph_internal.h"
 #include "collector/store_internal.h"
 
 /* What is known while a batch is being compared. */
@@ -296,6 +297,8 @@ enum step lineage_write(struct attempt *attempt)
         if (attempt_wants(attempt, row))
             rc = lineage_store(attempt, row);
     }
+    if (rc == 0)
+        rc = graph_write_events(attempt);
     lineage_known_done(&known);
     return rc < 0 ? attempt_failed(NULL, attempt->err) : STEP_DONE;
 }

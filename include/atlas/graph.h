@@ -5,7 +5,8 @@
  *     tables, other data sets --> train_build process --> build --> deploy process --> deployment
  *
  * What follows depends on the set of events alone, not on their order, but for statuses of the same
- * time. What is known by its name only is a shell: the event that describes it comes later or never.
+ * time. What is known by its name only is a shell: the event that describes it comes later or
+ * never.
  *
  * Pure. */
 #ifndef ATLAS_GRAPH_H

@@ -22,7 +22,7 @@ Suite *deployments_suite(void);
 #define SAID(build, model) "\"modelBuildCrn\":\"" build "\",\"modelCrn\":\"" model "\","
 #define DEPLOYED(build, more)                                                                      \
     "{\"event\":\"model_deployed\",\"modelDeploymentCrn\":\"@\",\"modelBuildCrn\":\"" build        \
-    "\"," more "\"userName\":\"ada\",\"status\":\"deployed\"}"
+    "\"," more "\"cpuMillicores\":5,\"userName\":\"ada\",\"status\":\"deployed\"}"
 
 static char *expand(const char *text, const char *crn)
 {
