@@ -90,6 +90,8 @@ const struct config_key config_keys[] = {
     KEY(label_wait, CONFIG_AGE, "400d", SECOND, AGE_MAX,
         "how long a label waits for its prediction before it is given up"),
     KEY(csv_columns_max, CONFIG_COUNT, "2000", 8, 100000, "columns of one CSV answer"),
+    KEY(lineage_relations_max, CONFIG_COUNT, "10000", 1, 100000,
+        "relations in one lineage answer; one that has more says so"),
 
     KEY(committers, CONFIG_COUNT, "2", 1, 16, "connections that commit metrics, side by side"),
     KEY(batch_events_max, CONFIG_COUNT, "10000", 1, 1000000,

@@ -50,6 +50,7 @@ struct config {
     int64_t retention_1d;
     int64_t label_wait; /* of a label whose prediction does not come */
     int64_t csv_columns_max;
+    int64_t lineage_relations_max; /* in one answer */
 
     int64_t committers;
     int64_t batch_events_max; /* a batch takes no further request beyond these */
