@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "atlas/linking_file.h"
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/mem.h"
@@ -13,6 +14,7 @@
 
 enum {
     LINEAGE_NAME_BYTES_MAX = 1024, /* a CRN or a name */
+    LINEAGE_SPACE_BYTES_MAX = 128,
     LINEAGE_QUOTED_BYTES_MAX = 64,
     LINEAGE_IDENTITY_MAX = 3,
 };
@@ -25,6 +27,10 @@ enum lineage_type {
     LINEAGE_COUNT,    /* integer, 0 to 2147483647, as Atlas's int */
     LINEAGE_ID,       /* integer */
     LINEAGE_METADATA, /* object of texts, numbers and booleans */
+    LINEAGE_SCALAR,   /* text, a number or a boolean */
+    LINEAGE_FILE,     /* the text of a linking file */
+    LINEAGE_INPUTS,   /* a list of data sets: {typeName, qualifiedName} */
+    LINEAGE_SPACE,    /* a namespace: one word without '@' */
     LINEAGE_ANY,
 };
 
@@ -39,6 +45,40 @@ struct lineage_field {
 
 #define LINEAGE_NOWHERE SIZE_MAX
 #define TO(member) offsetof(struct lineage_event, member)
+
+static const struct lineage_field lineage_project_created[] = {
+    { "event", LINEAGE_NAME, true, LINEAGE_NOWHERE },
+    { "projectCrn", LINEAGE_NAME, true, TO(project_crn) },
+    { "projectName", LINEAGE_NAME, true, LINEAGE_NOWHERE },
+    { "userName", LINEAGE_NAME, true, TO(user_name) },
+    { "createdAtMs", LINEAGE_TIME, false, LINEAGE_NOWHERE },
+    { "description", LINEAGE_TEXT, false, LINEAGE_NOWHERE },
+    { "metadata", LINEAGE_METADATA, false, LINEAGE_NOWHERE },
+};
+
+static const struct lineage_field lineage_model_built[] = {
+    { "event", LINEAGE_NAME, true, LINEAGE_NOWHERE },
+    { "projectCrn", LINEAGE_NAME, true, TO(project_crn) },
+    { "modelCrn", LINEAGE_NAME, true, TO(model_crn) },
+    { "modelName", LINEAGE_NAME, true, LINEAGE_NOWHERE },
+    { "modelBuildCrn", LINEAGE_NAME, true, TO(build_crn) },
+    { "buildNumber", LINEAGE_COUNT, true, LINEAGE_NOWHERE },
+    { "userName", LINEAGE_NAME, true, TO(user_name) },
+    { "namespace", LINEAGE_SPACE, false, TO(name_space) }, /* the linking file needs it */
+    { "linkingFile", LINEAGE_FILE, false, LINEAGE_NOWHERE },
+    { "inputs", LINEAGE_INPUTS, false, LINEAGE_NOWHERE },
+    { "projectName", LINEAGE_NAME, false, LINEAGE_NOWHERE },
+    { "createdAtMs", LINEAGE_TIME, false, LINEAGE_NOWHERE },
+    { "imageTag", LINEAGE_TEXT, false, LINEAGE_NOWHERE },
+    { "imageHash", LINEAGE_TEXT, false, LINEAGE_NOWHERE },
+    { "exampleRequest", LINEAGE_ANY, false, LINEAGE_NOWHERE },
+    { "exampleResponse", LINEAGE_ANY, false, LINEAGE_NOWHERE },
+    { "defaultCpuMillicores", LINEAGE_COUNT, false, LINEAGE_NOWHERE },
+    { "defaultMemoryMb", LINEAGE_COUNT, false, LINEAGE_NOWHERE },
+    { "defaultGpus", LINEAGE_COUNT, false, LINEAGE_NOWHERE },
+    { "registeredModelVersion", LINEAGE_SCALAR, false, LINEAGE_NOWHERE },
+    { "metadata", LINEAGE_METADATA, false, LINEAGE_NOWHERE },
+};
 
 static const struct lineage_field lineage_model_deployed[] = {
     { "event", LINEAGE_NAME, true, LINEAGE_NOWHERE },
@@ -70,6 +110,14 @@ static const struct lineage_kind {
     size_t fields_len;
     const char *identity[LINEAGE_IDENTITY_MAX + 1];
 } lineage_kinds[LINEAGE_EVENT_KINDS] = {
+    [LINEAGE_PROJECT_CREATED] = { "project_created",
+                                  lineage_project_created,
+                                  LENGTH(lineage_project_created),
+                                  { "projectCrn" } },
+    [LINEAGE_MODEL_BUILT] = { "model_built",
+                              lineage_model_built,
+                              LENGTH(lineage_model_built),
+                              { "modelBuildCrn" } },
     [LINEAGE_MODEL_DEPLOYED] = { "model_deployed",
                                  lineage_model_deployed,
                                  LENGTH(lineage_model_deployed),
@@ -78,6 +126,11 @@ static const struct lineage_kind {
 
 static const char *const lineage_statuses[] = { "deploying", "deployed", "stopping", "stopped",
                                                 "unknown" };
+
+const char *lineage_kind_name(enum lineage_event_kind kind)
+{
+    return lineage_kinds[kind].name;
+}
 
 /* Fills the note; always -1, for `return lineage_refuse(...)`. */
 static int lineage_refuse(struct lineage_note *note, const char *code, const char *field,
@@ -89,6 +142,7 @@ static int lineage_refuse(struct lineage_note *note, const char *code, const cha
     va_list args;
 
     note->code = code;
+    note->line = note->column = 0;
     (void)snprintf(note->field, sizeof(note->field), "%.*s", (int)cut.len, cut.data);
     va_start(args, fmt);
     (void)vsnprintf(note->message, sizeof(note->message), fmt, args);
@@ -96,16 +150,24 @@ static int lineage_refuse(struct lineage_note *note, const char *code, const cha
     return -1;
 }
 
-static void lineage_warn_unknown(struct lineage_notes *warnings, const char *kind,
-                                 const char *field)
+/* The place of one more warning; NULL: there are too many to keep it. */
+static struct lineage_note *lineage_warning(struct lineage_notes *warnings)
 {
     warnings->count++;
     if (warnings->len == LINEAGE_NOTES_MAX)
-        return;
+        return NULL;
     if (!warnings->items)
         warnings->items = xcalloc(LINEAGE_NOTES_MAX, sizeof(*warnings->items));
-    (void)lineage_refuse(&warnings->items[warnings->len++], "unknown_field", field,
-                         "not a field of %s, ignored", kind);
+    return &warnings->items[warnings->len++];
+}
+
+static void lineage_warn_unknown(struct lineage_notes *warnings, const char *kind,
+                                 const char *field)
+{
+    struct lineage_note *note = lineage_warning(warnings);
+
+    if (note)
+        (void)lineage_refuse(note, "unknown_field", field, "not a field of %s, ignored", kind);
 }
 
 void lineage_notes_done(struct lineage_notes *notes)
@@ -127,6 +189,7 @@ void lineage_event_done(struct lineage_event *event)
     free(event->model_crn);
     free(event->project_crn);
     free(event->user_name);
+    free(event->name_space);
     free(event->status);
     *event = (struct lineage_event){ 0 };
 }
@@ -239,6 +302,128 @@ static int lineage_check_metadata(const struct lineage_field *field, const json_
     return 0;
 }
 
+static int lineage_check_scalar(const struct lineage_field *field, const json_t *value,
+                                struct lineage_note *note)
+{
+    if (json_is_string(value) || json_is_number(value) || json_is_boolean(value))
+        return 0;
+    return lineage_refuse(note, "invalid_field", field->name,
+                          "must be text, a number or a boolean, not %s", lineage_type_name(value));
+}
+
+static int lineage_check_space(const struct lineage_field *field, const json_t *value,
+                               struct lineage_note *note)
+{
+    const char *text = json_string_value(value);
+
+    if (lineage_check_text(field, value, note) < 0)
+        return -1;
+    if (!*text || strpbrk(text, "@ \t\r\n") || strlen(text) > LINEAGE_SPACE_BYTES_MAX)
+        return lineage_refuse(note, "invalid_field", field->name,
+                              "must be one word of at most %d bytes without @",
+                              LINEAGE_SPACE_BYTES_MAX);
+    return 0;
+}
+
+/* One data set of `inputs`. */
+static int lineage_check_input(const json_t *input, size_t i, const struct lineage_limits *limits,
+                               struct lineage_note *note)
+{
+    const struct type *data_set = type_by_name(limits->types, SPAN_LITERAL("DataSet")), *type;
+    static const char *const members[] = { "typeName", "qualifiedName" };
+    struct lineage_field field = { .type = LINEAGE_NAME };
+    struct span name, cut;
+    char path[64];
+
+    (void)snprintf(path, sizeof(path), "inputs[%zu]", i);
+    field.name = path;
+    if (!json_is_object(input))
+        return lineage_refuse(note, "invalid_field", path, "must be an object, not %s",
+                              lineage_type_name(input));
+    for (size_t m = 0; m < LENGTH(members); m++) {
+        const json_t *value = json_object_get(input, members[m]);
+
+        (void)snprintf(path, sizeof(path), "inputs[%zu].%s", i, members[m]);
+        if (!value || json_is_null(value))
+            return lineage_refuse(note, "missing_field", path, "an input needs it");
+        if (lineage_check_text(&field, value, note) < 0)
+            return -1;
+    }
+    (void)snprintf(path, sizeof(path), "inputs[%zu].typeName", i);
+    name = lineage_span(json_object_get(input, "typeName"));
+    type = type_by_name(limits->types, name);
+    cut = utf8_cut(name, LINEAGE_QUOTED_BYTES_MAX);
+    if (!type || type->def->category != TYPE_ENTITY)
+        return lineage_refuse(note, "invalid_field", path, "no such type: \"%.*s\"", (int)cut.len,
+                              cut.data);
+    if (!type_is_a(type, data_set))
+        return lineage_refuse(note, "invalid_field", path,
+                              "\"%.*s\" is no type of data sets, a model can't be trained on it",
+                              (int)cut.len, cut.data);
+    return 0;
+}
+
+static int lineage_check_inputs(const struct lineage_field *field, const json_t *value,
+                                const struct lineage_limits *limits, struct lineage_note *note)
+{
+    if (!json_is_array(value))
+        return lineage_refuse(note, "invalid_field", field->name, "must be a list, not %s",
+                              lineage_type_name(value));
+    if (json_array_size(value) > LINEAGE_INPUTS_MAX)
+        return lineage_refuse(note, "invalid_field", field->name,
+                              "must have at most %d inputs, not %zu", LINEAGE_INPUTS_MAX,
+                              json_array_size(value));
+    for (size_t i = 0; i < json_array_size(value); i++) {
+        if (lineage_check_input(json_array_get(value, i), i, limits, note) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static void lineage_note_linking(struct lineage_note *note, const struct linking_note *linking)
+{
+    (void)lineage_refuse(note, linking->code, "linkingFile", "%s", linking->message);
+    note->line = linking->line;
+    note->column = linking->column;
+}
+
+/* Behind the other fields: it needs the model's name and the namespace. */
+static int lineage_check_file(const struct lineage_event *event,
+                              const struct lineage_limits *limits, struct lineage_notes *warnings,
+                              struct lineage_note *note)
+{
+    const json_t *value = json_object_get(event->json, "linkingFile");
+    AUTO(linking_notes_done) struct linking_notes notes = { 0 };
+    struct linking_source source = { .name = "linkingFile", .name_space = limits->name_space };
+    struct linking_file file;
+    struct err err = { 0 };
+    int rc;
+
+    if (!value || json_is_null(value))
+        return 0;
+    source.text = lineage_span(value);
+    if (event->name_space)
+        source.name_space = event->name_space;
+    rc = linking_file_parse(&file, &source, &notes, &err);
+    if (rc == 0)
+        linking_file_check_model(&file,
+                                 json_string_value(json_object_get(event->json, "modelName")),
+                                 &notes);
+    (void)lineage_refuse(note, LINKING_INVALID, "linkingFile", "%s", err.text);
+    for (size_t i = 0; i < notes.len; i++) {
+        struct lineage_note *to = NULL;
+
+        if (notes.items[i].is_error && note->line == 0)
+            to = note; /* the first one: a better text than err's, with its place apart */
+        else if (!notes.items[i].is_error && rc == 0)
+            to = lineage_warning(warnings);
+        if (to)
+            lineage_note_linking(to, &notes.items[i]);
+    }
+    linking_file_done(&file);
+    return rc;
+}
+
 static int lineage_check_field(const struct lineage_field *field, const json_t *value,
                                const struct lineage_limits *limits, struct lineage_note *note)
 {
@@ -246,6 +431,7 @@ static int lineage_check_field(const struct lineage_field *field, const json_t *
     case LINEAGE_NAME:
     case LINEAGE_TEXT:
     case LINEAGE_STATUS:
+    case LINEAGE_FILE:
         return lineage_check_text(field, value, note);
     case LINEAGE_TIME:
     case LINEAGE_COUNT:
@@ -253,6 +439,12 @@ static int lineage_check_field(const struct lineage_field *field, const json_t *
         return lineage_check_integer(field, value, limits, note);
     case LINEAGE_METADATA:
         return lineage_check_metadata(field, value, note);
+    case LINEAGE_SCALAR:
+        return lineage_check_scalar(field, value, note);
+    case LINEAGE_INPUTS:
+        return lineage_check_inputs(field, value, limits, note);
+    case LINEAGE_SPACE:
+        return lineage_check_space(field, value, note);
     case LINEAGE_ANY:
         break;
     }
@@ -360,6 +552,8 @@ static int lineage_check(struct lineage_event *event, struct span text,
     if (!kind)
         return lineage_refuse(note, "unknown_event", "event", "not a lineage event");
     if (lineage_check_fields(event, kind, limits, note) < 0)
+        return -1;
+    if (event->kind == LINEAGE_MODEL_BUILT && lineage_check_file(event, limits, warnings, note) < 0)
         return -1;
     event->identity = lineage_identity(event, kind);
     lineage_find_unknown(event, kind, warnings);

@@ -17,6 +17,8 @@ static struct batch_rows *batch_rows_of(struct batch *batch, enum event_kind kin
     case EVENT_AGGREGATE_METRICS:
         return &batch->aggregates;
     case EVENT_MODEL_DEPLOYED:
+    case EVENT_PROJECT_CREATED:
+    case EVENT_MODEL_BUILT:
         return &batch->lineage;
     case EVENT_UNKNOWN:
     case EVENT_KINDS:
@@ -40,6 +42,21 @@ static void batch_add(struct batch *batch, struct submission *submission)
     }
 }
 
+/* Room for the rows of each kind; all lineage events share one list. */
+static void batch_make_rows(struct batch *batch, const uint32_t len[EVENT_KINDS])
+{
+    uint32_t lineage = 0;
+
+    for (int kind = 0; kind < EVENT_KINDS; kind++) {
+        if (event_kind_is_lineage((enum event_kind)kind))
+            lineage += len[kind];
+        else if (kind != EVENT_UNKNOWN)
+            batch_rows_of(batch, (enum event_kind)kind)->items =
+                xcalloc(len[kind], sizeof(struct batch_row *));
+    }
+    batch->lineage.items = xcalloc(lineage, sizeof(struct batch_row *));
+}
+
 struct batch *batch_new(struct submission *submissions, int64_t now_ms)
 {
     struct batch *batch = xcalloc(1, sizeof(*batch));
@@ -57,9 +74,7 @@ struct batch *batch_new(struct submission *submissions, int64_t now_ms)
     }
     batch->source = batch->origins == count ? "kafka" : "http";
     batch->rows = xcalloc(total, sizeof(*batch->rows));
-    for (int kind = 0; kind < EVENT_UNKNOWN; kind++)
-        batch_rows_of(batch, (enum event_kind)kind)->items =
-            xcalloc(len[kind], sizeof(struct batch_row *));
+    batch_make_rows(batch, len);
     for (struct submission *s = submissions; s; s = s->next)
         batch_add(batch, s);
     return batch;
@@ -71,6 +86,8 @@ static void batch_row_done(struct batch_row *row)
     if (row->lineage)
         lineage_event_done(row->lineage);
     free(row->lineage);
+    lineage_notes_done(row->lineage_warnings);
+    free(row->lineage_warnings);
 }
 
 void batch_free(struct batch *batch)
@@ -80,8 +97,10 @@ void batch_free(struct batch *batch)
     assert(!batch->submissions);
     for (uint32_t i = 0; i < batch->rows_len; i++)
         batch_row_done(&batch->rows[i]);
-    for (int kind = 0; kind < EVENT_UNKNOWN; kind++)
-        free(batch_rows_of(batch, (enum event_kind)kind)->items);
+    free(batch->predictions.items);
+    free(batch->labels.items);
+    free(batch->aggregates.items);
+    free(batch->lineage.items);
     free(batch->rows);
     free(batch);
 }
@@ -208,7 +227,7 @@ void batch_reset(struct batch *batch)
         if (row->barred)
             continue;
         row->fate = ROW_ACCEPTED;
-        row->found = false;
+        row->found = row->is_assumed = false;
         row->code = row->message = NULL;
     }
 }
@@ -275,6 +294,19 @@ static void batch_note(struct event_notes *notes, const struct batch_row *row)
     event_notes_add(notes, &note);
 }
 
+static void batch_warn_assumed(struct event_notes *notes, const struct batch_row *row)
+{
+    struct event_note note = {
+        .index = row->event->index,
+        .code = "cpu_assumed",
+        .field = "cpuMillicores",
+        .message = "neither this event nor the build says how much CPU the deployment has: it is "
+                   "entered as 0",
+    };
+
+    event_notes_add(notes, &note);
+}
+
 static void batch_finish_row(struct batch *batch, struct batch_row *row)
 {
     struct submission *submission = row->submission;
@@ -283,6 +315,8 @@ static void batch_finish_row(struct batch *batch, struct batch_row *row)
     case ROW_ACCEPTED:
         submission->accepted++;
         submission->batch_id = batch->batch_id;
+        if (row->is_assumed)
+            batch_warn_assumed(&submission->list.warnings, row);
         break;
     case ROW_DUPLICATE:
         submission->duplicate++;

@@ -17,7 +17,8 @@
 #include "collector/submission.h"
 #include "metrics/event.h"
 
-struct lineage_event; /* atlas/event.h */
+struct lineage_event; /* atlas/event.h, as is the next */
+struct lineage_notes;
 
 enum row_fate {
     ROW_ACCEPTED,  /* will be stored, unless what follows says otherwise */
@@ -42,7 +43,9 @@ struct batch_row {
     const char *message; /* static, or held by `refusal` */
     char *refusal;       /* owned: what Postgres said of this row alone */
 
-    struct lineage_event *lineage; /* owned; a lineage event decoded */
+    struct lineage_event *lineage;          /* owned; a lineage event decoded */
+    struct lineage_notes *lineage_warnings; /* owned; what there was to say of it */
+    bool is_assumed;                        /* nobody has told its deployment's CPU */
 
     /* Labels: where the look-up found the prediction. */
     bool found;

@@ -13,6 +13,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "atlas/type_def.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -67,6 +68,7 @@ struct serve {
     struct catalog *catalog;
     struct partitions *partitions;
     struct queue *queue, *graph_queue;
+    struct type_registry *types;
     struct committer *committers[COMMITTERS_MAX + 1]; /* the last one is that of graph_queue */
     size_t committers_len;
     struct maintenance *maintenance;
@@ -113,7 +115,7 @@ static void *serve_tick(void *arg)
 static void serve_start_threads(struct serve *serve)
 {
     struct store_setup setup = { serve->database.dsn, serve->config, serve->catalog,
-                                 serve->partitions, serve->stats };
+                                 serve->partitions,   serve->stats,  serve->types };
 
     for (int64_t i = 0; i < serve->config->committers; i++)
         serve->committers[serve->committers_len++] =
@@ -141,6 +143,7 @@ static int serve_start(struct serve *serve, struct err *err)
     serve->budget = budget_new((size_t)serve->config->memory_bytes_max);
     serve->catalog = catalog_new();
     serve->partitions = partitions_new(serve->config);
+    serve->types = type_registry_new();
     serve->queue = queue_new();
     serve->graph_queue = queue_new();
     serve_start_threads(serve);
@@ -148,6 +151,7 @@ static int serve_start(struct serve *serve, struct err *err)
     kafka.stats = serve->stats;
     kafka.queue = serve->queue;
     kafka.graph_queue = serve->graph_queue;
+    kafka.types = serve->types;
     kafka.dsn = serve->database.dsn;
     if (serve->config->kafka_brokers && !(serve->kafka = kafka_start(&kafka, err)))
         return -1;
@@ -156,6 +160,7 @@ static int serve_start(struct serve *serve, struct err *err)
     http.queue = serve->queue;
     http.graph_queue = serve->graph_queue;
     http.pool = serve->pool = store_pool_new(serve->database.dsn);
+    http.types = serve->types;
     serve->http = http_start(&http, err);
     return serve->http ? 0 : -1;
 }
@@ -196,6 +201,7 @@ static void serve_stop(struct serve *serve)
     cmd_database_close(&serve->database);
     queue_free(serve->queue);
     queue_free(serve->graph_queue);
+    type_registry_free(serve->types);
     partitions_free(serve->partitions);
     catalog_free(serve->catalog);
     budget_free(serve->budget);

@@ -20,6 +20,8 @@
     { #member, type, offsetof(struct config, member), preset, min, max, help }
 #define KAFKA(member, type, preset, min, max, help)                                                \
     { "kafka." #member, type, offsetof(struct config, kafka_##member), preset, min, max, help }
+#define ATLAS(member, type, preset, min, max, help)                                                \
+    { "atlas." #member, type, offsetof(struct config, atlas_##member), preset, min, max, help }
 /* clang-format on */
 #define MIB (INT64_C(1) << 20)
 #define GIB (INT64_C(1) << 30)
@@ -88,6 +90,8 @@ const struct config_key config_keys[] = {
     KEY(label_wait, CONFIG_AGE, "400d", SECOND, AGE_MAX,
         "how long a label waits for its prediction before it is given up"),
     KEY(csv_columns_max, CONFIG_COUNT, "2000", 8, 100000, "columns of one CSV answer"),
+    KEY(lineage_relations_max, CONFIG_COUNT, "10000", 1, 100000,
+        "relations in one lineage answer; one that has more says so"),
 
     KEY(committers, CONFIG_COUNT, "2", 1, 16, "connections that commit metrics, side by side"),
     KEY(batch_events_max, CONFIG_COUNT, "10000", 1, 1000000,
@@ -103,6 +107,8 @@ const struct config_key config_keys[] = {
     KAFKA(reject_bytes_max, CONFIG_BYTES, "1MiB", 0, GIB,
           "bytes that are kept of a message that can't be taken"),
     KAFKA(properties, CONFIG_PAIRS, "", 0, 0, "passed on to librdkafka: TLS, SASL, fetch sizes"),
+    ATLAS(namespace, CONFIG_TEXT, "cm", 0, 0,
+          "stands behind the @ of names in the graph; fixed when the database is made"),
     { NULL, CONFIG_TEXT, 0, NULL, 0, 0, NULL },
 };
 
@@ -595,9 +601,26 @@ static int config_check_retention(const struct config *config, struct err *err)
     return 0;
 }
 
+enum { CONFIG_NAMESPACE_BYTES_MAX = 128 };
+
+static int config_check_namespace(const struct config *config, struct err *err)
+{
+    const char *text = config->atlas_namespace;
+
+    if (strlen(text) > CONFIG_NAMESPACE_BYTES_MAX)
+        return err_set(err, ERR_INPUT, "atlas.namespace: has %zu bytes, at most %d are taken",
+                       strlen(text), CONFIG_NAMESPACE_BYTES_MAX);
+    if (text[strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")])
+        return err_set(err, ERR_INPUT,
+                       "atlas.namespace: %s is not a word of letters, digits, '.', '_' and '-'",
+                       config_quote(text).text);
+    return 0;
+}
+
 int config_check(const struct config *config, struct err *err)
 {
-    if (config_check_listen(config, err) < 0 || config_check_retention(config, err) < 0)
+    if (config_check_listen(config, err) < 0 || config_check_retention(config, err) < 0 ||
+        config_check_namespace(config, err) < 0)
         return -1;
     if (config->metrics_bytes_max > config->body_bytes_max)
         return err_set(err, ERR_INPUT,

@@ -2,6 +2,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 int fault_set(struct fault *fault, unsigned status, const char *code, const char *field,
               const char *fmt, ...)
@@ -28,6 +29,19 @@ void fault_write(const struct fault *fault, struct buf *out)
         buf_append_json(out, span_of(fault->field));
     }
     buf_append_text(out, "}}");
+}
+
+void fault_write_atlas(const struct fault *fault, struct buf *out)
+{
+    buf_append_text(out, "{\"errorCode\":");
+    if (strncmp(fault->code, "ATLAS-", 6) == 0)
+        buf_append_json(out, span_of(fault->code));
+    else
+        buf_append_fmt(out, "\"ATLAS-%u-00-%s\"", fault->status,
+                       fault->status == 400 ? "029" : "001");
+    buf_append_text(out, ",\"errorMessage\":");
+    buf_append_json(out, span_of(fault->message));
+    buf_append_char(out, '}');
 }
 
 int fault_quote_len(size_t len)

@@ -65,7 +65,10 @@ enum MHD_Result http_answer_fault(struct http_request *request, const struct fau
     AUTO(buf_done) struct buf out;
 
     buf_init(&out, HTTP_FAULT_BYTES_MAX);
-    fault_write(fault, &out);
+    if (request->route && request->route->is_atlas)
+        fault_write_atlas(fault, &out);
+    else
+        fault_write(fault, &out);
     return http_answer(request, fault->status, "application/json", &out);
 }
 

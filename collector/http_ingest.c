@@ -150,7 +150,8 @@ static int http_ingest_decode(struct http_request *request, bool one_event,
         return fault_set(fault, (unsigned)event_code_status(submission->list.error_code),
                          submission->list.error_code, NULL, "%s", err.text);
     if (submission->list.has_lineage)
-        lineage_check(&submission->list, &limits);
+        lineage_check(&submission->list, &limits, http->setup.types,
+                      http->setup.config->atlas_namespace);
     assert(submission->list.memory_bytes <= records);
     budget_release(submission->budget, records - submission->list.memory_bytes);
     submission->bytes -= records - submission->list.memory_bytes;

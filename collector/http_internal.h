@@ -138,6 +138,7 @@ struct http_route {
     enum event_kind kind; /* of the endpoints that say what the event is */
     query_run *run;       /* of those that ask the database */
     bool negotiates;      /* looks at Accept */
+    bool is_atlas;        /* Atlas's errors, any parameter, any number of slashes */
 };
 
 /* Finds the route and fills in route, argument, parameters and allow. -1: the fault is the answer;

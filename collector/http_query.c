@@ -335,6 +335,7 @@ static struct http_query_job *http_query_new(struct http_request *request, enum 
     job->sender.job = job;
     job->query = (struct query){ .config = http->setup.config,
                                  .stats = http->setup.stats,
+                                 .types = http->setup.types,
                                  .argument = { job->argument, request->argument_len },
                                  .parameters = request->parameters,
                                  .body = { job->body.data, job->body.len },

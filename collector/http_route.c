@@ -58,6 +58,7 @@ static const struct http_route http_routes[] = {
       .negotiates = true },
     { .path = "/v1/deployments", HTTP_QUERY("GET", query_deployments) },
     { .path = "/v1/deployments/{crn}", HTTP_QUERY("GET", query_deployment) },
+    { .path = "/api/atlas/{path}", HTTP_QUERY("GET", query_atlas), .is_atlas = true },
     { .path = "/v1/balance", HTTP_QUERY("GET", query_balance) },
     { .path = "/v1/limits", HTTP_STATUS(http_status_limits) },
     { .path = "/healthz", HTTP_STATUS(http_status_health) },
@@ -76,6 +77,8 @@ static const char *http_route_match(const struct http_route *route, const char *
     if (strncmp(url, route->path, len) != 0)
         return NULL;
     url += len;
+    if (route->is_atlas)
+        return url;
     if (brace)
         return *url && url[strlen(url) - 1] != '/' ? url : NULL;
     return *url ? NULL : url;
@@ -107,6 +110,12 @@ static enum MHD_Result http_route_parameter(void *cls, enum MHD_ValueKind kind, 
     struct http_request *request = cls;
 
     (void)kind;
+    if (request->route->is_atlas)
+        return parameters_add_other(&request->parameters, (struct span){ key, key_len },
+                                    (struct span){ value ? value : "", value_len },
+                                    &request->fault) == 0
+                   ? MHD_YES
+                   : MHD_NO;
     return parameters_add(&request->parameters, request->route->parameters,
                           (struct span){ key, key_len }, (struct span){ value, value_len },
                           &request->fault) == 0

@@ -51,6 +51,7 @@ static const struct {
     { "rollupPendingMax", offsetof(struct config, rollup_pending_max) },
     { "eventAheadMsMax", offsetof(struct config, event_ahead_ms_max) },
     { "csvColumnsMax", offsetof(struct config, csv_columns_max) },
+    { "lineageRelationsMax", offsetof(struct config, lineage_relations_max) },
     { "connectionsMax", offsetof(struct config, connections_max) },
     { "readsMax", offsetof(struct config, reads_max) },
     { "requestTimeoutMs", offsetof(struct config, request_timeout_ms) },

@@ -82,7 +82,8 @@ bool ingest_event_write(struct buf *out, struct span line)
     }
     buf_append_span(out, line);
     buf_append_char(out, '\n');
-    if (span_is(shape.event, "\"track_metrics\"") || span_is(shape.event, "\"model_deployed\""))
+    if (span_is(shape.event, "\"track_metrics\"") || span_is(shape.event, "\"model_deployed\"") ||
+        span_is(shape.event, "\"project_created\"") || span_is(shape.event, "\"model_built\""))
         return is_readable;
     return is_readable && shape.has_event_id;
 }

@@ -233,7 +233,7 @@ static void gather_decode(struct kafka *kafka, struct submission *submission, ui
         return;
     }
     if (list.has_lineage)
-        lineage_check(&list, limits);
+        lineage_check(&list, limits, kafka->setup.types, kafka->setup.config->atlas_namespace);
     gather_append(&submission->list, &list, from->index, cap);
     gather_reject_events(submission, message, &list);
     event_list_done(&list);

@@ -8,7 +8,9 @@ static void lineage_note_add(struct event_notes *notes, uint32_t index,
     struct event_note note = { .index = index,
                                .code = lineage->code,
                                .field = lineage->field[0] ? lineage->field : NULL,
-                               .message = lineage->message };
+                               .message = lineage->message,
+                               .line = lineage->line,
+                               .column = lineage->column };
 
     event_notes_add(notes, &note); /* copies both texts */
 }
@@ -34,15 +36,16 @@ static int lineage_check_event(struct event_list *list, const struct event *even
     return rc;
 }
 
-void lineage_check(struct event_list *list, const struct event_limits *limits)
+void lineage_check(struct event_list *list, const struct event_limits *limits,
+                   const struct type_registry *types, const char *name_space)
 {
-    struct lineage_limits times = { limits->time_ms_min, limits->time_ms_max };
+    struct lineage_limits lineage = { limits->time_ms_min, limits->time_ms_max, types, name_space };
     uint32_t kept = 0;
 
     for (uint32_t i = 0; i < list->len; i++) {
         const struct event *event = &list->events[i];
 
-        if (!event_kind_is_lineage(event->kind) || lineage_check_event(list, event, &times) == 0)
+        if (!event_kind_is_lineage(event->kind) || lineage_check_event(list, event, &lineage) == 0)
             list->events[kept++] = *event;
     }
     list->len = kept;

@@ -14,6 +14,11 @@ void parameters_done(struct parameters *parameters)
     for (size_t i = 0; i < parameters->len; i++)
         free(parameters->items[i].text);
     free(parameters->items);
+    for (size_t i = 0; i < parameters->others_len; i++) {
+        free(parameters->others[i].name);
+        free(parameters->others[i].text);
+    }
+    free(parameters->others);
     *parameters = (struct parameters){ 0 };
 }
 
@@ -91,6 +96,44 @@ int parameters_add(struct parameters *parameters, const struct parameter *accept
         xreallocarray(parameters->items, parameters->len + 1, sizeof(*parameters->items));
     parameters->items[parameters->len++] = (struct parameter_value){ parameter, TAKE(text), len };
     return 0;
+}
+
+/* Decoded, with a NUL behind it; NULL: it is not properly encoded. Owned. */
+static char *parameter_text(struct span encoded)
+{
+    AUTO(mem_free) char *text = xmalloc(encoded.len + 1);
+    size_t len;
+
+    if (parameter_decode(encoded, text, &len) < 0)
+        return NULL;
+    text[len] = '\0';
+    return TAKE(text);
+}
+
+int parameters_add_other(struct parameters *parameters, struct span name, struct span value,
+                         struct fault *fault)
+{
+    AUTO(mem_free) char *key = parameter_text(name);
+    AUTO(mem_free) char *text = parameter_text(value);
+
+    if (!key || !text)
+        return fault_set(fault, 400, "invalid_parameter", NULL,
+                         "\"%.*s\" is not properly percent-encoded", fault_quote_len(name.len),
+                         name.data);
+    parameters->others =
+        xreallocarray(parameters->others, parameters->others_len + 1, sizeof(*parameters->others));
+    parameters->others[parameters->others_len++] =
+        (struct parameter_other){ TAKE(key), TAKE(text) };
+    return 0;
+}
+
+struct span parameters_get_other(const struct parameters *parameters, const char *name)
+{
+    for (size_t i = 0; i < parameters->others_len; i++) {
+        if (strcmp(parameters->others[i].name, name) == 0)
+            return span_of(parameters->others[i].text);
+    }
+    return (struct span){ 0 };
 }
 
 struct span parameters_get(const struct parameters *parameters, const char *name)

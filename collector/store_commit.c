@@ -323,7 +323,7 @@ static int commit_prepare(struct store *store, struct batch *batch, struct err *
         partitions_floor(store->setup.partitions, PARTITION_LEDGER, batch->formed_ms);
     bool made;
 
-    lineage_prepare(batch);
+    lineage_prepare(&store->setup, batch);
     if (store_ready(store, err) < 0)
         return -1;
     store->horizon_ms = partitions_horizon(store->setup.partitions, PARTITION_EVENT);

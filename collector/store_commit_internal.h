@@ -99,7 +99,7 @@ enum step label_claim(struct attempt *attempt) MUST_CHECK;
 
 /* Decodes the batch's lineage events; their deployments then stand in the events, for the
  * catalog. */
-void lineage_prepare(struct batch *batch);
+void lineage_prepare(const struct store_setup *setup, struct batch *batch);
 /* Takes the GRAPH lock: the first thing in the transaction of a batch with lineage events. */
 enum step lineage_lock(struct attempt *attempt) MUST_CHECK;
 /* Compares the lineage events with what is known, writes those that say something new, and

@@ -115,6 +115,7 @@ struct store_array {
     uint32_t len;
 };
 enum {
+    STORE_OID_BOOL = 16,
     STORE_OID_INT8 = 20,
     STORE_OID_TID = 27,
     STORE_OID_INT4 = 23,

@@ -4,6 +4,7 @@
 
 #include "collector/balance.h"
 #include "collector/store_commit_internal.h"
+#include "collector/store_graph_internal.h"
 #include "collector/store_internal.h"
 #include "collector/store_retention_internal.h"
 
@@ -75,7 +76,7 @@ static int maintain_round(struct store *store, int64_t now_ms, bool *more, struc
     if (store_ready(store, err) < 0 ||
         partitions_refresh(store->setup.partitions, store->conn, err) < 0 ||
         partitions_ensure_ahead(store->setup.partitions, store->conn, now_ms, err) < 0 ||
-        maintain_labels(store, store->conn, more, err) < 0 ||
+        maintain_labels(store, store->conn, more, err) < 0 || graph_round(store, more, err) < 0 ||
         store_call(store->conn, "SELECT ledger_fold()", &folded, err) < 0 ||
         retention_round(store, now_ms, more, err) < 0)
         return -1;
@@ -110,7 +111,7 @@ int store_balance_read(const char *dsn, struct balance *balance, struct err *err
         " (SELECT coalesce(sum(batches), 0)::bigint FROM ingest_total WHERE kind = 'unknown')"
         " + (SELECT count(*) FROM ingest_batch"
         "    WHERE batch_id > (SELECT batch_id FROM ledger_position))"
-        " FROM generate_series(1, 5) AS k(place)"
+        " FROM generate_series(1, 7) AS k(place)"
         " LEFT JOIN ingest_balance AS b ON b.kind = event_kind(k.place)",
         "balance", err);
     if (!result)

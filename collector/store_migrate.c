@@ -95,7 +95,11 @@ static int migrate_settings(PGconn *conn, const struct config *config, struct er
     if (migrate_setting(conn, "partition_days", days, days, err) < 0)
         return -1;
     /* a database without a word about rollups is older than the choice, and has them */
-    return migrate_setting(conn, "rollups", config->rollups ? "true" : "false", "true", err);
+    if (migrate_setting(conn, "rollups", config->rollups ? "true" : "false", "true", err) < 0)
+        return -1;
+    /* a database without a word about it is older than the graph, and has no names in it */
+    return migrate_setting(conn, "atlas.namespace", config->atlas_namespace,
+                           config->atlas_namespace, err);
 }
 
 static int migrate_all(PGconn *conn, const struct config *config, struct err *err)

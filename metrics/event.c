@@ -24,6 +24,8 @@ static const char *const event_kind_names[EVENT_KINDS] = {
     [EVENT_AGGREGATE_METRICS] = "aggregate_metrics",
     [EVENT_MODEL_DEPLOYED] = "model_deployed",
     [EVENT_UNKNOWN] = "unknown",
+    [EVENT_PROJECT_CREATED] = "project_created",
+    [EVENT_MODEL_BUILT] = "model_built",
 };
 
 #define TRACK (1u << EVENT_TRACK_METRICS)
@@ -123,7 +125,8 @@ const char *event_kind_name(enum event_kind kind)
 
 bool event_kind_is_lineage(enum event_kind kind)
 {
-    return kind == EVENT_MODEL_DEPLOYED;
+    return kind == EVENT_PROJECT_CREATED || kind == EVENT_MODEL_BUILT ||
+           kind == EVENT_MODEL_DEPLOYED;
 }
 
 int event_code_status(const char *code)
@@ -555,7 +558,7 @@ static enum event_kind event_kind_said(const struct event_decoder *decoder)
     if (!member->raw.data || member->value.type != JSON_TYPE_STRING)
         return EVENT_UNKNOWN;
     word = event_word(&member->value, scratch);
-    for (enum event_kind kind = 0; kind < EVENT_UNKNOWN; kind++) {
+    for (enum event_kind kind = 0; kind < EVENT_KINDS; kind++) { /* "unknown" is none */
         if (span_is(word, event_kind_names[kind]))
             return kind;
     }

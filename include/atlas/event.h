@@ -1,5 +1,5 @@
-/* Lineage events (model_deployed so far): from the text as posted to a checked event with its
- * identity, and what a later event of the same identity means.
+/* Lineage events (project_created, model_built, model_deployed): from the text as posted to a
+ * checked event with its identity, and what a later event of the same identity means.
  *
  * Pure. The text was scanned when it came in (metrics/event.h): its structure is sound, it has no
  * NaN, no duplicate keys, no U+0000. What a kind of event is made of is a table in atlas/event.c: a
@@ -12,21 +12,36 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "atlas/type_def.h"
 #include "base/attr.h"
 #include "base/span.h"
 
-enum lineage_event_kind { LINEAGE_MODEL_DEPLOYED, LINEAGE_EVENT_KINDS };
+enum lineage_event_kind {
+    LINEAGE_PROJECT_CREATED,
+    LINEAGE_MODEL_BUILT,
+    LINEAGE_MODEL_DEPLOYED,
+    LINEAGE_EVENT_KINDS
+};
+
+enum { LINEAGE_INPUTS_MAX = 10000 };
+
+/* "project_created" and so on. */
+const char *lineage_kind_name(enum lineage_event_kind kind);
 
 struct lineage_limits {
     int64_t time_ms_min; /* as in struct event_limits, both inclusive */
     int64_t time_ms_max;
+    const struct type_registry *types; /* borrowed; knows the types of `inputs` */
+    const char *name_space; /* of tables without one, where the event names none; borrowed */
 };
 
 /* Why an event is refused, or what to say about one that is not. */
 struct lineage_note {
     const char *code; /* static: "missing_field", "invalid_field", "invalid_value", ... */
     char field[256];  /* "" when it is about the whole; cut when longer */
-    char message[320];
+    char message[480];
+    uint32_t line; /* in the text of `field`, from 1; 0: it is about no place in a text */
+    uint32_t column;
 };
 
 enum { LINEAGE_NOTES_MAX = 100 };
@@ -55,15 +70,17 @@ struct lineage_event {
     char *model_crn;
     char *project_crn;
     char *user_name;
+    char *name_space;
     char *status; /* "deploying", "deployed", "stopping", "stopped", "unknown" */
     struct lineage_integer deployment_id;
     struct lineage_integer status_at_ms;
 };
 
-/* Checks `text` and fills the event, which is made new. Warnings (members that are not known) are
- * appended. -1: refused, *note says why, the event is empty; the codes are those of
- * metrics/event.h. The identity of a model_deployed is "model_deployed <CRN> <status>
- * <statusAtMs or ->": the CRN may hold spaces, what follows it can't. */
+/* Checks `text` and fills the event, which is made new. Warnings (members that are not known, what
+ * is odd in a linking file) are appended. -1: refused, *note says why, the event is empty; the
+ * codes are those of metrics/event.h, and "invalid_linking_file". The identity of a model_deployed
+ * is "model_deployed <CRN> <status> <statusAtMs or ->": the CRN may hold spaces, what follows it
+ * can't; those of the others are "project_created <CRN>" and "model_built <CRN>". */
 int lineage_event_parse(struct lineage_event *event, struct span text,
                         const struct lineage_limits *limits, struct lineage_notes *warnings,
                         struct lineage_note *note) MUST_CHECK;

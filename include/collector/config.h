@@ -50,6 +50,7 @@ struct config {
     int64_t retention_1d;
     int64_t label_wait; /* of a label whose prediction does not come */
     int64_t csv_columns_max;
+    int64_t lineage_relations_max; /* in one answer */
 
     int64_t committers;
     int64_t batch_events_max; /* a batch takes no further request beyond these */
@@ -61,6 +62,8 @@ struct config {
     int64_t kafka_queue_bytes_max;  /* of the budget: what Kafka may have on its way to Postgres */
     int64_t kafka_reject_bytes_max; /* kept of a message that can't be taken */
     char *kafka_properties;         /* librdkafka's, "name=value" lines; NULL: none */
+
+    char *atlas_namespace; /* behind the '@' of qualified names; fixed when the database is made */
 };
 
 /* The earliest event time, 2000-01-01T00:00:00Z. */

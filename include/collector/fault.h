@@ -19,6 +19,9 @@ int fault_set(struct fault *fault, unsigned status, const char *code, const char
               const char *fmt, ...) PRINTF_LIKE(5, 6);
 /* {"error":{"code":...,"message":...,"field":...}} */
 void fault_write(const struct fault *fault, struct buf *out);
+/* {"errorCode":...,"errorMessage":...}, as Atlas writes it; a code that is not one of Atlas's
+ * becomes the general one of its status. */
+void fault_write_atlas(const struct fault *fault, struct buf *out);
 
 /* Texts of clients in messages: at most so many bytes of them, as in printf("%.*s"). */
 enum { FAULT_QUOTE_BYTES_MAX = 64 };

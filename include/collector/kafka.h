@@ -18,6 +18,8 @@
 #include "collector/queue.h"
 #include "collector/stats.h"
 
+struct type_registry;
+
 /* All borrowed until kafka_stop has returned. */
 struct kafka_setup {
     const struct config *config; /* with kafka_brokers */
@@ -25,7 +27,8 @@ struct kafka_setup {
     struct stats *stats;
     struct queue *queue;
     struct queue *graph_queue; /* submissions that hold a lineage event */
-    const char *dsn;           /* for reading offsets; a connection of its own */
+    const struct type_registry *types;
+    const char *dsn; /* for reading offsets; a connection of its own */
 };
 
 struct kafka;

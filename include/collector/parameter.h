@@ -21,10 +21,18 @@ struct parameter_value {
     size_t len;
 };
 
+/* One of any name. */
+struct parameter_other {
+    char *name; /* both owned, decoded, a NUL behind them */
+    char *text;
+};
+
 /* Bounded by the memory that holds a request's headers. */
 struct parameters {
     struct parameter_value *items; /* owned */
     size_t len;
+    struct parameter_other *others; /* owned; of routes that take any name */
+    size_t others_len;
 };
 
 void parameters_done(struct parameters *parameters);
@@ -37,6 +45,12 @@ int parameter_decode(struct span text, char *out, size_t *len) MUST_CHECK;
  * not in `accepted` (NULL: none is), not repeatable and here again, or not properly encoded. */
 int parameters_add(struct parameters *parameters, const struct parameter *accepted,
                    struct span name, struct span value, struct fault *fault) MUST_CHECK;
+
+/* The same for a route that takes any name, any number of times. */
+int parameters_add_other(struct parameters *parameters, struct span name, struct span value,
+                         struct fault *fault) MUST_CHECK;
+/* The first of that name; data NULL when it was not given. A NUL stands behind it. */
+struct span parameters_get_other(const struct parameters *parameters, const char *name);
 
 /* The value of a parameter that is not repeatable; data NULL when it was not given. */
 struct span parameters_get(const struct parameters *parameters, const char *name);

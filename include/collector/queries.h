@@ -21,4 +21,7 @@ query_run query_balance;
 /* POST /get-model-deployment-crn: query->body. */
 query_run query_deployment_crn;
 
+/* Whatever is read under /api/atlas: query->argument is the path behind it. */
+query_run query_atlas;
+
 #endif

@@ -24,10 +24,12 @@ enum { QUERY_OUT_BYTES_MAX = 16 * 1024 * 1024 };
 enum { QUERY_FLUSH_BYTES = 32 * 1024 };
 
 struct query_sender; /* in http_query.c */
+struct type_registry;
 
 struct query {
     const struct config *config; /* borrowed, as is all but what is marked */
     struct stats *stats;
+    const struct type_registry *types;
     struct span argument;         /* of the path, decoded: the {crn} */
     struct parameters parameters; /* of the URL, those that the route accepts */
     struct span body;             /* of a POST */

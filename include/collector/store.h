@@ -14,6 +14,7 @@
 struct balance;
 struct batch;
 struct partitions;
+struct type_registry;
 
 /* Brings the database to the version of this binary, one daemon at a time, each migration in a
  * transaction of its own. ERR_FATAL: the database is newer than the binary, not UTF-8, older
@@ -27,6 +28,7 @@ struct store_setup {
     struct catalog *catalog;
     struct partitions *partitions;
     struct stats *stats;
+    const struct type_registry *types;
 };
 
 /* One connection that writes, made when first needed and again after it broke. Belongs to one

@@ -14,12 +14,15 @@
 #include "base/span.h"
 #include "base/uuid.h"
 
+/* In the order of the arrays in the ledger (sql/005_graph.sql): a new kind comes last. */
 enum event_kind {
     EVENT_TRACK_METRICS,     /* a prediction */
     EVENT_DELAYED_METRICS,   /* a label */
     EVENT_AGGREGATE_METRICS, /* an aggregate */
     EVENT_MODEL_DEPLOYED,    /* lineage: decoded further by atlas/event.h */
     EVENT_UNKNOWN,           /* counts only: what was rejected before its kind was known */
+    EVENT_PROJECT_CREATED,   /* lineage, as is the next */
+    EVENT_MODEL_BUILT,
     EVENT_KINDS,
 };
 

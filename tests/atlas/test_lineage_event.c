@@ -4,10 +4,13 @@
 #include "atlas/event.h"
 #include "base/buf.h"
 
-static const struct lineage_limits limits = {
-    .time_ms_min = 946684800000,  /* 2000-01-01 */
-    .time_ms_max = 1893456000000, /* 2030-01-01 */
-};
+#define PROJECT_CRN "{\"event\":\"project_created\",\"projectCrn\":\"crn:p\",\"userName\":\"u\""
+#define PROJECT PROJECT_CRN ",\"projectName\":\"P\""
+#define BUILT_BY                                                                                   \
+    "{\"event\":\"model_built\",\"projectCrn\":\"crn:p\",\"modelCrn\":\"crn:m\","                  \
+    "\"modelBuildCrn\":\"crn:b\",\"buildNumber\":7,\"userName\":\"u\""
+#define BUILT BUILT_BY ",\"modelName\":\"Churn model\""
+#define FILE(text) BUILT ",\"linkingFile\":\"" text "\"}"
 
 #define NO_CRN "{\"event\":\"model_deployed\",\"modelBuildCrn\":\"b\",\"userName\":\"u\""
 #define NO_STATUS NO_CRN ",\"modelDeploymentCrn\":\"crn:d\""
@@ -16,6 +19,14 @@ static const struct lineage_limits limits = {
 static int parse(struct lineage_event *event, const char *text, struct lineage_notes *warnings,
                  struct lineage_note *note)
 {
+    AUTO(type_registry_free) struct type_registry *types = type_registry_new();
+    struct lineage_limits limits = {
+        .time_ms_min = 946684800000,  /* 2000-01-01 */
+        .time_ms_max = 1893456000000, /* 2030-01-01 */
+        .types = types,
+        .name_space = "cm",
+    };
+
     *note = (struct lineage_note){ .code = "" };
     return lineage_event_parse(event, span_of(text), &limits, warnings, note);
 }
@@ -23,6 +34,20 @@ static int parse(struct lineage_event *event, const char *text, struct lineage_n
 static const struct {
     const char *text, *identity;
 } good_cases[] = {
+    { PROJECT "}", "project_created crn:p" },
+    { PROJECT ",\"createdAtMs\":1596185125125,\"description\":\"\",\"metadata\":{}}",
+      "project_created crn:p" },
+    { BUILT "}", "model_built crn:b" },
+    { BUILT ",\"projectName\":\"P\",\"createdAtMs\":1596185125125,\"imageTag\":\"i\","
+            "\"imageHash\":\"h\",\"exampleRequest\":{\"a\":[1]},\"exampleResponse\":\"x\","
+            "\"defaultCpuMillicores\":500,\"defaultMemoryMb\":1,\"defaultGpus\":0,"
+            "\"registeredModelVersion\":3,\"metadata\":{\"a\":0.5},\"namespace\":\"prod\"}",
+      "model_built crn:b" },
+    { BUILT ",\"inputs\":[]}", "model_built crn:b" },
+    { BUILT ",\"inputs\":[{\"typeName\":\"fs_path\",\"qualifiedName\":\"/data/a@cm\"},"
+            "{\"typeName\":\"ml_model_build\",\"qualifiedName\":\"crn:x@other\"}]}",
+      "model_built crn:b" },
+    { FILE("Churn model:\\n  hive_table_qualified_names: [a.b]\\n"), "model_built crn:b" },
     { DEPLOYED "}", "model_deployed crn:d deployed -" },
     { DEPLOYED ",\"statusAtMs\":1596185125125}", "model_deployed crn:d deployed 1596185125125" },
     { DEPLOYED ",\"statusAtMs\":null}", "model_deployed crn:d deployed -" },
@@ -100,12 +125,70 @@ START_TEST(absent_members_are_null)
 }
 END_TEST
 
+/* The places are those in the file, the first error is the one to know. */
+START_TEST(linking_file_refused)
+{
+    struct lineage_notes warnings = { 0 };
+    struct lineage_event event;
+    struct lineage_note note;
+
+    ck_assert_int_eq(parse(&event, FILE("a: {}\\na: {}\\nb: [\\n"), &warnings, &note), -1);
+    ck_assert_str_eq(note.code, "invalid_linking_file");
+    ck_assert_str_eq(note.field, "linkingFile");
+    ck_assert_uint_gt(note.line, 1);
+    ck_assert_uint_gt(note.column, 0);
+    ck_assert_uint_eq(warnings.count, 0);
+}
+END_TEST
+
+START_TEST(linking_file_warned_of)
+{
+    struct lineage_notes warnings = { 0 };
+    struct lineage_event event;
+    struct lineage_note note;
+
+    ck_assert_int_eq(parse(&event, FILE("Other model:\\n  colour: red\\n"), &warnings, &note), 0);
+    ck_assert_uint_eq(warnings.len, 3);
+    ck_assert_str_eq(warnings.items[0].code, "unknown_key");
+    ck_assert_str_eq(warnings.items[0].field, "linkingFile");
+    ck_assert_uint_eq(warnings.items[0].line, 2);
+    ck_assert_uint_eq(warnings.items[0].column, 3);
+    ck_assert_str_eq(warnings.items[1].code, "model_empty");
+    ck_assert_str_eq(warnings.items[2].code, "model_not_in_file");
+    lineage_event_done(&event);
+    lineage_notes_done(&warnings);
+}
+END_TEST
+
 static const struct {
     const char *text, *code, *field, *message;
 } refuse_cases[] = {
     { "{}", "unknown_event", "event", "not a lineage event" },
     { "{\"event\":\"track_metrics\"}", "unknown_event", "event", "not a lineage event" },
     { "[]", "unknown_event", "event", "not a lineage event" },
+    { "{\"event\":\"project_created\"}", "missing_field", "projectCrn",
+      "project_created needs it" },
+    { PROJECT_CRN "}", "missing_field", "projectName", "project_created needs it" },
+    { BUILT_BY "}", "missing_field", "modelName", "model_built needs it" },
+    { BUILT_BY ",\"modelName\":7}", "invalid_field", "modelName", "must be text, not a number" },
+    { BUILT ",\"namespace\":\"a b\"}", "invalid_field", "namespace",
+      "must be one word of at most 128 bytes without @" },
+    { BUILT ",\"namespace\":\"\"}", "invalid_field", "namespace",
+      "must be one word of at most 128 bytes without @" },
+    { BUILT ",\"registeredModelVersion\":[]}", "invalid_field", "registeredModelVersion",
+      "must be text, a number or a boolean, not an array" },
+    { BUILT ",\"inputs\":{}}", "invalid_field", "inputs", "must be a list, not an object" },
+    { BUILT ",\"inputs\":[1]}", "invalid_field", "inputs[0]", "must be an object, not a number" },
+    { BUILT ",\"inputs\":[{\"typeName\":\"hive_table\"}]}", "missing_field",
+      "inputs[0].qualifiedName", "an input needs it" },
+    { BUILT ",\"inputs\":[{\"typeName\":\"hive_table\",\"qualifiedName\":\"\"}]}", "invalid_field",
+      "inputs[0].qualifiedName", "must not be empty" },
+    { BUILT ",\"inputs\":[{\"typeName\":\"no_table\",\"qualifiedName\":\"x\"}]}", "invalid_field",
+      "inputs[0].typeName", "no such type: \"no_table\"" },
+    { BUILT ",\"inputs\":[{\"typeName\":\"hive_process\",\"qualifiedName\":\"x\"}]}",
+      "invalid_field", "inputs[0].typeName",
+      "\"hive_process\" is no type of data sets, a model can't be trained on it" },
+    { BUILT ",\"linkingFile\":{}}", "invalid_field", "linkingFile", "must be text, not an object" },
     { "{\"event\":\"model_deployed\"}", "missing_field", "modelBuildCrn",
       "model_deployed needs it" },
     { NO_CRN "}", "missing_field", "modelDeploymentCrn", "model_deployed needs it" },
@@ -237,6 +320,8 @@ Suite *lineage_event_suite(void)
     tcase_add_loop_test(tc, good_case, 0, LENGTH(good_cases));
     tcase_add_loop_test(tc, refuse_case, 0, LENGTH(refuse_cases));
     tcase_add_loop_test(tc, compare_case, 0, LENGTH(compare_cases));
+    tcase_add_test(tc, linking_file_refused);
+    tcase_add_test(tc, linking_file_warned_of);
     tcase_add_test(tc, members_arrive);
     tcase_add_test(tc, absent_members_are_null);
     tcase_add_test(tc, names_have_a_limit);

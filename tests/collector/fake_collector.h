@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 
+#include "atlas/type_def.h"
 #include "client.h"
 #include "collector/budget.h"
 #include "collector/config.h"
@@ -32,6 +33,7 @@ struct fake_collector {
     struct stats *stats;
     struct queue *queue;
     struct queue *graph_queue;
+    struct type_registry *types;
     struct http *http;
     const char *address;
 

@@ -54,6 +54,8 @@ START_TEST(table)
               "aggregate_metrics               0              0              0              0\n"
               "model_deployed                  0              0              0              0\n"
               "unknown                         4              0              0              4\n"
+              "project_created                 0              0              0              0\n"
+              "model_built                     0              0              0              0\n"
               "total                          14              7              2              5\n"
               "3 batches; the books balance\n");
 }
@@ -73,7 +75,9 @@ START_TEST(json)
         "\"delayed_metrics\":{\"received\":0,\"accepted\":0,\"duplicate\":0,\"rejected\":0},"
         "\"aggregate_metrics\":{\"received\":0,\"accepted\":0,\"duplicate\":0,\"rejected\":0},"
         "\"model_deployed\":{\"received\":0,\"accepted\":0,\"duplicate\":0,\"rejected\":0},"
-        "\"unknown\":{\"received\":4,\"accepted\":0,\"duplicate\":0,\"rejected\":4}},"
+        "\"unknown\":{\"received\":4,\"accepted\":0,\"duplicate\":0,\"rejected\":4},"
+        "\"project_created\":{\"received\":0,\"accepted\":0,\"duplicate\":0,\"rejected\":0},"
+        "\"model_built\":{\"received\":0,\"accepted\":0,\"duplicate\":0,\"rejected\":0}},"
         "\"batches\":3,\"balanced\":true}");
 }
 END_TEST

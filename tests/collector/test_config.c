@@ -241,6 +241,8 @@ static const struct {
       "kafka:\n  brokers: \"\"\n  topics: "
       "\"plumbline.events\"\n  group: \"g\"\n",
       0 },
+    { "a key in another mapping", "PLUMBLINE_ATLAS_NAMESPACE=prod",
+      "atlas:\n  namespace: \"prod\"\n", 0 },
     { "pairs", "PLUMBLINE_KAFKA_PROPERTIES=security.protocol=ssl\n\nfetch.min.bytes=1\n",
       "  properties: \n    security.protocol: \"ssl\"\n    fetch.min.bytes: \"1\"\n", 0 },
     { "no pair", "PLUMBLINE_KAFKA_PROPERTIES=a=b\nssl",
@@ -347,6 +349,8 @@ static const struct {
     { "too much for Kafka", "kafka:\n  brokers: x:1\n  queue_bytes_max: 33MiB\n",
       "kafka.queue_bytes_max: 34603008 is more than half of memory_bytes_max (67108864) and would "
       "leave HTTP too little; lower it or raise memory_bytes_max" },
+    { "a namespace that is none", "atlas:\n  namespace: a@b\n",
+      "atlas.namespace: \"a@b\" is not a word of letters, digits, '.', '_' and '-'" },
     { "more ahead than there may be", "partitions_max: 8\npartitions_ahead: 8\n",
       "partitions_ahead: 8 leaves no room below partitions_max (8); lower it or raise "
       "partitions_max" },

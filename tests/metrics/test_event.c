@@ -141,6 +141,8 @@ static const struct {
       EVENT_DELAYED_METRICS },
     { "aggregate with an id", AGGREGATE ",\"eventId\":\"" UUID2 "\",\"replica\":\"r\"}",
       EVENT_AGGREGATE_METRICS },
+    { "created", "{\"event\":\"project_created\"}", EVENT_PROJECT_CREATED },
+    { "built", "{\"event\":\"model_built\",\"linkingFile\":\"\"}", EVENT_MODEL_BUILT },
     { "deployed", "{\"event\":\"model_deployed\",\"whatever\":[1, 2]}", EVENT_MODEL_DEPLOYED },
     { "kind last", "{\"predictionUuid\":\"" UUID "\",\"metrics\":{},\"event\":\"delayed_metrics\"}",
       EVENT_DELAYED_METRICS },
@@ -656,6 +658,8 @@ START_TEST(codes_have_a_status)
     ck_assert_int_eq(event_code_status("conflict"), 409);
     ck_assert_int_eq(event_code_status("invalid_field"), 400);
     ck_assert_str_eq(event_kind_name(EVENT_UNKNOWN), "unknown");
+    ck_assert(event_kind_is_lineage(EVENT_PROJECT_CREATED));
+    ck_assert(event_kind_is_lineage(EVENT_MODEL_BUILT));
     ck_assert(event_kind_is_lineage(EVENT_MODEL_DEPLOYED));
     ck_assert(!event_kind_is_lineage(EVENT_TRACK_METRICS));
 }

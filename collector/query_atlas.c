@@ -1,0 +1,636 @@
+/* What Atlas's clients read: types, entities and lineage, at the paths of its REST interface and
+ * with its errors. Unknown parameters and slashes too many are as good as not there. */
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "atlas/entity_json.h"
+#include "atlas/type_json.h"
+#include "atlas/walk.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "collector/queries.h"
+#include "collector/store_atlas_internal.h"
+#include "collector/store_pool.h"
+#include "collector/store_internal.h"
+
+enum {
+    ATLAS_SEGMENTS_MAX = 8,
+    ATLAS_GUIDS_MAX = 1000,  /* of one request */
+    ATLAS_LINKS_MAX = 10000, /* relationships in one answer about entities */
+    ATLAS_DEPTH_DEFAULT = 3,
+};
+
+/* A request under way. */
+struct atlas {
+    struct query *query;
+    struct span segments[ATLAS_SEGMENTS_MAX];
+    size_t segments_len;
+    struct store_pool *pool;
+    PGconn *conn; /* owned, of the pool; NULL until it is needed */
+    struct err *err;
+};
+
+static const struct type_registry *atlas_types(const struct atlas *atlas)
+{
+    return atlas->query->types;
+}
+
+#define ATLAS_FAULT(atlas, status, code, ...)                                                      \
+    fault_set(&(atlas)->query->fault, (status), (code), NULL, __VA_ARGS__)
+
+static int atlas_no_guid(struct atlas *atlas, struct span guid)
+{
+    return ATLAS_FAULT(atlas, 404, "ATLAS-404-00-005",
+                       "Given instance guid %.*s is invalid/not found", fault_quote_len(guid.len),
+                       guid.data);
+}
+
+static int atlas_begin_read(struct atlas *atlas)
+{
+    atlas->conn = store_pool_take(atlas->pool, atlas->err);
+    return atlas->conn ? atlas_begin(atlas->conn, atlas->err) : -1;
+}
+
+/* ----------------------------------------------------------------------------------- parameters */
+
+static struct span atlas_parameter(const struct atlas *atlas, const char *name)
+{
+    return parameters_get_other(&atlas->query->parameters, name);
+}
+
+static bool atlas_flag(const struct atlas *atlas, const char *name)
+{
+    struct span text = atlas_parameter(atlas, name);
+
+    return text.len == 4 && strncasecmp(text.data, "true", 4) == 0;
+}
+
+/* The entity type that a path names; NULL: the fault is set. */
+static const struct type *atlas_entity_type(struct atlas *atlas, struct span name)
+{
+    const struct type *type = type_by_name(atlas_types(atlas), name);
+
+    if (type && type->def->category == TYPE_ENTITY)
+        return type;
+    (void)ATLAS_FAULT(atlas, 400, "ATLAS-400-00-014", "Type ENTITY with name %.*s does not exist",
+                      fault_quote_len(name.len), name.data);
+    return NULL;
+}
+
+/* ---------------------------------------------------------------------------------------- types */
+
+static int types_all(struct atlas *atlas, json_t **answer)
+{
+    struct type_filter filter = {
+        .type = atlas_parameter(atlas, "type"),
+        .name = atlas_parameter(atlas, "name"),
+        .not_name = atlas_parameter(atlas, "notname"),
+        .super_type = atlas_parameter(atlas, "supertype"),
+        .not_super_type = atlas_parameter(atlas, "notsupertype"),
+        .service_type = atlas_parameter(atlas, "servicetype"),
+        .not_service_type = atlas_parameter(atlas, "notservicetype"),
+    };
+
+    *answer = atlas->segments_len == 4 ? type_headers_json(atlas_types(atlas), &filter)
+                                       : type_registry_json(atlas_types(atlas), &filter);
+    return 0;
+}
+
+/* "entitydef" and the like name a category, "typedef" any. */
+static bool types_fits(const struct type *type, struct span segment)
+{
+    static const char *const names[TYPE_CATEGORIES] = {
+        [TYPE_ENUM] = "enumdef",
+        [TYPE_STRUCT] = "structdef",
+        [TYPE_CLASSIFICATION] = "classificationdef",
+        [TYPE_ENTITY] = "entitydef",
+        [TYPE_RELATIONSHIP] = "relationshipdef",
+        [TYPE_BUSINESS_METADATA] = "businessmetadatadef",
+    };
+
+    return span_is(segment, "typedef") || span_is(segment, names[type->def->category]);
+}
+
+static int types_one(struct atlas *atlas, json_t **answer)
+{
+    bool by_guid = span_is(atlas->segments[3], "guid");
+    struct span key = atlas->segments[4];
+    const struct type *type =
+        by_guid ? type_by_guid(atlas_types(atlas), key) : type_by_name(atlas_types(atlas), key);
+
+    if (!type || !types_fits(type, atlas->segments[2]))
+        return ATLAS_FAULT(atlas, 404, by_guid ? "ATLAS-404-00-002" : "ATLAS-404-00-001",
+                           "Given type%s %.*s was invalid", by_guid ? " guid" : "name",
+                           fault_quote_len(key.len), key.data);
+    *answer = type_json(type);
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------------- entities */
+
+/* One that is in the list already is found, too. */
+static int entities_add_guid(struct atlas *atlas, struct span guid, struct entity_list *list)
+{
+    char text[UUID_TEXT_LEN + 1];
+    struct uuid uuid;
+
+    if (uuid_parse(&uuid, guid) < 0)
+        return atlas_no_guid(atlas, guid);
+    if (atlas_read_guid(atlas->conn, atlas_types(atlas), &uuid, list, atlas->err) < 0)
+        return -1;
+    uuid_format(&uuid, text);
+    for (size_t i = list->len; i > 0; i--) {
+        if (strcmp(list->items[i - 1].guid, text) == 0)
+            return 0;
+    }
+    return atlas_no_guid(atlas, guid);
+}
+
+/* *found: whether there is one. */
+static int entities_add_name(struct atlas *atlas, const struct type *type, struct span name,
+                             struct entity_list *list, bool *found)
+{
+    size_t before = list->len;
+
+    if (atlas_read_name(atlas->conn, atlas_types(atlas), type, name, list, atlas->err) < 0)
+        return -1;
+    *found = list->len > before;
+    return 0;
+}
+
+/* The entity that the last segments name: guid/X, or uniqueAttribute/type/T with attr:qualifiedName
+ * (the only unique attribute that entities have). */
+static int entities_add_wanted(struct atlas *atlas, struct span type_name, struct span guid,
+                               struct entity_list *list)
+{
+    struct span name = atlas_parameter(atlas, "attr:qualifiedName");
+    const struct type *type;
+    bool found = false;
+
+    if (!type_name.data)
+        return entities_add_guid(atlas, guid, list);
+    type = atlas_entity_type(atlas, type_name);
+    if (!type)
+        return -1;
+    if (!name.data)
+        return ATLAS_FAULT(atlas, 400, "ATLAS-400-00-013",
+                           "Type %s with unique attribute %s does not exist", type->def->name,
+                           "attr:qualifiedName");
+    if (entities_add_name(atlas, type, name, list, &found) < 0)
+        return -1;
+    if (!found)
+        return ATLAS_FAULT(atlas, 404, "ATLAS-404-00-009",
+                           "Instance %s with unique attribute {qualifiedName=%.*s} does not exist",
+                           type->def->name, fault_quote_len(name.len), name.data);
+    return 0;
+}
+
+/* What an answer about entities is made of. The entities asked for come first in `list`, what they
+ * own behind them. */
+struct entity_answer {
+    struct entity_list list;
+    size_t wanted_len;
+    struct entity_list others; /* at the other ends of links */
+    struct atlas_links links;
+    bool is_truncated;
+};
+
+static void entity_answer_init(struct entity_answer *answer)
+{
+    *answer = (struct entity_answer){ 0 };
+    entity_list_init(&answer->list);
+    entity_list_init(&answer->others);
+}
+
+static void entity_answer_done(struct entity_answer *answer)
+{
+    entity_list_done(&answer->list);
+    entity_list_done(&answer->others);
+    free(answer->links.items);
+}
+
+static void entity_answer_done_auto(struct entity_answer *answer) /* AUTO(entity_answer_done) */
+{
+    entity_answer_done(answer);
+}
+
+/* Whether what is at the other end belongs to the entity. */
+static bool atlas_link_owns(const struct entity *entity, const struct atlas_link *link)
+{
+    struct entity_link shown = { .relationship = link->relationship, .end = link->end };
+    const struct type_relation *relation = entity_link_relation(entity, &shown);
+
+    return relation && relation->is_owner;
+}
+
+/* Reads the links of the entities from the place `from` on, and what they own, which goes behind
+ * them. */
+static int entity_answer_expand(struct atlas *atlas, struct entity_answer *answer, size_t from,
+                                bool with_owned)
+{
+    size_t len = answer->list.len - from, first = answer->links.len, owned = 0;
+    AUTO(mem_free) int64_t *ids = xcalloc(len, sizeof(*ids));
+    AUTO(mem_free) int64_t *others = NULL;
+
+    for (size_t i = 0; i < len; i++)
+        ids[i] = answer->list.items[from + i].id;
+    if (atlas_read_links(atlas->conn, atlas_types(atlas), ids, len, ATLAS_LINKS_MAX - first + 1,
+                         &answer->links, atlas->err) < 0)
+        return -1;
+    if (answer->links.len > ATLAS_LINKS_MAX) {
+        answer->links.len = ATLAS_LINKS_MAX;
+        answer->is_truncated = true;
+    }
+    others = xcalloc(answer->links.len - first, sizeof(*others));
+    for (size_t i = first; i < answer->links.len; i++) {
+        const struct atlas_link *link = &answer->links.items[i];
+        const struct entity *entity = entity_list_find(&answer->list, link->entity_id);
+
+        if (with_owned && entity && atlas_link_owns(entity, link))
+            others[owned++] = link->other_id;
+    }
+    return owned ? atlas_read_ids(atlas->conn, atlas_types(atlas), others, owned, &answer->list,
+                                  atlas->err)
+                 : 0;
+}
+
+/* Relationships, and what they lead to. */
+static int entity_answer_read(struct atlas *atlas, struct entity_answer *answer)
+{
+    bool with_owned = !atlas_flag(atlas, "minExtInfo");
+    AUTO(mem_free) int64_t *ids = NULL;
+    size_t from = 0, len;
+
+    answer->wanted_len = answer->list.len;
+    if (atlas_flag(atlas, "ignoreRelationships"))
+        return 0;
+    while (from < answer->list.len && !answer->is_truncated) {
+        len = answer->list.len;
+        if (entity_answer_expand(atlas, answer, from, with_owned) < 0)
+            return -1;
+        from = len;
+    }
+    ids = xcalloc(answer->links.len, sizeof(*ids));
+    for (size_t i = 0; i < answer->links.len; i++)
+        ids[i] = answer->links.items[i].other_id;
+    return atlas_read_ids(atlas->conn, atlas_types(atlas), ids, answer->links.len, &answer->others,
+                          atlas->err);
+}
+
+/* The links as JSON wants them; owned. */
+static struct entity_link *entity_answer_links(const struct entity_answer *answer, size_t *len)
+{
+    struct entity_link *links = xcalloc(answer->links.len, sizeof(*links));
+
+    *len = 0;
+    for (size_t i = 0; i < answer->links.len; i++) {
+        const struct atlas_link *from = &answer->links.items[i];
+        const struct entity *other = entity_list_find(&answer->others, from->other_id);
+        struct entity_link *to = &links[*len];
+
+        if (!other)
+            continue;
+        *to = (struct entity_link){ .relationship = from->relationship,
+                                    .end = from->end,
+                                    .is_deleted = from->is_deleted,
+                                    .entity_id = from->entity_id,
+                                    .other = other };
+        memcpy(to->guid, from->guid, sizeof(to->guid));
+        (*len)++;
+    }
+    return links;
+}
+
+/* {"entity": ...} or {"entities": [...]}, with "referredEntities". */
+static json_t *entity_answer_json(struct atlas *atlas, const struct entity_answer *answer,
+                                  bool is_list)
+{
+    json_t *json = json_object(), *referred = json_object(), *entities = json_array();
+    size_t len;
+    AUTO(mem_free) struct entity_link *links = entity_answer_links(answer, &len);
+
+    for (size_t i = 0; i < answer->list.len; i++) {
+        const struct entity *entity = &answer->list.items[i];
+        json_t *object = atlas_flag(atlas, "ignoreRelationships") ? entity_plain_json(entity)
+                                                                  : entity_json(entity, links, len);
+
+        if (i < answer->wanted_len)
+            (void)json_array_append_new(entities, object);
+        else
+            (void)json_object_set_new(referred, entity->guid, object);
+    }
+    (void)json_object_set_new(json, "referredEntities", referred);
+    if (is_list)
+        (void)json_object_set(json, "entities", entities);
+    else
+        (void)json_object_set(json, "entity", json_array_get(entities, 0));
+    json_decref(entities);
+    if (answer->is_truncated)
+        (void)json_object_set_new(json, "truncated", json_true());
+    return json;
+}
+
+/* v2/entity/guid/X[/header], v2/entity/uniqueAttribute/type/T[/header] */
+static int entity_one(struct atlas *atlas, json_t **answer)
+{
+    bool by_guid = span_is(atlas->segments[2], "guid");
+    struct span type = by_guid ? (struct span){ 0 } : atlas->segments[4];
+    AUTO(entity_answer_done) struct entity_answer entity;
+
+    entity_answer_init(&entity);
+    if (atlas_begin_read(atlas) < 0 ||
+        entities_add_wanted(atlas, type, atlas->segments[3], &entity.list) < 0)
+        return -1;
+    if (span_is(atlas->segments[atlas->segments_len - 1], "header") &&
+        atlas->segments_len == (by_guid ? 5 : 6)) {
+        *answer = entity_header_json(&entity.list.items[0]);
+        return 0;
+    }
+    if (entity_answer_read(atlas, &entity) < 0)
+        return -1;
+    *answer = entity_answer_json(atlas, &entity, false);
+    return 0;
+}
+
+static int entity_bulk_finish(struct atlas *atlas, struct entity_answer *entities, json_t **answer)
+{
+    if (entity_answer_read(atlas, entities) < 0)
+        return -1;
+    *answer = entity_answer_json(atlas, entities, true);
+    return 0;
+}
+
+/* v2/entity/bulk?guid=X&guid=Y */
+static int entity_bulk(struct atlas *atlas, json_t **answer)
+{
+    const struct parameters *parameters = &atlas->query->parameters;
+    AUTO(entity_answer_done) struct entity_answer entities;
+    size_t asked = 0;
+
+    entity_answer_init(&entities);
+    if (atlas_begin_read(atlas) < 0)
+        return -1;
+    for (size_t i = 0; i < parameters->others_len; i++) {
+        if (strcmp(parameters->others[i].name, "guid") != 0)
+            continue;
+        if (++asked > ATLAS_GUIDS_MAX)
+            return ATLAS_FAULT(atlas, 400, "ATLAS-400-00-029", "more than %d guids",
+                               ATLAS_GUIDS_MAX);
+        if (entities_add_guid(atlas, span_of(parameters->others[i].text), &entities.list) < 0)
+            return -1;
+    }
+    if (!asked)
+        return atlas_no_guid(atlas, SPAN_LITERAL(""));
+    return entity_bulk_finish(atlas, &entities, answer);
+}
+
+/* v2/entity/bulk/uniqueAttribute/type/T?attr_0:qualifiedName=X&attr_1:qualifiedName=Y; names that
+ * nobody has are left out, as Atlas does. */
+static int entity_bulk_names(struct atlas *atlas, json_t **answer)
+{
+    const struct parameters *parameters = &atlas->query->parameters;
+    const struct type *type = atlas_entity_type(atlas, atlas->segments[5]);
+    AUTO(entity_answer_done) struct entity_answer entities;
+    size_t asked = 0;
+
+    entity_answer_init(&entities);
+    if (!type || atlas_begin_read(atlas) < 0)
+        return -1;
+    for (size_t i = 0; i < parameters->others_len; i++) {
+        const char *name = parameters->others[i].name, *colon = strchr(name, ':');
+        bool found;
+
+        if (strncmp(name, "attr_", 5) != 0 || !colon || strcmp(colon, ":qualifiedName") != 0)
+            continue;
+        if (++asked > ATLAS_GUIDS_MAX)
+            return ATLAS_FAULT(atlas, 400, "ATLAS-400-00-029", "more than %d names",
+                               ATLAS_GUIDS_MAX);
+        if (entities_add_name(atlas, type, span_of(parameters->others[i].text), &entities.list,
+                              &found) < 0)
+            return -1;
+    }
+    if (!asked)
+        return ATLAS_FAULT(atlas, 400, "ATLAS-400-00-013",
+                           "Type %s with unique attribute %s does not exist", type->def->name,
+                           "attr_0:qualifiedName");
+    return entity_bulk_finish(atlas, &entities, answer);
+}
+
+/* -------------------------------------------------------------------------------------- lineage */
+
+static const struct {
+    const char *name;
+    enum walk_direction direction;
+} lineage_directions[] = {
+    { "BOTH", WALK_BOTH },
+    { "INPUT", WALK_INPUT },
+    { "OUTPUT", WALK_OUTPUT },
+};
+
+/* Direction and depth; *name is the direction's. */
+static int lineage_request(struct atlas *atlas, struct walk_request *request, const char **name)
+{
+    struct span direction = atlas_parameter(atlas, "direction");
+    struct span depth = atlas_parameter(atlas, "depth");
+    char *end;
+    long number;
+
+    request->depth = ATLAS_DEPTH_DEFAULT;
+    *name = direction.len ? NULL : lineage_directions[0].name;
+    request->direction = WALK_BOTH;
+    for (size_t i = 0; i < LENGTH(lineage_directions); i++) {
+        if (!span_is(direction, lineage_directions[i].name))
+            continue;
+        *name = lineage_directions[i].name;
+        request->direction = lineage_directions[i].direction;
+    }
+    if (!*name)
+        return ATLAS_FAULT(atlas, 400, "ATLAS-400-00-026",
+                           "Invalid lineage query parameters passed direction: %.*s",
+                           fault_quote_len(direction.len), direction.data);
+    if (!depth.len)
+        return 0;
+    number = strtol(depth.data, &end, 10);
+    if (*end || number < INT32_MIN || number > INT32_MAX)
+        return ATLAS_FAULT(atlas, 400, "ATLAS-400-00-026",
+                           "Invalid lineage query parameters passed depth: %.*s",
+                           fault_quote_len(depth.len), depth.data);
+    request->depth = (int)number;
+    return 0;
+}
+
+static json_t *lineage_relations(const struct walk_result *result, const struct entity_list *list)
+{
+    json_t *relations = json_array();
+
+    for (size_t i = 0; i < result->relations_len; i++) {
+        const struct walk_edge *edge = &result->relations[i];
+        const struct entity *from = entity_list_find(list, edge->from);
+        const struct entity *to = entity_list_find(list, edge->to);
+        char guid[UUID_TEXT_LEN + 1];
+        json_t *relation;
+
+        if (!from || !to)
+            continue;
+        uuid_format(&edge->guid, guid);
+        relation = json_object();
+        (void)json_object_set_new(relation, "fromEntityId", json_string(from->guid));
+        (void)json_object_set_new(relation, "toEntityId", json_string(to->guid));
+        (void)json_object_set_new(relation, "relationshipId", json_string(guid));
+        (void)json_array_append_new(relations, relation);
+    }
+    return relations;
+}
+
+static json_t *lineage_json(const struct entity *base, const struct walk_request *request,
+                            const char *direction, const struct walk_result *result,
+                            const struct entity_list *list)
+{
+    json_t *json = json_object(), *map = json_object();
+
+    for (size_t i = 0; i < result->entities_len; i++) {
+        const struct entity *entity = entity_list_find(list, result->entities[i]);
+
+        if (entity)
+            (void)json_object_set_new(map, entity->guid, entity_header_json(entity));
+    }
+    (void)json_object_set_new(json, "baseEntityGuid", json_string(base->guid));
+    (void)json_object_set_new(json, "lineageDirection", json_string(direction));
+    (void)json_object_set_new(json, "lineageDepth", json_integer(request->depth));
+    (void)json_object_set_new(json, "guidEntityMap", map);
+    (void)json_object_set_new(json, "relations", lineage_relations(result, list));
+    (void)json_object_set_new(json, "relationsOnDemand", json_object());
+    (void)json_object_set_new(json, "truncated", json_boolean(result->truncated));
+    return json;
+}
+
+static int lineage_walk(struct atlas *atlas, const struct entity *base,
+                        struct walk_request *request, const char *direction, json_t **answer)
+{
+    AUTO(entity_list_done) struct entity_list list;
+    struct walk_result result;
+    int rc;
+
+    entity_list_init(&list);
+    if (walk_run(request, atlas_walk_step, atlas->conn, &result, atlas->err) < 0)
+        return -1;
+    rc = atlas_read_ids(atlas->conn, atlas_types(atlas), result.entities, result.entities_len,
+                        &list, atlas->err);
+    if (rc == 0)
+        *answer = lineage_json(base, request, direction, &result, &list);
+    walk_result_done(&result);
+    return rc;
+}
+
+/* v2/lineage/X, v2/lineage/uniqueAttribute/type/T */
+static int lineage(struct atlas *atlas, json_t **answer)
+{
+    struct span type = atlas->segments_len == 5 ? atlas->segments[4] : (struct span){ 0 };
+    AUTO(entity_list_done) struct entity_list list;
+    struct walk_request request = {
+        .relations_max = (size_t)atlas->query->config->lineage_relations_max,
+    };
+    const struct entity *base;
+    const char *direction;
+
+    entity_list_init(&list);
+    if (lineage_request(atlas, &request, &direction) < 0 || atlas_begin_read(atlas) < 0 ||
+        entities_add_wanted(atlas, type, atlas->segments[2], &list) < 0)
+        return -1;
+    base = &list.items[0];
+    request.start = base->id;
+    request.start_is_process =
+        type_is_a(base->type, type_by_name(atlas_types(atlas), SPAN_LITERAL("Process")));
+    if (!request.start_is_process &&
+        !type_is_a(base->type, type_by_name(atlas_types(atlas), SPAN_LITERAL("DataSet"))))
+        return ATLAS_FAULT(
+            atlas, 404, "ATLAS-404-00-011",
+            "Given instance guid %s with type %s is not a valid lineage entity type.", base->guid,
+            base->type->def->name);
+    return lineage_walk(atlas, base, &request, direction, answer);
+}
+
+/* ---------------------------------------------------------------------------------------- paths */
+
+/* What is answered where; "*" is any one segment. */
+static const struct {
+    const char *path;
+    int (*run)(struct atlas *atlas, json_t **answer);
+} atlas_paths[] = {
+    { "v2/types/typedefs", types_all },
+    { "v2/types/typedefs/headers", types_all },
+    { "v2/types/*/name/*", types_one },
+    { "v2/types/*/guid/*", types_one },
+    { "v2/entity/guid/*", entity_one },
+    { "v2/entity/guid/*/header", entity_one },
+    { "v2/entity/uniqueAttribute/type/*", entity_one },
+    { "v2/entity/uniqueAttribute/type/*/header", entity_one },
+    { "v2/entity/bulk", entity_bulk },
+    { "v2/entity/bulk/uniqueAttribute/type/*", entity_bulk_names },
+    { "v2/lineage/*", lineage },
+    { "v2/lineage/uniqueAttribute/type/*", lineage },
+};
+
+/* -1: there are more than any path has. */
+static int atlas_split(struct atlas *atlas, struct span path)
+{
+    size_t start = 0;
+
+    for (size_t i = 0; i <= path.len; i++) {
+        if (i < path.len && path.data[i] != '/')
+            continue;
+        if (i > start) {
+            if (atlas->segments_len == ATLAS_SEGMENTS_MAX)
+                return -1;
+            atlas->segments[atlas->segments_len++] = (struct span){ path.data + start, i - start };
+        }
+        start = i + 1;
+    }
+    return 0;
+}
+
+static bool atlas_matches(const struct atlas *atlas, const char *path)
+{
+    size_t n = 0;
+
+    for (; *path && n < atlas->segments_len; n++) {
+        size_t len = strcspn(path, "/");
+        struct span part = { path, len };
+
+        if (!span_is(part, "*") && !span_equal(part, atlas->segments[n]))
+            return false;
+        path += len + (path[len] == '/');
+    }
+    return !*path && n == atlas->segments_len;
+}
+
+static int atlas_write(const char *data, size_t len, void *out)
+{
+    buf_append(out, data, len);
+    return 0;
+}
+
+int query_atlas(struct store_pool *pool, struct query *query, struct buf *out, unsigned *status,
+                struct err *err)
+{
+    struct atlas atlas = { .query = query, .pool = pool, .err = err };
+    json_auto_t *answer = NULL;
+    size_t i = 0;
+    int rc = atlas_split(&atlas, query->argument);
+
+    (void)status;
+    while (rc == 0 && i < LENGTH(atlas_paths) && !atlas_matches(&atlas, atlas_paths[i].path))
+        i++;
+    if (rc < 0 || i == LENGTH(atlas_paths))
+        return ATLAS_FAULT(&atlas, 404, "ATLAS-404-00-000", "no such path: %.*s",
+                           fault_quote_len(query->argument.len), query->argument.data);
+    rc = atlas_paths[i].run(&atlas, &answer);
+    store_pool_give(pool, atlas.conn, rc == 0);
+    if (rc < 0)
+        return -1;
+    (void)json_dump_callback(answer, atlas_write, out, JSON_COMPACT);
+    return 0;
+}
