@@ -13,8 +13,8 @@
 #include "base/mem.h"
 #include "collector/queries.h"
 #include "collector/store_atlas_internal.h"
-#include "collector/store_pool.h"
 #include "collector/store_internal.h"
+#include "collector/store_pool.h"
 
 enum {
     ATLAS_SEGMENTS_MAX = 8,
