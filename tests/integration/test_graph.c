@@ -330,6 +330,29 @@ START_TEST(versions_follow_statuses)
 }
 END_TEST
 
+/* An event that supplies something is derived anew as a whole; what it leaves as it was gets no
+ * version, no audit and no edge. */
+START_TEST(only_what_changes_is_written)
+{
+    AUTO(service_free) struct service *service = service_start();
+    AUTO(mem_free) char *changed = NULL;
+
+    service_take(service, "[" PROJECT("p", "P", "") "," BUILT(
+                              "p", "b", "Model",
+                              FILE_OF("Model:\\n  hive_table_qualified_names: [x.t]\\n")) "]");
+    service_take(service, BUILT("p", "b", "Model", "\"imageTag\":\"r/x:7\","));
+    service_take(service, DEPLOYED("b", "d", "deployed", "1704067203000", "\"cpuMillicores\":1,"));
+    service_take(service, DEPLOYED("b", "d", "deployed", "1704067204000", ""));
+    changed = pg_query_text(service->dsn, "SELECT string_agg(type || ' ' || versions, ', ') FROM"
+                                          " (SELECT type, count(*) AS versions FROM entity"
+                                          " GROUP BY entity_id, type HAVING count(*) > 1"
+                                          " ORDER BY type) AS t");
+    ck_assert_str_eq(changed, "ml_model_build 2");
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM entity_audit"), 8);
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM relationship"), 8);
+}
+END_TEST
+
 /* What governance has to see: it predicts, and nobody has said where it comes from. */
 START_TEST(seen_in_metrics_only)
 {
@@ -572,6 +595,7 @@ Suite *graph_suite(void)
     tcase_add_test(graph, replay_changes_nothing);
     tcase_add_test(graph, same_names_stay_apart_and_tables_are_shared);
     tcase_add_test(graph, versions_follow_statuses);
+    tcase_add_test(graph, only_what_changes_is_written);
     tcase_add_test(graph, seen_in_metrics_only);
     tcase_add_test(graph, older_events_are_caught_up_with);
     tcase_add_test(graph, a_build_completes_its_deployments);
