@@ -242,6 +242,9 @@ char *bench_read_script(struct bench *bench, const char *dsn, void (*read)(void 
     buf_init(&script, SIZE_MAX);
     buf_append_text(&script, "BEGIN;\n");
     pg_exec(dsn, "ALTER DATABASE %s SET log_statement = 'all'", name);
+    /* only a new connection knows it */
+    pg_exec(dsn, "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                 " WHERE application_name = 'plumbline read'");
     read(ctx);
     pg_exec(dsn, "ALTER DATABASE %s RESET log_statement", name);
     log = pg_log(bench->pg, LOG_BYTES_MAX);
