@@ -169,8 +169,8 @@ static void lookup_write_ranges(const struct label_lookup *lookup, struct buf *s
 /* ------------------------------------------------------------------------------------ the query */
 
 /* One row for each prediction found (what = 0), each uuid with labels that wait (1), each label
- * whose eventId is known (2), and each label that a prediction has (3, in order of revision): n
- * counts the given labels from 1. */
+ * whose eventId waits already (2), and each label that a prediction has (3, in order of revision):
+ * n counts the given labels from 1. */
 static void lookup_write_sql(const struct label_lookup *lookup, struct buf *sql)
 {
     buf_append_text(
@@ -188,14 +188,9 @@ static void lookup_write_sql(const struct label_lookup *lookup, struct buf *sql)
         " UNION ALL SELECT 2, g.n, (w.metrics::jsonb = g.metrics::jsonb)::int, 0, 0, 0, 0, NULL"
         " FROM given AS g JOIN delayed_metric_waiting AS w"
         " ON w.uuid = g.uuid AND w.event_id = g.event_id"
-        " UNION ALL SELECT 2, g.n, (d.metrics::jsonb = g.metrics::jsonb)::int, 0, 0, 0, 0, NULL"
-        " FROM given AS g JOIN delayed_metric AS d"
-        " ON d.uuid = g.uuid AND d.event_id = g.event_id AND ");
-    lookup_write_ranges(lookup, sql, "d");
-    buf_append_text(sql, " UNION ALL SELECT 3, g.n, d.deployment, (extract(epoch FROM d.start_at) "
-                         "* 1000000)::bigint,"
-                         " 0, 0, d.revision, d.metrics FROM firsts AS g JOIN delayed_metric AS d "
-                         "ON d.uuid = g.uuid AND ");
+        " UNION ALL SELECT 3, g.n, d.deployment,"
+        " (extract(epoch FROM d.start_at) * 1000000)::bigint, 0, 0, d.revision, d.metrics"
+        " FROM firsts AS g JOIN delayed_metric AS d ON d.uuid = g.uuid AND ");
     lookup_write_ranges(lookup, sql, "d");
     buf_append_text(sql, " ORDER BY 1, 7");
 }
@@ -302,7 +297,8 @@ static int lookup_query(struct label_lookup *lookup, struct err *err)
 
 /* The label with this eventId may be stored outside the partitions looked at, brought there in the
  * background, with or without another prediction of its uuid inside: once means once, so all
- * partitions are asked. */
+ * partitions are asked. Behind the first query: a label that stops waiting between the two is seen
+ * by one of them. */
 static int lookup_query_identities(struct label_lookup *lookup, struct err *err)
 {
     const struct batch_rows *labels = &lookup->attempt->batch->labels;
