@@ -33,19 +33,25 @@ struct committer {
     pthread_cond_t wake; /* ends a back-off early */
 };
 
+static void committer_answer_one(struct committer *committer, struct submission *submission,
+                                 enum submission_outcome outcome)
+{
+    submission->outcome = outcome;
+    stats_add(committer->setup.stats, STAT_REQUESTS_NOT_STORED, !submission->origin);
+    for (int kind = 0; kind < EVENT_KINDS; kind++)
+        stats_add_events(committer->setup.stats, FATE_NOT_STORED, (enum event_kind)kind,
+                         submission->list.received[kind]);
+    submission->done(submission); /* may free it */
+}
+
 static void committer_answer(struct committer *committer, struct submission *submissions,
                              enum submission_outcome outcome)
 {
     struct submission *next;
 
     for (struct submission *s = submissions; s; s = next) {
-        next = s->next; /* done() may free it */
-        s->outcome = outcome;
-        stats_add(committer->setup.stats, STAT_REQUESTS_NOT_STORED, !s->origin);
-        for (int kind = 0; kind < EVENT_KINDS; kind++)
-            stats_add_events(committer->setup.stats, FATE_NOT_STORED, (enum event_kind)kind,
-                             s->list.received[kind]);
-        s->done(s);
+        next = s->next;
+        committer_answer_one(committer, s, outcome);
     }
 }
 
@@ -104,42 +110,37 @@ static enum store_result committer_settle(struct committer *committer, struct ba
     }
 }
 
+/* Answers the submissions whose outcome is there; the others are tried again, in their order. */
+static struct submission *committer_answer_settled(struct committer *committer,
+                                                   struct submission *submissions)
+{
+    struct submission *keep = NULL, **tail = &keep, *next;
+
+    for (struct submission *s = submissions; s; s = next) {
+        next = s->next;
+        s->next = NULL;
+        if (s->outcome != SUBMISSION_PENDING) {
+            committer_answer_one(committer, s, s->outcome);
+            continue;
+        }
+        *tail = s;
+        tail = &s->next;
+    }
+    return keep;
+}
+
 /* Drops the submissions whose deadline is over; the others are tried again. */
 static struct submission *committer_expire(struct committer *committer,
                                            struct submission *submissions)
 {
     int64_t now_ms = clock_mono_ms();
     bool over = committer_is_over(committer);
-    struct submission *keep = NULL, **keep_tail = &keep, *drop = NULL, **drop_tail = &drop, *next;
 
-    for (struct submission *s = submissions; s; s = next) {
-        struct submission ***tail = over || s->deadline_mono_ms < now_ms ? &drop_tail : &keep_tail;
-
-        next = s->next;
-        s->next = NULL;
-        **tail = s;
-        *tail = &s->next;
+    for (struct submission *s = submissions; s; s = s->next) {
+        if (over || s->deadline_mono_ms < now_ms)
+            s->outcome = SUBMISSION_NOT_STORED;
     }
-    committer_answer(committer, drop, SUBMISSION_NOT_STORED);
-    return keep;
-}
-
-/* Drops the submissions that a batch may not hold; the others are tried again. */
-static struct submission *committer_fence(struct committer *committer,
-                                          struct submission *submissions)
-{
-    struct submission *keep = NULL, **keep_tail = &keep, *drop = NULL, **drop_tail = &drop, *next;
-
-    for (struct submission *s = submissions; s; s = next) {
-        struct submission ***tail = s->outcome == SUBMISSION_FENCED ? &drop_tail : &keep_tail;
-
-        next = s->next;
-        s->next = NULL;
-        **tail = s;
-        *tail = &s->next;
-    }
-    committer_answer(committer, drop, SUBMISSION_FENCED);
-    return keep;
+    return committer_answer_settled(committer, submissions);
 }
 
 /* One attempt at a batch of these submissions; what is returned is to be tried again. */
@@ -153,7 +154,7 @@ static struct submission *committer_attempt(struct committer *committer,
 
     if (result == STORE_FENCED) {
         *failed = false;
-        return committer_fence(committer, batch_release(batch));
+        return committer_answer_settled(committer, batch_release(batch));
     }
     if (result != STORE_COMMITTED)
         log_warn("event=commit_failed committer=%s events=%u outcome=%s err=\"%s\"",
