@@ -158,6 +158,14 @@ struct daemon *bench_daemon_start(const char *dsn)
     return daemon_start(&(struct daemon_options){ .dsn = dsn });
 }
 
+struct daemon *bench_daemon_start_bare(const char *dsn)
+{
+    static const char *const environment[] = { "PLUMBLINE_ROLLUPS=false", NULL };
+
+    pg_exec(dsn, "UPDATE setting SET value = 'false' WHERE name = 'rollups'");
+    return daemon_start(&(struct daemon_options){ .dsn = dsn, .environment = environment });
+}
+
 void bench_daemon_stop(struct bench *bench, struct daemon *daemon)
 {
     bench_daemon_stop_beside(bench, daemon, 0);
@@ -214,6 +222,33 @@ double bench_program_run(const char *name, const char *const *arguments, char **
     if (output)
         *output = TAKE(text);
     return seconds;
+}
+
+void bench_rows_out(const char *dsn, const char *path)
+{
+    AUTO(mem_free)
+    char *command = xasprintf("\\copy (SELECT * FROM prediction) TO '%s' (FORMAT binary)", path);
+    const char *const arguments[] = { "-XqAt", "-d", dsn, "-c", command, NULL };
+
+    (void)bench_program_run("psql", arguments, NULL);
+}
+
+void bench_rows_in(struct bench *bench, int64_t rows, const char *path, struct bench_side *side)
+{
+    AUTO(mem_free) char *dsn = bench_database_new(bench);
+    AUTO(mem_free)
+    char *command = xasprintf("\\copy prediction FROM '%s' (FORMAT binary)", path);
+    const char *const arguments[] = { "-XqAt", "-v", "ON_ERROR_STOP=1", "-d",
+                                      dsn,     "-c", command,           NULL };
+    struct bench_meter meter;
+    double seconds;
+
+    bench_meter_start(&meter, bench, NULL);
+    seconds = bench_program_run("psql", arguments, NULL);
+    bench_meter_stop(&meter, side);
+    bench_side_add(side, (double)rows / seconds);
+    ck_assert_int_eq(pg_query_i64(dsn, "SELECT count(*) FROM prediction"), rows);
+    bench_database_drop(bench, dsn);
 }
 
 /* The statement in a line of the server's log, "TIME [PID] DATABASE LOG:  statement: ...", or NULL

@@ -40,6 +40,8 @@ char *bench_database_new(struct bench *bench) MUST_CHECK;
 /* So that neither its files nor its autovacuum are in the way of what comes next. */
 void bench_database_drop(struct bench *bench, const char *dsn);
 struct daemon *bench_daemon_start(const char *dsn) MUST_CHECK;
+/* On a database that is made one without rollups; it must not have events yet. */
+struct daemon *bench_daemon_start_bare(const char *dsn) MUST_CHECK;
 /* Stops it and notes its peak memory for the table's last row. */
 void bench_daemon_stop(struct bench *bench, struct daemon *daemon);
 /* The same, but `buffers_bytes` of its memory are a library's own and don't count. */
@@ -48,6 +50,13 @@ void bench_daemon_stop_beside(struct bench *bench, struct daemon *daemon, int64_
 /* Runs a program of PostgreSQL's (psql, pgbench) with these arguments, NULL at the end, and waits.
  * Returns the seconds it took. *output (may be NULL): what it said, owned. */
 double bench_program_run(const char *name, const char *const *arguments, char **output);
+
+struct bench_side;
+
+/* All predictions into a file for bench_rows_in, in the order in which they stand in the table. */
+void bench_rows_out(const char *dsn, const char *path);
+/* The same rows with psql's binary \\copy into a new database; the rate goes to `side`. */
+void bench_rows_in(struct bench *bench, int64_t rows, const char *path, struct bench_side *side);
 
 /* What a daemon's read says to the server, as a script for psql: the settings of its session, and
  * the query of its COPY behind `before` and in front of `after`. Runs `read` on that database and

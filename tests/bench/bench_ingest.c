@@ -11,16 +11,6 @@
 
 enum { EVENTS = 500000, PER_REQUEST = 500, CONNECTIONS = 8 };
 
-/* The rows in the order in which they stand in the table. */
-static void rows_write(const char *dsn, const char *path)
-{
-    AUTO(mem_free)
-    char *command = xasprintf("\\copy (SELECT * FROM prediction) TO '%s' (FORMAT binary)", path);
-    const char *const arguments[] = { "-XqAt", "-d", dsn, "-c", command, NULL };
-
-    (void)bench_program_run("psql", arguments, NULL);
-}
-
 static void daemon_ingest(struct bench *bench, const struct load_requests *requests, int64_t events,
                           const char *path, struct bench_side *side)
 {
@@ -38,26 +28,7 @@ static void daemon_ingest(struct bench *bench, const struct load_requests *reque
     bench_side_add(side, (double)events / result.seconds);
     ck_assert_int_eq(pg_query_i64(dsn, "SELECT count(*) FROM prediction"), events);
     bench_daemon_stop(bench, daemon);
-    rows_write(dsn, path);
-    bench_database_drop(bench, dsn);
-}
-
-static void psql_ingest(struct bench *bench, int64_t events, const char *path,
-                        struct bench_side *side)
-{
-    AUTO(mem_free) char *dsn = bench_database_new(bench);
-    AUTO(mem_free)
-    char *command = xasprintf("\\copy prediction FROM '%s' (FORMAT binary)", path);
-    const char *const arguments[] = { "-XqAt", "-v", "ON_ERROR_STOP=1", "-d",
-                                      dsn,     "-c", command,           NULL };
-    struct bench_meter meter;
-    double seconds;
-
-    bench_meter_start(&meter, bench, NULL);
-    seconds = bench_program_run("psql", arguments, NULL);
-    bench_meter_stop(&meter, side);
-    bench_side_add(side, (double)events / seconds);
-    ck_assert_int_eq(pg_query_i64(dsn, "SELECT count(*) FROM prediction"), events);
+    bench_rows_out(dsn, path);
     bench_database_drop(bench, dsn);
 }
 
@@ -73,7 +44,7 @@ static void ingest_run(struct bench *bench)
     events_write_batched(&requests, 0, (uint64_t)events, PER_REQUEST);
     for (int round = 0; round < BENCH_ROUNDS; round++) {
         daemon_ingest(bench, &requests, events, path, &ours);
-        psql_ingest(bench, events, path, &theirs);
+        bench_rows_in(bench, events, path, &theirs);
         bench_say("%.0f events/s, psql \\copy %.0f rows/s", ours.values[round],
                   theirs.values[round]);
     }

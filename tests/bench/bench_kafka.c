@@ -67,9 +67,6 @@ static void daemon_read(struct bench *bench, struct broker *broker, const char *
     AUTO(mem_free) char *dsn = bench_database_new(bench);
     AUTO(mem_free) char *brokers = xasprintf("PLUMBLINE_KAFKA_BROKERS=%s", broker_address(broker));
     AUTO(mem_free) char *topics = xasprintf("PLUMBLINE_KAFKA_TOPICS=%s", topic);
-    AUTO(mem_free)
-    char *command = xasprintf("\\copy (SELECT * FROM prediction) TO '%s' (FORMAT binary)", path);
-    const char *const arguments[] = { "-XqAt", "-d", dsn, "-c", command, NULL };
     const char *const environment[] = { brokers, topics, NULL };
     int64_t messages = (events + per_message - 1) / per_message, first, start_us;
     struct daemon *daemon =
@@ -87,25 +84,7 @@ static void daemon_read(struct bench *bench, struct broker *broker, const char *
     PQfinish(conn);
     ck_assert_int_eq(pg_query_i64(dsn, "SELECT count(*) FROM prediction"), events);
     bench_daemon_stop_beside(bench, daemon, BUFFERS_BYTES);
-    (void)bench_program_run("psql", arguments, NULL);
-    bench_database_drop(bench, dsn);
-}
-
-static void psql_copy(struct bench *bench, int64_t events, const char *path,
-                      struct bench_side *side)
-{
-    AUTO(mem_free) char *dsn = bench_database_new(bench);
-    AUTO(mem_free)
-    char *command = xasprintf("\\copy prediction FROM '%s' (FORMAT binary)", path);
-    const char *const arguments[] = { "-XqAt", "-v", "ON_ERROR_STOP=1", "-d",
-                                      dsn,     "-c", command,           NULL };
-    struct bench_meter meter;
-    double seconds;
-
-    bench_meter_start(&meter, bench, NULL);
-    seconds = bench_program_run("psql", arguments, NULL);
-    bench_meter_stop(&meter, side);
-    bench_side_add(side, (double)events / seconds);
+    bench_rows_out(dsn, path);
     bench_database_drop(bench, dsn);
 }
 
@@ -121,7 +100,7 @@ static void kafka_measure(struct bench *bench, struct broker *broker, int64_t pe
     topic_fill(broker, topic, events, per_message);
     for (int round = 0; round < BENCH_ROUNDS; round++) {
         daemon_read(bench, broker, topic, events, per_message, path, &ours);
-        psql_copy(bench, events, path, &theirs);
+        bench_rows_in(bench, events, path, &theirs);
         bench_say("%.0f events/s, psql \\copy %.0f rows/s", ours.values[round],
                   theirs.values[round]);
     }

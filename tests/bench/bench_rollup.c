@@ -23,8 +23,6 @@ enum {
     DRAIN_MS_MAX = 300000,
 };
 
-static const char *const rollups_off[] = { "PLUMBLINE_ROLLUPS=false", NULL };
-
 /* ---- a database ---- */
 
 struct rollup_side {
@@ -38,10 +36,7 @@ struct rollup_side {
 static void side_open(struct rollup_side *side, struct bench *bench, bool with)
 {
     *side = (struct rollup_side){ .bench = bench, .dsn = bench_database_new(bench) };
-    if (!with)
-        pg_exec(side->dsn, "UPDATE setting SET value = 'false' WHERE name = 'rollups'");
-    side->daemon = daemon_start(
-        &(struct daemon_options){ .dsn = side->dsn, .environment = with ? NULL : rollups_off });
+    side->daemon = with ? bench_daemon_start(side->dsn) : bench_daemon_start_bare(side->dsn);
 }
 
 static void side_close(struct rollup_side *side)

@@ -29,21 +29,15 @@ struct way {
     double rate;          /* requests a second; 0: as fast as it goes */
 };
 
-static const char *const rollups_off[] = { "PLUMBLINE_ROLLUPS=false", NULL };
-
 /* A run on a database of its own. Returns requests a second; *p99_ms may be NULL. */
 static double single_load(struct single *single, const struct way *way, struct bench_side *side,
                           double *p99_ms)
 {
     AUTO(mem_free) char *dsn = bench_database_new(single->bench);
     AUTO(load_result_done) struct load_result result;
-    struct daemon *daemon;
+    struct daemon *daemon =
+        way->without_rollups ? bench_daemon_start_bare(dsn) : bench_daemon_start(dsn);
     struct bench_meter meter;
-
-    if (way->without_rollups)
-        pg_exec(dsn, "UPDATE setting SET value = 'false' WHERE name = 'rollups'");
-    daemon = daemon_start(&(struct daemon_options){
-        .dsn = dsn, .environment = way->without_rollups ? rollups_off : NULL });
 
     bench_meter_start(&meter, single->bench, daemon);
     load_run(&(struct load_options){ .port = daemon_port(daemon),
