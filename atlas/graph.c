@@ -8,6 +8,7 @@
 
 #include "atlas/linking_file.h"
 #include "base/buf.h"
+#include "base/decimal.h"
 #include "base/map.h"
 #include "base/mem.h"
 
@@ -91,26 +92,16 @@ static bool fact_number(const struct graph_fact *fact, const char *member, int64
 
 /* ----------------------------------------------------------------------------------- attributes */
 
-/* The shortest text that reads back as the number. */
-static char *value_real_text(double number)
-{
-    char text[32];
-
-    for (int digits = 15; digits <= 17; digits++) {
-        (void)snprintf(text, sizeof(text), "%.*g", digits, number);
-        if (!(strtod(text, NULL) < number) && !(strtod(text, NULL) > number))
-            break;
-    }
-    return xstrdup(text);
-}
-
 /* Any value as text, which is all that `metadata` takes; texts as they are. Owned. */
 static char *value_text(const json_t *value)
 {
     if (json_is_string(value))
         return xmemdup0(json_string_value(value), json_string_length(value));
-    if (json_is_real(value))
-        return value_real_text(json_real_value(value));
+    if (json_is_real(value)) {
+        char text[DECIMAL_BYTES];
+
+        return xmemdup0(text, decimal_write(text, json_real_value(value)));
+    }
     return json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_SORT_KEYS);
 }
 

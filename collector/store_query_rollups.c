@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/decimal.h"
 #include "base/mem.h"
 #include "collector/queries.h"
 #include "collector/read.h"
@@ -58,7 +59,8 @@ struct rollups_window {
  * few come again and again, and finding the shortest text of a number costs more than all else. */
 struct rollups_text {
     double value;
-    char text[32]; /* "": nothing yet */
+    size_t len; /* 0: nothing yet */
+    char text[DECIMAL_BYTES];
 };
 
 struct rollups_answer {
@@ -199,18 +201,6 @@ static int rollups_parse(struct rollups_query *asked, const struct parameters *p
 
 /* ---- a window */
 
-/* The shortest digits that read back as the same double; null for what JSON can't say. */
-static void rollups_text_set(struct rollups_text *text, double value)
-{
-    text->value = value;
-    for (int digits = 15; digits < 17; digits++) {
-        (void)snprintf(text->text, sizeof(text->text), "%.*g", digits, value);
-        if (strtod(text->text, NULL) == value)
-            return;
-    }
-    (void)snprintf(text->text, sizeof(text->text), "%.17g", value); /* always enough */
-}
-
 static void rollups_write_double(const struct rollups_answer *answer, double value)
 {
     struct rollups_text *text;
@@ -222,9 +212,11 @@ static void rollups_write_double(const struct rollups_answer *answer, double val
     }
     memcpy(&bits, &value, sizeof(bits));
     text = &answer->texts[(bits * UINT64_C(0x9e3779b97f4a7c15)) >> (64 - ROLLUPS_TEXTS_BITS)];
-    if (!text->text[0] || memcmp(&text->value, &value, sizeof(value)) != 0)
-        rollups_text_set(text, value);
-    buf_append_text(answer->out, text->text);
+    if (!text->len || memcmp(&text->value, &value, sizeof(value)) != 0) {
+        text->value = value;
+        text->len = decimal_write(text->text, value);
+    }
+    buf_append(answer->out, text->text, text->len);
 }
 
 static void rollups_write_number(const struct rollups_answer *answer, const struct rollup *rollup)

@@ -450,8 +450,8 @@ static int exact_subtract(uint32_t *a, const uint32_t *b, uint32_t len)
 double exact_stddev(const struct exact *sum, const struct exact *squares, uint64_t count)
 {
     const uint32_t times[2] = { (uint32_t)count, (uint32_t)(count >> 32) };
-    uint32_t numerator[EXACT_PRODUCT_DIGITS] = { 0 }, square[EXACT_PRODUCT_DIGITS] = { 0 };
-    uint32_t len = EXACT_PRODUCT_DIGITS;
+    uint32_t numerator[EXACT_PRODUCT_DIGITS], square[EXACT_PRODUCT_DIGITS];
+    uint32_t q_at, q_to, s_at, s_to, from, to; /* the digits that are used */
     struct exact_magnitude s, q;
     struct exact_top top;
     double root, deviation;
@@ -462,18 +462,25 @@ double exact_stddev(const struct exact *sum, const struct exact *squares, uint64
     exact_magnitude_of(&q, squares);
     if (q.from == q.to || q.is_negative)
         return 0;
-    exact_multiply(numerator + EXACT_PRODUCT_ONE - EXACT_ONE + q.from, q.digits + q.from,
-                   q.to - q.from, times, 2);
+    q_at = EXACT_PRODUCT_ONE - EXACT_ONE + q.from;
+    s_at = s.from < s.to ? 2 * s.from : q_at;
+    q_to = q_at + q.to - q.from + 2;
+    s_to = s_at + 2 * (s.to - s.from);
+    from = q_at < s_at ? q_at : s_at;
+    to = q_to > s_to ? q_to : s_to;
+    memset(numerator + from, 0, (to - from) * sizeof(*numerator));
+    memset(square + from, 0, (to - from) * sizeof(*square));
+    exact_multiply(numerator + q_at, q.digits + q.from, q.to - q.from, times, 2);
     if (s.from < s.to)
-        exact_multiply(square + 2 * s.from, s.digits + s.from, s.to - s.from, s.digits + s.from,
+        exact_multiply(square + s_at, s.digits + s.from, s.to - s.from, s.digits + s.from,
                        s.to - s.from);
-    if (exact_subtract(numerator, square, len) < 0)
+    if (exact_subtract(numerator + from, square + from, to - from) < 0)
         return 0;
-    while (len > 0 && numerator[len - 1] == 0)
-        len--;
-    if (len == 0)
+    while (to > from && numerator[to - 1] == 0)
+        to--;
+    if (to == from)
         return 0;
-    top = exact_top_of(numerator, len, -EXACT_PRODUCT_ONE * 32);
+    top = exact_top_of(numerator + from, to - from, ((int)from - EXACT_PRODUCT_ONE) * 32);
     odd = top.exponent & 1;
     root = sqrt(ldexp((double)(top.top | top.more), odd));
     deviation = ldexp(root / (double)count, (top.exponent - odd) / 2);
