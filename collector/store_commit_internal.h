@@ -24,6 +24,7 @@ struct store {
     struct deltas row_deltas;   /* what the attempt's predictions and aggregates add */
     struct deltas label_deltas; /* what its labels add */
     uint64_t folded;            /* deltas since the last vacuum */
+    int64_t fold_after_ms;      /* monotonic: folding rests until then */
     int64_t slow_until_ms;      /* monotonic: until then batches begin on the slow path */
     int64_t waiting_until_ms;   /* monotonic: until then labels are taken to wait for predictions */
     int64_t horizon_ms;         /* of events, as the batch under way was checked against it */

@@ -21,12 +21,14 @@
 #include "metrics/window.h"
 
 enum {
-    FOLD_SHARES = 16, /* advisory locks (STORE_LOCK_FOLD_CLASS, share) */
+    FOLD_SHARES = 4, /* advisory locks (STORE_LOCK_FOLD_CLASS, share) */
     FOLD_DELTAS_MAX = 4000,
     FOLD_BYTES_MAX = 8 << 20,
     FOLD_RECOUNTS_MAX = 50,
     FOLD_COPY_COLUMNS = 11,
     FOLD_VACUUM_EVERY = 50000, /* deltas folded */
+    FOLD_REST_TIMES = 10,      /* of what a round took, so that folding takes a tenth of the time */
+    FOLD_REST_MS_MAX = 5000,
 };
 
 static const struct {
@@ -560,18 +562,31 @@ static int fold_round(struct fold *fold, bool *more)
     stats_add(fold->store->setup.stats, STAT_ROLLUP_FOLDED, (int64_t)folded);
     if (fold_vacuum(fold, folded) < 0 || fold_gauges(fold, &pending) < 0)
         return -1;
-    /* many at a time are cheaper: what meets in one minute is added to it once */
     *more = pending > fold->store->setup.config->rollup_pending_max / 4;
     return 0;
+}
+
+/* Many deltas at a time are cheaper: what meets in one minute is added to it once. So a long round
+ * is followed by a long rest, unless too much is pending already. */
+static int64_t fold_rest_until(int64_t began_ms, bool more)
+{
+    int64_t now_ms = clock_mono_ms(), rest_ms = (now_ms - began_ms) * FOLD_REST_TIMES;
+
+    if (more)
+        return now_ms;
+    return now_ms + (rest_ms < FOLD_REST_MS_MAX ? rest_ms : FOLD_REST_MS_MAX);
 }
 
 int store_fold(struct store *store, int64_t now_ms, bool *more, struct err *err)
 {
     struct fold fold = { .store = store, .err = err };
+    int64_t began_ms = clock_mono_ms();
     int rc;
 
     (void)now_ms;
     *more = false;
+    if (began_ms < store->fold_after_ms)
+        return 0;
     fold.group = rollup_group_new();
     rollup_init(&fold.rollup);
     rollup_init(&fold.scratch);
@@ -579,6 +594,7 @@ int store_fold(struct store *store, int64_t now_ms, bool *more, struct err *err)
     store_busy(store, true);
     rc = fold_round(&fold, more);
     store_busy(store, false);
+    store->fold_after_ms = fold_rest_until(began_ms, *more || rc < 0);
     if (rc < 0)
         store_disconnect(store);
     rollup_group_free(fold.group);

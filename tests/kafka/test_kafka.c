@@ -334,8 +334,8 @@ START_TEST(labels_in_another_topic)
 }
 END_TEST
 
-/* While a filled topic is read, requests are answered: their events stand in the batches between the
- * first and the last one with events of the topic. And while requests never end, it is read. */
+/* While a filled topic is read, requests are answered: their events stand in the batches between
+ * the first and the last one with events of the topic. And while requests never end, it is read. */
 START_TEST(neither_way_starves_the_other)
 {
     enum { COUNT = 40000, PARTITIONS = 4 };
