@@ -326,36 +326,56 @@ size_t rollup_source_recounts(const struct rollup_source *source)
 
 /* ------------------------------------------------------------------------------------- a series */
 
+/* Rows (deployment, window, state) of the keys in order of time. Those of one key stand in this
+ * order in the index: the first ones leave before the last are read, and nothing is sorted. */
+static void source_write_query(const struct rollup_source *source, struct store_params *params,
+                               struct store_array *deployments, struct store_array *metrics,
+                               struct buf *sql)
+{
+    const struct rollup_key *keys = source->keys;
+    const char *table = source_tables[source->span.window];
+    char from[CLOCK_TEXT_BYTES], to[CLOCK_TEXT_BYTES];
+
+    clock_format(source->span.from_ms, from);
+    clock_format(source->span.to_ms, to);
+    buf_append_text(sql, "SELECT r.deployment, r.window_at, r.state FROM ");
+    if (source->keys_len == 1) {
+        buf_append_fmt(sql,
+                       "%s AS r WHERE r.deployment = %" PRId32 " AND r.metric = %" PRId32 " AND",
+                       table, keys->deployment, keys->metric);
+    } else {
+        for (size_t i = 0; i < source->keys_len; i++) {
+            store_array_add_i64(deployments, keys[i].deployment);
+            store_array_add_i64(metrics, keys[i].metric);
+        }
+        store_param_binary(params, store_array_end(deployments));
+        store_param_binary(params, store_array_end(metrics));
+        buf_append_fmt(sql,
+                       "unnest($1::bigint[]::int[], $2::bigint[]::int[]) AS k(deployment, metric)"
+                       " JOIN %s AS r USING (deployment, metric) WHERE",
+                       table);
+    }
+    buf_append_fmt(sql,
+                   " r.window_at >= timestamptz '%s' AND r.window_at < timestamptz '%s'"
+                   " ORDER BY r.window_at",
+                   from, to);
+}
+
 int rollup_source_begin(struct rollup_source *source, const struct rollup_key *keys,
                         size_t keys_len, struct err *err)
 {
     AUTO(store_array_done) struct store_array deployments, metrics;
     AUTO(buf_done) struct buf sql;
     struct store_params params = { 0 };
-    char from[CLOCK_TEXT_BYTES], to[CLOCK_TEXT_BYTES];
 
     source_end_series(source);
-    store_array_init(&deployments, STORE_OID_INT8);
-    store_array_init(&metrics, STORE_OID_INT8);
-    for (size_t i = 0; i < keys_len; i++) {
-        store_array_add_i64(&deployments, keys[i].deployment);
-        store_array_add_i64(&metrics, keys[i].metric);
-    }
-    store_param_binary(&params, store_array_end(&deployments));
-    store_param_binary(&params, store_array_end(&metrics));
-    clock_format(source->span.from_ms, from);
-    clock_format(source->span.to_ms, to);
-    buf_init(&sql, SIZE_MAX);
-    buf_append_fmt(&sql,
-                   "SELECT r.deployment, r.window_at, r.state"
-                   " FROM unnest($1::bigint[]::int[], $2::bigint[]::int[]) AS k(deployment, metric)"
-                   " JOIN %s AS r USING (deployment, metric)"
-                   " WHERE r.window_at >= timestamptz '%s' AND r.window_at < timestamptz '%s'"
-                   " ORDER BY r.window_at",
-                   source_tables[source->span.window], from, to);
     source->keys = keys;
     source->keys_len = keys_len;
     source->extra = 0;
+    store_array_init(&deployments, STORE_OID_INT8);
+    store_array_init(&metrics, STORE_OID_INT8);
+    buf_init(&sql, SIZE_MAX);
+    source_write_query(source, &params, &deployments, &metrics, &sql);
     if (PQsendQueryParams(source->conn, buf_text(&sql), params.len, NULL, params.values,
                           params.lengths, params.formats, 1) != 1 ||
         PQsetSingleRowMode(source->conn) != 1)
