@@ -12,34 +12,15 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "collector/queries.h"
+#include "collector/query_atlas_internal.h"
 #include "collector/store_atlas_internal.h"
 #include "collector/store_internal.h"
-#include "collector/store_pool.h"
 
 enum {
-    ATLAS_SEGMENTS_MAX = 8,
     ATLAS_GUIDS_MAX = 1000,  /* of one request */
     ATLAS_LINKS_MAX = 10000, /* relationships in one answer about entities */
     ATLAS_DEPTH_DEFAULT = 3,
 };
-
-/* A request under way. */
-struct atlas {
-    struct query *query;
-    struct span segments[ATLAS_SEGMENTS_MAX];
-    size_t segments_len;
-    struct store_pool *pool;
-    PGconn *conn; /* owned, of the pool; NULL until it is needed */
-    struct err *err;
-};
-
-static const struct type_registry *atlas_types(const struct atlas *atlas)
-{
-    return atlas->query->types;
-}
-
-#define ATLAS_FAULT(atlas, status, code, ...)                                                      \
-    fault_set(&(atlas)->query->fault, (status), (code), NULL, __VA_ARGS__)
 
 static int atlas_no_guid(struct atlas *atlas, struct span guid)
 {
@@ -56,7 +37,7 @@ static int atlas_begin_read(struct atlas *atlas)
 
 /* ----------------------------------------------------------------------------------- parameters */
 
-static struct span atlas_parameter(const struct atlas *atlas, const char *name)
+struct span atlas_parameter(const struct atlas *atlas, const char *name)
 {
     return parameters_get_other(&atlas->query->parameters, name);
 }
@@ -555,23 +536,28 @@ static int lineage(struct atlas *atlas, json_t **answer)
 
 /* ---------------------------------------------------------------------------------------- paths */
 
+enum atlas_methods { ATLAS_GET = 1, ATLAS_POST = 2 };
+
 /* What is answered where; "*" is any one segment. */
 static const struct {
     const char *path;
-    int (*run)(struct atlas *atlas, json_t **answer);
+    unsigned methods; /* enum atlas_methods */
+    atlas_run *run;
 } atlas_paths[] = {
-    { "v2/types/typedefs", types_all },
-    { "v2/types/typedefs/headers", types_all },
-    { "v2/types/*/name/*", types_one },
-    { "v2/types/*/guid/*", types_one },
-    { "v2/entity/guid/*", entity_one },
-    { "v2/entity/guid/*/header", entity_one },
-    { "v2/entity/uniqueAttribute/type/*", entity_one },
-    { "v2/entity/uniqueAttribute/type/*/header", entity_one },
-    { "v2/entity/bulk", entity_bulk },
-    { "v2/entity/bulk/uniqueAttribute/type/*", entity_bulk_names },
-    { "v2/lineage/*", lineage },
-    { "v2/lineage/uniqueAttribute/type/*", lineage },
+    { "v2/types/typedefs", ATLAS_GET, types_all },
+    { "v2/types/typedefs/headers", ATLAS_GET, types_all },
+    { "v2/types/*/name/*", ATLAS_GET, types_one },
+    { "v2/types/*/guid/*", ATLAS_GET, types_one },
+    { "v2/entity/guid/*", ATLAS_GET, entity_one },
+    { "v2/entity/guid/*/header", ATLAS_GET, entity_one },
+    { "v2/entity/uniqueAttribute/type/*", ATLAS_GET, entity_one },
+    { "v2/entity/uniqueAttribute/type/*/header", ATLAS_GET, entity_one },
+    { "v2/entity/bulk", ATLAS_GET, entity_bulk },
+    { "v2/entity/bulk/uniqueAttribute/type/*", ATLAS_GET, entity_bulk_names },
+    { "v2/lineage/*", ATLAS_GET, lineage },
+    { "v2/lineage/uniqueAttribute/type/*", ATLAS_GET, lineage },
+    { "v2/search/basic", ATLAS_GET | ATLAS_POST, query_search_basic },
+    { "v2/search/attribute", ATLAS_GET, query_search_attribute },
 };
 
 /* -1: there are more than any path has. */
@@ -613,10 +599,20 @@ static int atlas_write(const char *data, size_t len, void *out)
     return 0;
 }
 
+static int atlas_no_method(struct atlas *atlas, unsigned methods)
+{
+    atlas->query->allow = methods == ATLAS_GET    ? "GET, HEAD"
+                          : methods == ATLAS_POST ? "POST"
+                                                  : "GET, HEAD, POST";
+    return ATLAS_FAULT(atlas, 405, "method_not_allowed", "%.*s takes %s",
+                       fault_quote_len(atlas->query->argument.len), atlas->query->argument.data,
+                       atlas->query->allow);
+}
+
 int query_atlas(struct store_pool *pool, struct query *query, struct buf *out, unsigned *status,
                 struct err *err)
 {
-    struct atlas atlas = { .query = query, .pool = pool, .err = err };
+    struct atlas atlas = { .query = query, .pool = pool, .out = out, .err = err };
     json_auto_t *answer = NULL;
     size_t i = 0;
     int rc = atlas_split(&atlas, query->argument);
@@ -627,10 +623,11 @@ int query_atlas(struct store_pool *pool, struct query *query, struct buf *out, u
     if (rc < 0 || i == LENGTH(atlas_paths))
         return ATLAS_FAULT(&atlas, 404, "ATLAS-404-00-000", "no such path: %.*s",
                            fault_quote_len(query->argument.len), query->argument.data);
+    if (!(atlas_paths[i].methods & (query->is_post ? ATLAS_POST : ATLAS_GET)))
+        return atlas_no_method(&atlas, atlas_paths[i].methods);
     rc = atlas_paths[i].run(&atlas, &answer);
     store_pool_give(pool, atlas.conn, rc == 0);
-    if (rc < 0)
-        return -1;
-    (void)json_dump_callback(answer, atlas_write, out, JSON_COMPACT);
-    return 0;
+    if (rc == 0 && answer)
+        (void)json_dump_callback(answer, atlas_write, out, JSON_COMPACT);
+    return rc;
 }

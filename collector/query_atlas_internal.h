@@ -1,0 +1,48 @@
+/* What the answers under /api/atlas share: a request under way, and its faults. */
+#ifndef COLLECTOR_QUERY_ATLAS_INTERNAL_H
+#define COLLECTOR_QUERY_ATLAS_INTERNAL_H
+
+#include <jansson.h>
+#include <libpq-fe.h>
+#include <stddef.h>
+
+#include "base/attr.h"
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/span.h"
+#include "collector/query.h"
+#include "collector/store_pool.h"
+
+enum { ATLAS_SEGMENTS_MAX = 8 };
+
+/* A request under way. */
+struct atlas {
+    struct query *query;
+    struct span segments[ATLAS_SEGMENTS_MAX];
+    size_t segments_len;
+    struct store_pool *pool;
+    PGconn *conn; /* owned, of the pool; NULL until it is needed */
+    struct buf *out;
+    struct err *err;
+};
+
+/* What answers at a path: sets *answer, owned, or writes to atlas->out. */
+typedef int atlas_run(struct atlas *atlas, json_t **answer);
+
+static inline const struct type_registry *atlas_types(const struct atlas *atlas)
+{
+    return atlas->query->types;
+}
+
+#define ATLAS_FAULT(atlas, status, code, ...)                                                      \
+    fault_set(&(atlas)->query->fault, (status), (code), NULL, __VA_ARGS__)
+
+/* The first of that name; data NULL when it was not given. A NUL stands behind it. */
+struct span atlas_parameter(const struct atlas *atlas, const char *name);
+
+/* ---- query_search.c */
+
+atlas_run query_search_basic;     /* v2/search/basic */
+atlas_run query_search_attribute; /* v2/search/attribute */
+
+#endif
