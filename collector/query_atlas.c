@@ -13,7 +13,6 @@
 #include "base/mem.h"
 #include "collector/queries.h"
 #include "collector/query_atlas_internal.h"
-#include "collector/store_atlas_internal.h"
 #include "collector/store_internal.h"
 
 enum {
@@ -29,7 +28,7 @@ static int atlas_no_guid(struct atlas *atlas, struct span guid)
                        guid.data);
 }
 
-static int atlas_begin_read(struct atlas *atlas)
+int atlas_begin_read(struct atlas *atlas)
 {
     atlas->conn = store_pool_take(atlas->pool, atlas->err);
     return atlas->conn ? atlas_begin(atlas->conn, atlas->err) : -1;
@@ -112,8 +111,7 @@ static int types_one(struct atlas *atlas, json_t **answer)
 
 /* ------------------------------------------------------------------------------------- entities */
 
-/* One that is in the list already is found, too. */
-static int entities_add_guid(struct atlas *atlas, struct span guid, struct entity_list *list)
+int atlas_find_guid(struct atlas *atlas, struct span guid, struct entity_list *list)
 {
     char text[UUID_TEXT_LEN + 1];
     struct uuid uuid;
@@ -152,7 +150,7 @@ static int entities_add_wanted(struct atlas *atlas, struct span type_name, struc
     bool found = false;
 
     if (!type_name.data)
-        return entities_add_guid(atlas, guid, list);
+        return atlas_find_guid(atlas, guid, list);
     type = atlas_entity_type(atlas, type_name);
     if (!type)
         return -1;
@@ -360,7 +358,7 @@ static int entity_bulk(struct atlas *atlas, json_t **answer)
         if (++asked > ATLAS_GUIDS_MAX)
             return ATLAS_FAULT(atlas, 400, "ATLAS-400-00-029", "more than %d guids",
                                ATLAS_GUIDS_MAX);
-        if (entities_add_guid(atlas, span_of(parameters->others[i].text), &entities.list) < 0)
+        if (atlas_find_guid(atlas, span_of(parameters->others[i].text), &entities.list) < 0)
             return -1;
     }
     if (!asked)
@@ -534,6 +532,15 @@ static int lineage(struct atlas *atlas, json_t **answer)
     return lineage_walk(atlas, base, &request, direction, answer);
 }
 
+/* What it asks for is the whole of the lineage, a little at a time: the walk gives it at once. */
+static int lineage_on_demand(struct atlas *atlas, json_t **answer)
+{
+    (void)answer;
+    return ATLAS_FAULT(atlas, 400, "ATLAS-400-00-100",
+                       "Lineage on demand config: %s is not enabled",
+                       "atlas.lineage.on.demand.enabled");
+}
+
 /* ---------------------------------------------------------------------------------------- paths */
 
 enum atlas_methods { ATLAS_GET = 1, ATLAS_POST = 2 };
@@ -554,10 +561,16 @@ static const struct {
     { "v2/entity/uniqueAttribute/type/*/header", ATLAS_GET, entity_one },
     { "v2/entity/bulk", ATLAS_GET, entity_bulk },
     { "v2/entity/bulk/uniqueAttribute/type/*", ATLAS_GET, entity_bulk_names },
+    { "v2/entity/*/audit", ATLAS_GET, query_audit },
     { "v2/lineage/*", ATLAS_GET, lineage },
     { "v2/lineage/uniqueAttribute/type/*", ATLAS_GET, lineage },
+    { "v2/lineage/*", ATLAS_POST, lineage_on_demand },
     { "v2/search/basic", ATLAS_GET | ATLAS_POST, query_search_basic },
     { "v2/search/attribute", ATLAS_GET, query_search_attribute },
+    { "admin/version", ATLAS_GET, query_admin_version },
+    { "admin/status", ATLAS_GET, query_admin_status },
+    { "admin/session", ATLAS_GET, query_admin_session },
+    { "admin/metrics", ATLAS_GET, query_admin_metrics },
 };
 
 /* -1: there are more than any path has. */
@@ -599,33 +612,49 @@ static int atlas_write(const char *data, size_t len, void *out)
     return 0;
 }
 
+/* The place of the path in the table, for one of the method if there is one; *methods: those that
+ * the path has, 0: it is none. */
+static size_t atlas_find_path(const struct atlas *atlas, unsigned method, unsigned *methods)
+{
+    size_t found = 0;
+
+    for (size_t i = 0; i < LENGTH(atlas_paths); i++) {
+        if (!atlas_matches(atlas, atlas_paths[i].path))
+            continue;
+        *methods |= atlas_paths[i].methods;
+        if (atlas_paths[i].methods & method)
+            found = i;
+    }
+    return found;
+}
+
 static int atlas_no_method(struct atlas *atlas, unsigned methods)
 {
-    atlas->query->allow = methods == ATLAS_GET    ? "GET, HEAD"
-                          : methods == ATLAS_POST ? "POST"
-                                                  : "GET, HEAD, POST";
-    return ATLAS_FAULT(atlas, 405, "method_not_allowed", "%.*s takes %s",
-                       fault_quote_len(atlas->query->argument.len), atlas->query->argument.data,
-                       atlas->query->allow);
+    struct span path = atlas->query->argument;
+
+    atlas->query->allow = methods == ATLAS_GET ? "GET, HEAD" : "GET, HEAD, POST";
+    return ATLAS_FAULT(atlas, 405, "method_not_allowed", "%.*s takes %s", fault_quote_len(path.len),
+                       path.data, atlas->query->allow);
 }
 
 int query_atlas(struct store_pool *pool, struct query *query, struct buf *out, unsigned *status,
                 struct err *err)
 {
     struct atlas atlas = { .query = query, .pool = pool, .out = out, .err = err };
+    unsigned method = query->is_post ? ATLAS_POST : ATLAS_GET, methods = 0;
     json_auto_t *answer = NULL;
-    size_t i = 0;
+    size_t place = 0;
     int rc = atlas_split(&atlas, query->argument);
 
     (void)status;
-    while (rc == 0 && i < LENGTH(atlas_paths) && !atlas_matches(&atlas, atlas_paths[i].path))
-        i++;
-    if (rc < 0 || i == LENGTH(atlas_paths))
+    if (rc == 0)
+        place = atlas_find_path(&atlas, method, &methods);
+    if (!methods)
         return ATLAS_FAULT(&atlas, 404, "ATLAS-404-00-000", "no such path: %.*s",
                            fault_quote_len(query->argument.len), query->argument.data);
-    if (!(atlas_paths[i].methods & (query->is_post ? ATLAS_POST : ATLAS_GET)))
-        return atlas_no_method(&atlas, atlas_paths[i].methods);
-    rc = atlas_paths[i].run(&atlas, &answer);
+    if (!(methods & method))
+        return atlas_no_method(&atlas, methods);
+    rc = atlas_paths[place].run(&atlas, &answer);
     store_pool_give(pool, atlas.conn, rc == 0);
     if (rc == 0 && answer)
         (void)json_dump_callback(answer, atlas_write, out, JSON_COMPACT);

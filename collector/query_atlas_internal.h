@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "base/span.h"
 #include "collector/query.h"
+#include "collector/store_atlas_internal.h"
 #include "collector/store_pool.h"
 
 enum { ATLAS_SEGMENTS_MAX = 8 };
@@ -39,6 +40,22 @@ static inline const struct type_registry *atlas_types(const struct atlas *atlas)
 
 /* The first of that name; data NULL when it was not given. A NUL stands behind it. */
 struct span atlas_parameter(const struct atlas *atlas, const char *name);
+
+/* Takes a connection and the snapshot of the request. */
+int atlas_begin_read(struct atlas *atlas) MUST_CHECK;
+/* Adds the entity, or finds it in the list; that there is none is a fault. */
+int atlas_find_guid(struct atlas *atlas, struct span guid, struct entity_list *list) MUST_CHECK;
+
+/* ---- query_admin.c */
+
+atlas_run query_admin_version; /* admin/version */
+atlas_run query_admin_status;
+atlas_run query_admin_session;
+atlas_run query_admin_metrics;
+
+/* ---- query_audit.c */
+
+atlas_run query_audit; /* v2/entity/{guid}/audit */
 
 /* ---- query_search.c */
 

@@ -146,7 +146,8 @@ static void search_put_keys(struct search_sql *sql, const char *word)
 /* --------------------------------------------------------------------------------------- fields */
 
 #define SEARCH_TIME(batch)                                                                         \
-    "to_jsonb((SELECT (extract(epoch FROM b.recorded_at) * 1000)::bigint FROM graph_batch AS b"    \
+    "to_jsonb((SELECT floor(extract(epoch FROM b.recorded_at) * 1000)::bigint FROM graph_batch "   \
+    "AS b"                                                                                         \
     " WHERE b.batch_id = e." batch "))"
 
 /* Texts as text, all else as jsonb, whose order is that of numbers and which no value can make
