@@ -14,41 +14,31 @@ enum {
     SEARCH_KEY_BYTES_MAX = 500, /* as many as entity_text keeps at least */
 };
 
-/* A statement that is written. Texts of clients are elements of the array $1, which is there when
- * it has any; what else is in it comes from the type system. */
-struct search_sql {
-    struct buf text;
-    struct store_array values;
-};
-
-static void search_sql_init(struct search_sql *sql)
+void search_sql_init(struct search_sql *sql)
 {
     buf_init(&sql->text, SEARCH_SQL_BYTES_MAX);
     store_array_init(&sql->values, STORE_OID_TEXT);
 }
 
-static void search_sql_done(struct search_sql *sql)
+void search_sql_done(struct search_sql *sql)
 {
     buf_done(&sql->text);
     store_array_done(&sql->values);
-}
-
-static void search_sql_done_auto(struct search_sql *sql) /* AUTO(search_sql_done) */
-{
-    search_sql_done(sql);
 }
 
 int store_search_begin(PGconn *conn, struct err *err)
 {
     return store_exec(conn,
                       "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
-                      "SET LOCAL max_parallel_workers_per_gather = 0",
+                      "SET LOCAL max_parallel_workers_per_gather = 0;"
+                      "SET LOCAL cursor_tuple_fraction = 1", /* all rows are read */
                       "search", err);
 }
 
 /* --------------------------------------------------------------------------------------- values */
 
-/* A reference to the text, which is copied. */
+/* A reference to the text, which is copied: texts of clients are never part of the statement. What
+ * else is in it comes from the type system. */
 static void search_put_value(struct search_sql *sql, struct span text)
 {
     store_array_add_text(&sql->values, text);
@@ -388,17 +378,19 @@ static void search_put_page(struct search_sql *sql, const struct search *search)
 }
 
 /* The count is there without a page, too. */
-static void search_write(struct search_sql *sql, const struct search *search)
+void store_search_write(struct search_sql *sql, const struct search *search)
 {
     if (search->has_filter || search->words_len)
         search_put_hits(sql, search);
     else
         search_put_page(sql, search);
-    buf_append_text(&sql->text, "SELECT n.count, e.entity_id, e.guid, e.type, e.qualified_name, ");
+    buf_append_text(&sql->text,
+                    "SELECT n.count, e.entity_id, e.guid::text, e.type, e.qualified_name, (");
     search_put_shown(sql, search);
-    buf_append_text(&sql->text, ", e.is_deleted, e.is_incomplete FROM n LEFT JOIN page ON true"
-                                " LEFT JOIN entity AS e ON e.entity_id = page.entity_id"
-                                " AND e.to_batch IS NULL ORDER BY page.place");
+    buf_append_text(&sql->text,
+                    ")::text, e.is_deleted, e.is_incomplete FROM n LEFT JOIN page ON true"
+                    " LEFT JOIN entity AS e ON e.entity_id = page.entity_id"
+                    " AND e.to_batch IS NULL ORDER BY page.place");
 }
 
 /* --------------------------------------------------------------------------------------- answer */
@@ -426,20 +418,22 @@ int store_search(PGconn *conn, const struct type_registry *types, const struct s
                  search_found *found, void *ctx, int64_t *count, struct err *err)
 {
     AUTO(search_sql_done) struct search_sql sql;
-    AUTO(store_result_free) PGresult *result = NULL;
+    AUTO(store_cursor_done) struct store_cursor cursor = { 0 };
     struct store_params params = { 0 };
+    int rc;
 
     search_sql_init(&sql);
-    search_write(&sql, search);
+    store_search_write(&sql, search);
     if (sql.values.len)
         store_param_binary(&params, store_array_end(&sql.values));
-    result = store_query_params(conn, buf_text(&sql.text), &params, "search", err);
-    if (!result)
+    if (store_cursor_open(&cursor, conn, "search", buf_text(&sql.text), &params, err) < 0)
         return -1;
-    *count = store_get_i64(result, 0, 0);
-    for (int row = 0; row < PQntuples(result) && !PQgetisnull(result, row, 1); row++) {
-        if (search_give(result, row, types, found, ctx, err) < 0)
+    while ((rc = store_cursor_next(&cursor, err)) > 0) {
+        *count = store_get_i64(cursor.rows, cursor.row, 0);
+        if (PQgetisnull(cursor.rows, cursor.row, 1))
+            continue;
+        if (search_give(cursor.rows, cursor.row, types, found, ctx, err) < 0)
             return -1;
     }
-    return 0;
+    return rc;
 }

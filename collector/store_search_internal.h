@@ -8,10 +8,28 @@
 #include "atlas/entity_json.h"
 #include "atlas/search.h"
 #include "base/attr.h"
+#include "base/buf.h"
 #include "base/err.h"
+#include "collector/store_internal.h"
 
 /* What is found is counted up to this number. */
 enum { SEARCH_COUNT_MAX = 100000 };
+
+/* A statement that is written, and the array of texts that is its $1 if it has an element. */
+struct search_sql {
+    struct buf text;
+    struct store_array values;
+};
+
+void search_sql_init(struct search_sql *sql);
+void search_sql_done(struct search_sql *sql);
+static inline void search_sql_done_auto(struct search_sql *sql) /* AUTO(search_sql_done) */
+{
+    search_sql_done(sql);
+}
+
+/* The statement of store_search, below; what EXPLAIN is asked in the tests. */
+void store_search_write(struct search_sql *sql, const struct search *search);
 
 /* Begins the transaction of a search. ERR_RETRY: the server is away. */
 int store_search_begin(PGconn *conn, struct err *err) MUST_CHECK;

@@ -3,7 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "atlas/search.h"
 #include "base/mem.h"
+#include "collector/store_search_internal.h"
 #include "tests/harness/pg.h"
 #include "tests/harness/service.h"
 
@@ -260,6 +262,77 @@ START_TEST(pages_of_many)
 }
 END_TEST
 
+/* ---- plans ---- */
+
+static const struct {
+    const char *parameters, *index; /* that finds what is counted and shown */
+} plan_cases[] = {
+    { "{'typeName':'hive_table'}", "entity_type" },
+    { "{'typeName':'hive_table,ml_project'}", "entity_type" },
+    { "{'typeName':'hive_table','sortBy':'qualifiedName'}", "entity_prefix" },
+    { "{'query':'name77'}", "entity_word" },
+    { "{'query':'x.t@cm'}", "entity_word" },
+    { "{'query':'name77* z'}", "entity_word" },
+    { "{'typeName':'hive_table','entityFilters':" TEST("qualifiedName", "startsWith", "z.000") "}",
+      "entity_prefix" },
+    { "{'entityFilters':" TEST("qualifiedName", "eq", "z.00001@cm") "}", "entity_prefix" },
+};
+
+/* Owned. */
+static char *plan_of(PGconn *conn, const struct search *search)
+{
+    AUTO(search_sql_done) struct search_sql sql;
+    AUTO(mem_free) char *explain = NULL;
+    struct store_params params = { 0 };
+    struct err err = { 0 };
+    AUTO(store_result_free) PGresult *result = NULL;
+    AUTO(buf_done) struct buf plan;
+
+    search_sql_init(&sql);
+    buf_init(&plan, SIZE_MAX);
+    store_search_write(&sql, search);
+    explain = xasprintf("EXPLAIN %s", buf_text(&sql.text));
+    if (sql.values.len)
+        store_param_binary(&params, store_array_end(&sql.values));
+    result = store_query_params(conn, explain, &params, "explain", &err);
+    ck_assert_msg(result != NULL, "%s", err.text);
+    for (int row = 0; row < PQntuples(result); row++)
+        buf_append_fmt(&plan, "%s\n", PQgetvalue(result, row, 0));
+    return xstrdup(buf_text(&plan));
+}
+
+/* Nobody looks at all entities for what an index can find. */
+START_TEST(indexes_are_used)
+{
+    AUTO(service_free) struct service *service = search_start();
+    AUTO(type_registry_free) struct type_registry *types = type_registry_new();
+    AUTO(store_close) PGconn *conn = pg_connect(service->dsn);
+
+    pg_exec(service->dsn, "INSERT INTO entity (entity_id, from_batch, created_batch, guid, type,"
+                          " qualified_name, is_incomplete, created_by, updated_by, attributes)"
+                          " SELECT 1000 + i, e.from_batch, e.created_batch, gen_random_uuid(),"
+                          " CASE WHEN i %% 5 = 0 THEN 'hive_table' ELSE 'fs_path' END,"
+                          " 'z.' || lpad(i::text, 5, '0') || '@cm', true, 'ada', 'ada',"
+                          " jsonb_build_object('name', 'name' || i)"
+                          " FROM entity AS e, generate_series(1, 5000) AS i"
+                          " WHERE e.qualified_name = 'x.t@cm'");
+    pg_exec(service->dsn, "VACUUM ANALYZE entity");
+    for (size_t i = 0; i < LENGTH(plan_cases); i++) {
+        AUTO(mem_free) char *text = quoted(plan_cases[i].parameters);
+        json_auto_t *parameters = service_json(text);
+        AUTO(mem_free) char *plan = NULL;
+        struct search_fault fault;
+        struct search search;
+
+        ck_assert_int_eq(search_parse(&search, types, parameters, &fault), 0);
+        plan = plan_of(conn, &search);
+        ck_assert_msg(strstr(plan, plan_cases[i].index) != NULL, "%s:\n%s",
+                      plan_cases[i].parameters, plan);
+        search_done(&search);
+    }
+}
+END_TEST
+
 /* ---- errors ---- */
 
 static const struct {
@@ -323,6 +396,7 @@ Suite *search_suite(void)
     tcase_add_test(tc, answer_is_that_of_atlas);
     tcase_add_test(tc, deleted_ones_are_found_unless_excluded);
     tcase_add_test(tc, pages_of_many);
+    tcase_add_test(tc, indexes_are_used);
     tcase_add_test(tc, errors_are_those_of_atlas);
     suite_add_tcase(suite, tc);
     return suite;
