@@ -262,6 +262,36 @@ START_TEST(pages_of_many)
 }
 END_TEST
 
+/* What an index can't hold is no reason to refuse an event; the beginning is found. */
+START_TEST(long_texts_are_found_by_their_beginning)
+{
+    AUTO(service_free) struct service *service = service_start();
+    AUTO(mem_free) char *text = xcalloc(60001, 1);
+    AUTO(mem_free) char *events = NULL;
+    json_auto_t *start = NULL, *end = NULL, *wide = NULL;
+
+    memset(text, 'x', 60000);
+    (void)memcpy(text + 1000, " end", 4);
+    events = xasprintf("[{\"event\":\"project_created\",\"projectCrn\":\"p1\",\"projectName\":"
+                       "\"P\",\"userName\":\"ada\",\"description\":\"begin %s\"}]",
+                       text);
+    service_take(service, events);
+    for (size_t i = 0; i < 60000; i += 2)
+        (void)memcpy(text + i, "\xc3\xa4", 2);
+    free(events);
+    events = xasprintf("[{\"event\":\"project_created\",\"projectCrn\":\"p2\",\"projectName\":"
+                       "\"P\",\"userName\":\"ada\",\"description\":\"%s\"}]",
+                       text);
+    service_take(service, events);
+    start = service_get(service, 200, SEARCH "basic?query=begin+xxx*&typeName=ml_project");
+    end = service_get(service, 200, SEARCH "basic?query=end");
+    wide = service_get(service, 200, SEARCH "basic?query=%C3%A4*");
+    check_found(start, "p1", 1, "start");
+    check_found(end, "", 0, "end");
+    check_found(wide, "p2", 1, "wide");
+}
+END_TEST
+
 /* ---- plans ---- */
 
 static const struct {
@@ -396,6 +426,7 @@ Suite *search_suite(void)
     tcase_add_test(tc, answer_is_that_of_atlas);
     tcase_add_test(tc, deleted_ones_are_found_unless_excluded);
     tcase_add_test(tc, pages_of_many);
+    tcase_add_test(tc, long_texts_are_found_by_their_beginning);
     tcase_add_test(tc, indexes_are_used);
     tcase_add_test(tc, errors_are_those_of_atlas);
     suite_add_tcase(suite, tc);
