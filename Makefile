@@ -133,6 +133,7 @@ bench-build: all $(BENCH_NAMES:%=$(BUILD)/bench/%)
 test: ## install what is missing, run every test: units, integration, both again under asan
 	@tools/install-deps $(if $(CI),--dev)
 	@tools/fetch-kafka || true
+	@tools/fetch-atlas-clients || true
 	@$(MAKE) --no-print-directory -j$(JOBS) test-build
 	@$(MAKE) --no-print-directory -j$(JOBS) test-build BUILD=$(BUILD)-asan CC=$(ASAN_CC) \
 	    SANITIZE='$(ASAN)'
@@ -146,11 +147,13 @@ it: all $(filter %/it,$(TEST_BINARIES)) ## integration tests only (SUITES=harnes
 
 asan: ## all tests under address and undefined-behaviour sanitizers
 	@tools/fetch-kafka || true
+	@tools/fetch-atlas-clients || true
 	@$(MAKE) --no-print-directory -j$(JOBS) test-build BUILD=$(BUILD)-asan SANITIZE='$(ASAN)'
 	@tools/test $(BUILD)-asan
 
 tsan: ## all tests under the thread sanitizer
 	@tools/fetch-kafka || true
+	@tools/fetch-atlas-clients || true
 	@$(MAKE) --no-print-directory -j$(JOBS) test-build BUILD=$(BUILD)-tsan SANITIZE='$(TSAN)'
 	@tools/test $(BUILD)-tsan
 
@@ -162,6 +165,7 @@ fuzz: ## every fuzz target for FUZZ_SECONDS (60), with clang
 
 cover: ## line coverage of all tests
 	@tools/fetch-kafka || true
+	@tools/fetch-atlas-clients || true
 	@rm -rf $(BUILD)-cover
 	@$(MAKE) --no-print-directory -j$(JOBS) test-build BUILD=$(BUILD)-cover CFLAGS='-O0 -g' \
 	    SANITIZE=--coverage

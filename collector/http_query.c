@@ -339,6 +339,7 @@ static struct http_query_job *http_query_new(struct http_request *request, enum 
                                  .argument = { job->argument, request->argument_len },
                                  .parameters = request->parameters,
                                  .body = { job->body.data, job->body.len },
+                                 .is_post = strcmp(request->route->method, "POST") == 0,
                                  .accept = accept,
                                  .content_type = "application/json",
                                  .sender = &job->sender };
@@ -474,6 +475,7 @@ static enum MHD_Result http_query_fault(struct http_request *request)
         (void)fault_set(fault, MHD_HTTP_SERVICE_UNAVAILABLE, "unavailable", NULL,
                         "the question can't be answered now, the daemon's log says why: ask again "
                         "later");
+    request->allow = job->query.allow;
     return http_answer_fault(request, fault);
 }
 

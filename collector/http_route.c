@@ -59,6 +59,7 @@ static const struct http_route http_routes[] = {
     { .path = "/v1/deployments", HTTP_QUERY("GET", query_deployments) },
     { .path = "/v1/deployments/{crn}", HTTP_QUERY("GET", query_deployment) },
     { .path = "/api/atlas/{path}", HTTP_QUERY("GET", query_atlas), .is_atlas = true },
+    { .path = "/api/atlas/{path}", HTTP_QUERY("POST", query_atlas), .is_atlas = true },
     { .path = "/v1/balance", HTTP_QUERY("GET", query_balance) },
     { .path = "/v1/limits", HTTP_STATUS(http_status_limits) },
     { .path = "/healthz", HTTP_STATUS(http_status_health) },
@@ -123,25 +124,39 @@ static enum MHD_Result http_route_parameter(void *cls, enum MHD_ValueKind kind, 
                : MHD_NO;
 }
 
+/* The route of the path and the method; with another method the path's last one. */
+static const struct http_route *http_route_search(const char *url, const char *method,
+                                                  const char **argument)
+{
+    const struct http_route *found = NULL;
+
+    for (size_t i = 0; i < LENGTH(http_routes); i++) {
+        const struct http_route *route = &http_routes[i];
+        const char *rest = http_route_match(route, url);
+
+        if (!rest)
+            continue;
+        *argument = rest;
+        found = route;
+        if (http_route_allows(route, method))
+            break;
+    }
+    return found;
+}
+
 int http_route_find(struct http_request *request, const char *url, const char *method,
                     struct fault *fault)
 {
     const char *argument = NULL;
 
-    for (size_t i = 0; i < LENGTH(http_routes); i++) {
-        const struct http_route *route = &http_routes[i];
-
-        argument = http_route_match(route, url);
-        if (argument) {
-            request->route = route;
-            break;
-        }
-    }
+    request->route = http_route_search(url, method, &argument);
     if (!request->route)
         return fault_set(fault, MHD_HTTP_NOT_FOUND, "not_found", NULL, "no such path: \"%.*s\"",
                          fault_quote_len(strlen(url)), url);
     if (!http_route_allows(request->route, method)) {
         request->allow = strcmp(request->route->method, "GET") == 0 ? "GET, HEAD" : "POST";
+        if (request->route->is_atlas) /* some of its paths */
+            request->allow = "GET, HEAD, POST";
         return fault_set(fault, MHD_HTTP_METHOD_NOT_ALLOWED, "method_not_allowed", NULL,
                          "%s takes %s, not %.*s", request->route->path, request->allow,
                          fault_quote_len(strlen(method)), method);

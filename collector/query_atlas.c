@@ -12,34 +12,14 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "collector/queries.h"
-#include "collector/store_atlas_internal.h"
+#include "collector/query_atlas_internal.h"
 #include "collector/store_internal.h"
-#include "collector/store_pool.h"
 
 enum {
-    ATLAS_SEGMENTS_MAX = 8,
     ATLAS_GUIDS_MAX = 1000,  /* of one request */
     ATLAS_LINKS_MAX = 10000, /* relationships in one answer about entities */
     ATLAS_DEPTH_DEFAULT = 3,
 };
-
-/* A request under way. */
-struct atlas {
-    struct query *query;
-    struct span segments[ATLAS_SEGMENTS_MAX];
-    size_t segments_len;
-    struct store_pool *pool;
-    PGconn *conn; /* owned, of the pool; NULL until it is needed */
-    struct err *err;
-};
-
-static const struct type_registry *atlas_types(const struct atlas *atlas)
-{
-    return atlas->query->types;
-}
-
-#define ATLAS_FAULT(atlas, status, code, ...)                                                      \
-    fault_set(&(atlas)->query->fault, (status), (code), NULL, __VA_ARGS__)
 
 static int atlas_no_guid(struct atlas *atlas, struct span guid)
 {
@@ -48,7 +28,7 @@ static int atlas_no_guid(struct atlas *atlas, struct span guid)
                        guid.data);
 }
 
-static int atlas_begin_read(struct atlas *atlas)
+int atlas_begin_read(struct atlas *atlas)
 {
     atlas->conn = store_pool_take(atlas->pool, atlas->err);
     return atlas->conn ? atlas_begin(atlas->conn, atlas->err) : -1;
@@ -56,7 +36,7 @@ static int atlas_begin_read(struct atlas *atlas)
 
 /* ----------------------------------------------------------------------------------- parameters */
 
-static struct span atlas_parameter(const struct atlas *atlas, const char *name)
+struct span atlas_parameter(const struct atlas *atlas, const char *name)
 {
     return parameters_get_other(&atlas->query->parameters, name);
 }
@@ -131,8 +111,7 @@ static int types_one(struct atlas *atlas, json_t **answer)
 
 /* ------------------------------------------------------------------------------------- entities */
 
-/* One that is in the list already is found, too. */
-static int entities_add_guid(struct atlas *atlas, struct span guid, struct entity_list *list)
+int atlas_find_guid(struct atlas *atlas, struct span guid, struct entity_list *list)
 {
     char text[UUID_TEXT_LEN + 1];
     struct uuid uuid;
@@ -171,7 +150,7 @@ static int entities_add_wanted(struct atlas *atlas, struct span type_name, struc
     bool found = false;
 
     if (!type_name.data)
-        return entities_add_guid(atlas, guid, list);
+        return atlas_find_guid(atlas, guid, list);
     type = atlas_entity_type(atlas, type_name);
     if (!type)
         return -1;
@@ -379,7 +358,7 @@ static int entity_bulk(struct atlas *atlas, json_t **answer)
         if (++asked > ATLAS_GUIDS_MAX)
             return ATLAS_FAULT(atlas, 400, "ATLAS-400-00-029", "more than %d guids",
                                ATLAS_GUIDS_MAX);
-        if (entities_add_guid(atlas, span_of(parameters->others[i].text), &entities.list) < 0)
+        if (atlas_find_guid(atlas, span_of(parameters->others[i].text), &entities.list) < 0)
             return -1;
     }
     if (!asked)
@@ -553,25 +532,45 @@ static int lineage(struct atlas *atlas, json_t **answer)
     return lineage_walk(atlas, base, &request, direction, answer);
 }
 
+/* What it asks for is the whole of the lineage, a little at a time: the walk gives it at once. */
+static int lineage_on_demand(struct atlas *atlas, json_t **answer)
+{
+    (void)answer;
+    return ATLAS_FAULT(atlas, 400, "ATLAS-400-00-100",
+                       "Lineage on demand config: %s is not enabled",
+                       "atlas.lineage.on.demand.enabled");
+}
+
 /* ---------------------------------------------------------------------------------------- paths */
+
+enum atlas_methods { ATLAS_GET = 1, ATLAS_POST = 2 };
 
 /* What is answered where; "*" is any one segment. */
 static const struct {
     const char *path;
-    int (*run)(struct atlas *atlas, json_t **answer);
+    unsigned methods; /* enum atlas_methods */
+    atlas_run *run;
 } atlas_paths[] = {
-    { "v2/types/typedefs", types_all },
-    { "v2/types/typedefs/headers", types_all },
-    { "v2/types/*/name/*", types_one },
-    { "v2/types/*/guid/*", types_one },
-    { "v2/entity/guid/*", entity_one },
-    { "v2/entity/guid/*/header", entity_one },
-    { "v2/entity/uniqueAttribute/type/*", entity_one },
-    { "v2/entity/uniqueAttribute/type/*/header", entity_one },
-    { "v2/entity/bulk", entity_bulk },
-    { "v2/entity/bulk/uniqueAttribute/type/*", entity_bulk_names },
-    { "v2/lineage/*", lineage },
-    { "v2/lineage/uniqueAttribute/type/*", lineage },
+    { "v2/types/typedefs", ATLAS_GET, types_all },
+    { "v2/types/typedefs/headers", ATLAS_GET, types_all },
+    { "v2/types/*/name/*", ATLAS_GET, types_one },
+    { "v2/types/*/guid/*", ATLAS_GET, types_one },
+    { "v2/entity/guid/*", ATLAS_GET, entity_one },
+    { "v2/entity/guid/*/header", ATLAS_GET, entity_one },
+    { "v2/entity/uniqueAttribute/type/*", ATLAS_GET, entity_one },
+    { "v2/entity/uniqueAttribute/type/*/header", ATLAS_GET, entity_one },
+    { "v2/entity/bulk", ATLAS_GET, entity_bulk },
+    { "v2/entity/bulk/uniqueAttribute/type/*", ATLAS_GET, entity_bulk_names },
+    { "v2/entity/*/audit", ATLAS_GET, query_audit },
+    { "v2/lineage/*", ATLAS_GET, lineage },
+    { "v2/lineage/uniqueAttribute/type/*", ATLAS_GET, lineage },
+    { "v2/lineage/*", ATLAS_POST, lineage_on_demand },
+    { "v2/search/basic", ATLAS_GET | ATLAS_POST, query_search_basic },
+    { "v2/search/attribute", ATLAS_GET, query_search_attribute },
+    { "admin/version", ATLAS_GET, query_admin_version },
+    { "admin/status", ATLAS_GET, query_admin_status },
+    { "admin/session", ATLAS_GET, query_admin_session },
+    { "admin/metrics", ATLAS_GET, query_admin_metrics },
 };
 
 /* -1: there are more than any path has. */
@@ -613,24 +612,51 @@ static int atlas_write(const char *data, size_t len, void *out)
     return 0;
 }
 
+/* The place of the path in the table, for one of the method if there is one; *methods: those that
+ * the path has, 0: it is none. */
+static size_t atlas_find_path(const struct atlas *atlas, unsigned method, unsigned *methods)
+{
+    size_t found = 0;
+
+    for (size_t i = 0; i < LENGTH(atlas_paths); i++) {
+        if (!atlas_matches(atlas, atlas_paths[i].path))
+            continue;
+        *methods |= atlas_paths[i].methods;
+        if (atlas_paths[i].methods & method)
+            found = i;
+    }
+    return found;
+}
+
+static int atlas_no_method(struct atlas *atlas, unsigned methods)
+{
+    struct span path = atlas->query->argument;
+
+    atlas->query->allow = methods == ATLAS_GET ? "GET, HEAD" : "GET, HEAD, POST";
+    return ATLAS_FAULT(atlas, 405, "method_not_allowed", "%.*s takes %s", fault_quote_len(path.len),
+                       path.data, atlas->query->allow);
+}
+
 int query_atlas(struct store_pool *pool, struct query *query, struct buf *out, unsigned *status,
                 struct err *err)
 {
-    struct atlas atlas = { .query = query, .pool = pool, .err = err };
+    struct atlas atlas = { .query = query, .pool = pool, .out = out, .err = err };
+    unsigned method = query->is_post ? ATLAS_POST : ATLAS_GET, methods = 0;
     json_auto_t *answer = NULL;
-    size_t i = 0;
+    size_t place = 0;
     int rc = atlas_split(&atlas, query->argument);
 
     (void)status;
-    while (rc == 0 && i < LENGTH(atlas_paths) && !atlas_matches(&atlas, atlas_paths[i].path))
-        i++;
-    if (rc < 0 || i == LENGTH(atlas_paths))
+    if (rc == 0)
+        place = atlas_find_path(&atlas, method, &methods);
+    if (!methods)
         return ATLAS_FAULT(&atlas, 404, "ATLAS-404-00-000", "no such path: %.*s",
                            fault_quote_len(query->argument.len), query->argument.data);
-    rc = atlas_paths[i].run(&atlas, &answer);
+    if (!(methods & method))
+        return atlas_no_method(&atlas, methods);
+    rc = atlas_paths[place].run(&atlas, &answer);
     store_pool_give(pool, atlas.conn, rc == 0);
-    if (rc < 0)
-        return -1;
-    (void)json_dump_callback(answer, atlas_write, out, JSON_COMPACT);
-    return 0;
+    if (rc == 0 && answer)
+        (void)json_dump_callback(answer, atlas_write, out, JSON_COMPACT);
+    return rc;
 }

@@ -33,6 +33,7 @@ struct query {
     struct span argument;         /* of the path, decoded: the {crn} */
     struct parameters parameters; /* of the URL, those that the route accepts */
     struct span body;             /* of a POST */
+    bool is_post;                 /* for those that answer GET as well */
     enum media_type accept;       /* what the client wants rows as */
 
     /* Set by the answering function before its first flush. */
@@ -41,6 +42,7 @@ struct query {
     int64_t truncated_before_ms; /* likewise Plumbline-Truncated-Before-Ms; 0: none */
 
     struct fault fault; /* what to answer when the function returns -1 without having flushed */
+    const char *allow;  /* static; of a 405 */
     struct query_sender *sender;
 };
 

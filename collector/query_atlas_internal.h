@@ -1,0 +1,65 @@
+/* What the answers under /api/atlas share: a request under way, and its faults. */
+#ifndef COLLECTOR_QUERY_ATLAS_INTERNAL_H
+#define COLLECTOR_QUERY_ATLAS_INTERNAL_H
+
+#include <jansson.h>
+#include <libpq-fe.h>
+#include <stddef.h>
+
+#include "base/attr.h"
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/span.h"
+#include "collector/query.h"
+#include "collector/store_atlas_internal.h"
+#include "collector/store_pool.h"
+
+enum { ATLAS_SEGMENTS_MAX = 8 };
+
+/* A request under way. */
+struct atlas {
+    struct query *query;
+    struct span segments[ATLAS_SEGMENTS_MAX];
+    size_t segments_len;
+    struct store_pool *pool;
+    PGconn *conn; /* owned, of the pool; NULL until it is needed */
+    struct buf *out;
+    struct err *err;
+};
+
+/* What answers at a path: sets *answer, owned, or writes to atlas->out. */
+typedef int atlas_run(struct atlas *atlas, json_t **answer);
+
+static inline const struct type_registry *atlas_types(const struct atlas *atlas)
+{
+    return atlas->query->types;
+}
+
+#define ATLAS_FAULT(atlas, status, code, ...)                                                      \
+    fault_set(&(atlas)->query->fault, (status), (code), NULL, __VA_ARGS__)
+
+/* The first of that name; data NULL when it was not given. A NUL stands behind it. */
+struct span atlas_parameter(const struct atlas *atlas, const char *name);
+
+/* Takes a connection and the snapshot of the request. */
+int atlas_begin_read(struct atlas *atlas) MUST_CHECK;
+/* Adds the entity, or finds it in the list; that there is none is a fault. */
+int atlas_find_guid(struct atlas *atlas, struct span guid, struct entity_list *list) MUST_CHECK;
+
+/* ---- query_admin.c */
+
+atlas_run query_admin_version; /* admin/version */
+atlas_run query_admin_status;
+atlas_run query_admin_session;
+atlas_run query_admin_metrics;
+
+/* ---- query_audit.c */
+
+atlas_run query_audit; /* v2/entity/{guid}/audit */
+
+/* ---- query_search.c */
+
+atlas_run query_search_basic;     /* v2/search/basic */
+atlas_run query_search_attribute; /* v2/search/attribute */
+
+#endif

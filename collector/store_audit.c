@@ -1,0 +1,99 @@
+#include "collector/store_audit_internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "collector/store_internal.h"
+
+/* Batches have the order of time. */
+static const char *audit_order_sql(const struct audit_request *request)
+{
+    switch (request->order) {
+    case AUDIT_BY_USER:
+        return request->is_ascending ? "a.user_name COLLATE \"C\", a.batch_id DESC, a.action"
+                                     : "a.user_name COLLATE \"C\" DESC, a.batch_id DESC, a.action";
+    case AUDIT_BY_ACTION:
+        return request->is_ascending ? "a.action, a.batch_id DESC"
+                                     : "a.action DESC, a.batch_id DESC";
+    default:
+        return request->is_ascending ? "a.batch_id, a.action" : "a.batch_id DESC, a.action";
+    }
+}
+
+static int audit_give(const struct store_cursor *cursor, const struct audit_request *request,
+                      audit_found *found, void *ctx, struct err *err)
+{
+    const PGresult *rows = cursor->rows;
+    int row = cursor->row;
+    struct span attributes = store_get_span(rows, row, 8);
+    struct entity entity = { .id = request->entity->id,
+                             .type = request->entity->type,
+                             .qualified_name = PQgetvalue(rows, row, 4),
+                             .created_by = PQgetvalue(rows, row, 5),
+                             .updated_by = PQgetvalue(rows, row, 1),
+                             .created_ms = store_get_i64(rows, row, 6),
+                             .updated_ms = store_get_i64(rows, row, 7),
+                             .is_deleted = store_get_bool(rows, row, 9),
+                             .is_incomplete = store_get_bool(rows, row, 10) };
+    struct audit_event event = { .action = PQgetvalue(rows, row, 0),
+                                 .user = PQgetvalue(rows, row, 1),
+                                 .recorded_ms = store_get_i64(rows, row, 2),
+                                 .batch_id = store_get_i64(rows, row, 3),
+                                 .entity = &entity };
+    int rc;
+
+    memcpy(entity.guid, request->entity->guid, sizeof(entity.guid));
+    entity.attributes = json_loadb(attributes.data, attributes.len, 0, NULL);
+    rc = found(ctx, &event, err);
+    json_decref(entity.attributes);
+    return rc;
+}
+
+int store_audit_read(PGconn *conn, const struct audit_request *request, audit_found *found,
+                     void *ctx, struct err *err)
+{
+    AUTO(mem_free)
+    char *sql = xasprintf(
+        "SELECT a.action, a.user_name, floor(extract(epoch FROM b.recorded_at) * 1000)::bigint,"
+        " a.batch_id, e.qualified_name, e.created_by,"
+        " floor(extract(epoch FROM c.recorded_at) * 1000)::bigint,"
+        " floor(extract(epoch FROM u.recorded_at) * 1000)::bigint, e.attributes::text,"
+        " e.is_deleted, e.is_incomplete"
+        " FROM entity_audit AS a JOIN graph_batch AS b ON b.batch_id = a.batch_id"
+        " JOIN entity AS e ON e.entity_id = a.entity_id AND e.from_batch <= a.batch_id"
+        " AND (e.to_batch IS NULL OR e.to_batch > a.batch_id)"
+        " JOIN graph_batch AS c ON c.batch_id = e.created_batch"
+        " JOIN graph_batch AS u ON u.batch_id = e.from_batch"
+        " WHERE a.entity_id = %" PRId64 " AND a.batch_id <= %" PRId64
+        " AND ($1::text IS NULL OR a.action = $1) ORDER BY %s LIMIT %" PRId64 " OFFSET %" PRId64,
+        request->entity->id, request->batch_max, audit_order_sql(request), request->limit,
+        request->offset);
+    AUTO(store_cursor_done) struct store_cursor cursor = { 0 };
+    struct store_params params = { 0 };
+    int rc;
+
+    store_param_text(&params, request->action);
+    if (store_cursor_open(&cursor, conn, "audit", sql, &params, err) < 0)
+        return -1;
+    while ((rc = store_cursor_next(&cursor, err)) > 0) {
+        if (audit_give(&cursor, request, found, ctx, err) < 0)
+            return -1;
+    }
+    return rc;
+}
+
+int store_audit_count(PGconn *conn, audit_counted *counted, void *ctx, struct err *err)
+{
+    AUTO(store_result_free)
+    PGresult *result = store_query(conn,
+                                   "SELECT type, is_deleted, count(*) FROM entity"
+                                   " WHERE to_batch IS NULL GROUP BY 1, 2 ORDER BY 1, 2",
+                                   "count entities", err);
+
+    for (int row = 0; result && row < PQntuples(result); row++)
+        counted(ctx, PQgetvalue(result, row, 0), store_get_bool(result, row, 1),
+                store_get_i64(result, row, 2));
+    return result ? 0 : -1;
+}

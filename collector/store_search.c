@@ -1,0 +1,439 @@
+#include "collector/store_search_internal.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "collector/store_internal.h"
+
+enum {
+    SEARCH_SQL_BYTES_MAX = 4 * 1024 * 1024,
+    SEARCH_KEY_BYTES_MAX = 500, /* as many as entity_text keeps at least */
+};
+
+void search_sql_init(struct search_sql *sql)
+{
+    buf_init(&sql->text, SEARCH_SQL_BYTES_MAX);
+    store_array_init(&sql->values, STORE_OID_TEXT);
+}
+
+void search_sql_done(struct search_sql *sql)
+{
+    buf_done(&sql->text);
+    store_array_done(&sql->values);
+}
+
+int store_search_begin(PGconn *conn, struct err *err)
+{
+    return store_exec(conn,
+                      "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
+                      "SET LOCAL max_parallel_workers_per_gather = 0;"
+                      "SET LOCAL cursor_tuple_fraction = 1", /* all rows are read */
+                      "search", err);
+}
+
+/* --------------------------------------------------------------------------------------- values */
+
+/* A reference to the text, which is copied: texts of clients are never part of the statement. What
+ * else is in it comes from the type system. */
+static void search_put_value(struct search_sql *sql, struct span text)
+{
+    store_array_add_text(&sql->values, text);
+    buf_append_fmt(&sql->text, "($1::text[])[%" PRIu32 "]", sql->values.len);
+}
+
+/* A pattern for LIKE: `before` and `after` are "%" or "". With wildcards * and ? are those of the
+ * client. */
+static void search_put_pattern(struct search_sql *sql, const char *before, const char *value,
+                               const char *after, bool has_wildcards)
+{
+    AUTO(buf_done) struct buf pattern;
+
+    buf_init(&pattern, SIZE_MAX);
+    buf_append_text(&pattern, before);
+    for (; *value; value++) {
+        if (has_wildcards && (*value == '*' || *value == '?')) {
+            buf_append_char(&pattern, *value == '*' ? '%' : '_');
+            continue;
+        }
+        if (strchr("%_\\", *value))
+            buf_append_char(&pattern, '\\');
+        buf_append_char(&pattern, *value);
+    }
+    buf_append_text(&pattern, after);
+    search_put_value(sql, buf_span(&pattern));
+}
+
+static bool search_is_word_char(char c)
+{
+    return isalnum((unsigned char)c) || c == '_' || (unsigned char)c >= 0x80;
+}
+
+/* A regular expression for a word of the query: letters of either case, and no part of a longer
+ * word unless a wildcard says so. Of several lines, each of them a text. */
+static void search_put_word(struct search_sql *sql, const char *word)
+{
+    AUTO(buf_done) struct buf pattern;
+    size_t len = strlen(word);
+
+    buf_init(&pattern, SIZE_MAX);
+    buf_append_text(&pattern, "(?n)");
+    if (search_is_word_char(word[0]))
+        buf_append_text(&pattern, "(^|[^[:alnum:]_])");
+    for (size_t i = 0; i < len; i++) {
+        if (word[i] == '*')
+            buf_append_char(&pattern, '.');
+        else if (!search_is_word_char(word[i]) && word[i] != '?')
+            buf_append_char(&pattern, '\\');
+        buf_append_char(&pattern, word[i] == '?' ? '.' : word[i]);
+    }
+    if (search_is_word_char(word[len - 1]))
+        buf_append_text(&pattern, "($|[^[:alnum:]_])");
+    search_put_value(sql, buf_span(&pattern));
+}
+
+#define SEARCH_TEXT_SQL "entity_text(e.qualified_name, e.attributes)"
+
+static bool search_is_key_char(char c)
+{
+    return isalnum((unsigned char)c) || c == '_';
+}
+
+/* What an index knows of the word: the parts that must be there as words of their own, or as the
+ * beginning of one. Of a part behind a wildcard, or with letters that are none in every locale, it
+ * knows nothing. */
+static void search_put_keys(struct search_sql *sql, const char *word)
+{
+    AUTO(buf_done) struct buf keys;
+    size_t len;
+
+    buf_init(&keys, SIZE_MAX);
+    for (const char *part = word; *part; part += len) {
+        char before = part > word ? part[-1] : ' ';
+
+        for (len = 0; search_is_key_char(part[len]); len++)
+            continue;
+        if (!len) {
+            len = 1;
+            continue;
+        }
+        if (before == '*' || before == '?' || (unsigned char)before >= 0x80 ||
+            (unsigned char)part[len] >= 0x80 || len > SEARCH_KEY_BYTES_MAX)
+            continue;
+        buf_append_fmt(&keys, "%s'%.*s'%s", keys.len ? " & " : "", (int)len, part,
+                       part[len] == '*' || part[len] == '?' ? ":*" : "");
+    }
+    if (!keys.len)
+        return;
+    buf_append_text(&sql->text, " AND entity_words(" SEARCH_TEXT_SQL ") @@ lower(");
+    search_put_value(sql, buf_span(&keys));
+    buf_append_text(&sql->text, ")::tsquery");
+}
+
+/* --------------------------------------------------------------------------------------- fields */
+
+#define SEARCH_TIME(batch)                                                                         \
+    "to_jsonb((SELECT floor(extract(epoch FROM b.recorded_at) * 1000)::bigint FROM graph_batch "   \
+    "AS b"                                                                                         \
+    " WHERE b.batch_id = e." batch "))"
+
+/* Texts as text, all else as jsonb, whose order is that of numbers and which no value can make
+ * fail. */
+static void search_put_field(struct search_sql *sql, const struct search_field *field)
+{
+    static const char *const places[] = {
+        [SEARCH_IN_QUALIFIED_NAME] = "e.qualified_name",
+        [SEARCH_IN_GUID] = "e.guid::text",
+        [SEARCH_IN_TYPE_NAME] = "e.type",
+        [SEARCH_IN_STATE] = "CASE WHEN e.is_deleted THEN 'DELETED' ELSE 'ACTIVE' END",
+        [SEARCH_IN_CREATED_BY] = "e.created_by",
+        [SEARCH_IN_MODIFIED_BY] = "e.updated_by",
+        [SEARCH_IN_TIMESTAMP] = SEARCH_TIME("created_batch"),
+        [SEARCH_IN_MODIFICATION_TIMESTAMP] = SEARCH_TIME("from_batch"),
+        [SEARCH_IN_INCOMPLETE] = "to_jsonb(e.is_incomplete)",
+    };
+
+    if (field->place != SEARCH_IN_ATTRIBUTES)
+        buf_append_fmt(&sql->text, "(%s)", places[field->place]);
+    else
+        buf_append_fmt(&sql->text, "(e.attributes %s '%s')",
+                       field->kind == SEARCH_TEXT ? "->>" : "->", field->name);
+    if (field->kind == SEARCH_TEXT)
+        buf_append_text(&sql->text, " COLLATE \"C\"");
+}
+
+/* -------------------------------------------------------------------------------------- filters */
+
+static void search_put_like(struct search_sql *sql, const struct search_filter *filter,
+                            const char *before, const char *value, const char *after)
+{
+    search_put_field(sql, &filter->field);
+    buf_append_text(&sql->text, " LIKE ");
+    search_put_pattern(sql, before, value, after, filter->operator== SEARCH_LIKE);
+}
+
+static void search_put_contains(struct search_sql *sql, const struct search_filter *filter,
+                                const char *value)
+{
+    if (filter->field.kind == SEARCH_TEXT) {
+        search_put_like(sql, filter, "%", value, "%");
+        return;
+    }
+    search_put_field(sql, &filter->field);
+    buf_append_text(&sql->text, " ? ");
+    search_put_value(sql, span_of(value));
+}
+
+static void search_put_contains_some(struct search_sql *sql, const struct search_filter *filter)
+{
+    const char *join = filter->operator== SEARCH_CONTAINS_ANY ? " OR " : " AND ";
+
+    for (size_t i = 0; i < filter->values_len; i++) {
+        buf_append_text(&sql->text, i ? join : "");
+        search_put_contains(sql, filter, filter->values[i]);
+    }
+}
+
+static void search_put_in(struct search_sql *sql, const struct search_filter *filter)
+{
+    search_put_field(sql, &filter->field);
+    for (size_t i = 0; i < filter->values_len; i++) {
+        buf_append_text(&sql->text, i ? ", " : " IN (");
+        search_put_value(sql, span_of(filter->values[i]));
+    }
+    buf_append_char(&sql->text, ')');
+}
+
+static void search_put_compare(struct search_sql *sql, const struct search_filter *filter,
+                               const char *operator, const char * value)
+{
+    search_put_field(sql, &filter->field);
+    buf_append_fmt(&sql->text, " %s ", operator);
+    search_put_value(sql, span_of(value));
+    if (filter->field.kind != SEARCH_TEXT)
+        buf_append_text(&sql->text, "::jsonb");
+}
+
+static void search_put_not_empty(struct search_sql *sql, const struct search_filter *filter)
+{
+    search_put_field(sql, &filter->field);
+    buf_append_text(&sql->text, filter->field.kind == SEARCH_TEXT
+                                    ? " <> ''"
+                                    : " NOT IN ('\"\"'::jsonb, '[]', '{}')");
+}
+
+static void search_put_test(struct search_sql *sql, const struct search_filter *filter)
+{
+    static const char *const comparisons[SEARCH_OPERATORS] = {
+        [SEARCH_LT] = "<",   [SEARCH_GT] = ">", [SEARCH_LTE] = "<=",
+        [SEARCH_GTE] = ">=", [SEARCH_EQ] = "=", [SEARCH_NEQ] = "IS DISTINCT FROM",
+    };
+    const char *value = filter->values_len ? filter->values[0] : "";
+    bool is_plain = !strpbrk(value, "*?");
+
+    switch (filter->operator) {
+    case SEARCH_IN:
+        search_put_in(sql, filter);
+        break;
+    case SEARCH_LIKE: /* without a wildcard as CONTAINS */
+        search_put_like(sql, filter, is_plain ? "%" : "", value, is_plain ? "%" : "");
+        break;
+    case SEARCH_STARTS_WITH:
+        search_put_like(sql, filter, "", value, "%");
+        break;
+    case SEARCH_ENDS_WITH:
+        search_put_like(sql, filter, "%", value, "");
+        break;
+    case SEARCH_CONTAINS:
+        search_put_contains(sql, filter, value);
+        break;
+    case SEARCH_NOT_CONTAINS:
+        buf_append_text(&sql->text, "(");
+        search_put_contains(sql, filter, value);
+        buf_append_text(&sql->text, ") IS NOT TRUE");
+        break;
+    case SEARCH_CONTAINS_ANY:
+    case SEARCH_CONTAINS_ALL:
+        search_put_contains_some(sql, filter);
+        break;
+    case SEARCH_IS_NULL:
+    case SEARCH_NOT_NULL:
+        search_put_field(sql, &filter->field);
+        buf_append_text(&sql->text,
+                        filter->operator== SEARCH_IS_NULL ? " IS NULL" : " IS NOT NULL");
+        break;
+    case SEARCH_TIME_RANGE:
+        search_put_compare(sql, filter, ">=", value);
+        buf_append_text(&sql->text, " AND ");
+        search_put_compare(sql, filter, "<=", filter->values[1]);
+        break;
+    case SEARCH_NOT_EMPTY:
+        search_put_not_empty(sql, filter);
+        break;
+    default:
+        search_put_compare(sql, filter, comparisons[filter->operator], value);
+    }
+}
+
+static void search_put_filter(struct search_sql *sql, const struct search_filter *filter)
+{
+    buf_append_char(&sql->text, '(');
+    for (size_t i = 0; i < filter->children_len; i++) {
+        if (i)
+            buf_append_text(&sql->text, filter->is_or ? " OR " : " AND ");
+        search_put_filter(sql, &filter->children[i]);
+    }
+    if (!filter->children_len)
+        search_put_test(sql, filter);
+    buf_append_char(&sql->text, ')');
+}
+
+/* ------------------------------------------------------------------------------------ statement */
+
+static void search_put_condition(struct search_sql *sql, const struct search *search)
+{
+    buf_append_text(&sql->text, " WHERE e.to_batch IS NULL");
+    if (search->is_nothing)
+        buf_append_text(&sql->text, " AND false");
+    for (size_t i = 0; i < search->types.len; i++) {
+        buf_append_text(&sql->text, i ? ", " : " AND e.type IN (");
+        search_put_value(sql, span_of(search->types.items[i]->def->name));
+    }
+    buf_append_text(&sql->text, search->types.len ? ")" : "");
+    if (search->excludes_deleted)
+        buf_append_text(&sql->text, " AND NOT e.is_deleted");
+    if (search->has_filter) {
+        buf_append_text(&sql->text, " AND ");
+        search_put_filter(sql, &search->filter);
+    }
+    for (size_t i = 0; i < search->words_len; i++) {
+        search_put_keys(sql, search->words[i]);
+        buf_append_text(&sql->text, " AND " SEARCH_TEXT_SQL " ~ lower(");
+        search_put_word(sql, search->words[i]);
+        buf_append_char(&sql->text, ')');
+    }
+}
+
+static void search_put_order(struct search_sql *sql, const struct search *search)
+{
+    buf_append_text(&sql->text, " ORDER BY ");
+    if (search->has_sort) {
+        search_put_field(sql, &search->sort);
+        buf_append_text(&sql->text, search->is_descending ? " DESC" : " ASC");
+        if (search->sort.place == SEARCH_IN_ATTRIBUTES)
+            buf_append_text(&sql->text, " NULLS LAST");
+        buf_append_text(&sql->text, ", ");
+    }
+    buf_append_text(&sql->text, "e.entity_id");
+}
+
+/* The attributes of a header and those that the client named. */
+static void search_put_shown(struct search_sql *sql, const struct search *search)
+{
+    static const char *const header[] = { "name", "displayName", "description", "owner",
+                                          "createTime" };
+
+    buf_append_text(&sql->text, "jsonb_strip_nulls(jsonb_build_object(");
+    for (size_t i = 0; i < LENGTH(header); i++)
+        buf_append_fmt(&sql->text, "%s'%s', e.attributes -> '%s'", i ? ", " : "", header[i],
+                       header[i]);
+    buf_append_char(&sql->text, ')');
+    for (size_t i = 0; i < search->attributes_len; i++) /* a function's arguments are at most 100 */
+        buf_append_fmt(&sql->text, " || jsonb_build_object('%s', e.attributes -> '%s')",
+                       search->attributes[i], search->attributes[i]);
+    buf_append_char(&sql->text, ')');
+}
+
+/* Those that are found, once: nothing but looking at all of them tells how many there are. */
+static void search_put_hits(struct search_sql *sql, const struct search *search)
+{
+    buf_append_text(&sql->text,
+                    "WITH hit AS MATERIALIZED (SELECT e.entity_id, row_number() OVER (");
+    search_put_order(sql, search);
+    buf_append_text(&sql->text, ") AS place FROM entity AS e");
+    search_put_condition(sql, search);
+    buf_append_fmt(&sql->text,
+                   "), n AS (SELECT least(count(*), %d) AS count FROM hit),"
+                   " page AS (SELECT * FROM hit ORDER BY place LIMIT %" PRId64 " OFFSET %" PRId64
+                   ") ",
+                   SEARCH_COUNT_MAX, search->limit, search->offset);
+}
+
+/* Those of some types alone: an index counts them, and another one or the same has the page. */
+static void search_put_page(struct search_sql *sql, const struct search *search)
+{
+    buf_append_text(&sql->text, "WITH n AS (SELECT count(*) FROM (SELECT FROM entity AS e");
+    search_put_condition(sql, search);
+    buf_append_fmt(&sql->text, " LIMIT %d) AS e), page AS (SELECT e.entity_id, row_number() OVER (",
+                   SEARCH_COUNT_MAX);
+    search_put_order(sql, search);
+    buf_append_text(&sql->text, ") AS place FROM entity AS e");
+    search_put_condition(sql, search);
+    search_put_order(sql, search);
+    buf_append_fmt(&sql->text, " LIMIT %" PRId64 " OFFSET %" PRId64 ") ", search->limit,
+                   search->offset);
+}
+
+/* The count is there without a page, too. */
+void store_search_write(struct search_sql *sql, const struct search *search)
+{
+    if (search->has_filter || search->words_len)
+        search_put_hits(sql, search);
+    else
+        search_put_page(sql, search);
+    buf_append_text(&sql->text,
+                    "SELECT n.count, e.entity_id, e.guid::text, e.type, e.qualified_name, (");
+    search_put_shown(sql, search);
+    buf_append_text(&sql->text,
+                    ")::text, e.is_deleted, e.is_incomplete FROM n LEFT JOIN page ON true"
+                    " LEFT JOIN entity AS e ON e.entity_id = page.entity_id"
+                    " AND e.to_batch IS NULL ORDER BY page.place");
+}
+
+/* --------------------------------------------------------------------------------------- answer */
+
+static int search_give(const PGresult *result, int row, const struct type_registry *types,
+                       search_found *found, void *ctx, struct err *err)
+{
+    struct entity entity = { .id = store_get_i64(result, row, 1),
+                             .type = type_by_name(types, store_get_span(result, row, 3)),
+                             .is_deleted = store_get_bool(result, row, 6),
+                             .is_incomplete = store_get_bool(result, row, 7) };
+    int rc;
+
+    if (!entity.type)
+        return 0;
+    (void)snprintf(entity.guid, sizeof(entity.guid), "%s", PQgetvalue(result, row, 2));
+    entity.qualified_name = xstrdup(PQgetvalue(result, row, 4));
+    entity.attributes = json_loads(PQgetvalue(result, row, 5), 0, NULL);
+    rc = found(ctx, &entity, err);
+    entity_done(&entity);
+    return rc;
+}
+
+int store_search(PGconn *conn, const struct type_registry *types, const struct search *search,
+                 search_found *found, void *ctx, int64_t *count, struct err *err)
+{
+    AUTO(search_sql_done) struct search_sql sql;
+    AUTO(store_cursor_done) struct store_cursor cursor = { 0 };
+    struct store_params params = { 0 };
+    int rc;
+
+    search_sql_init(&sql);
+    store_search_write(&sql, search);
+    if (sql.values.len)
+        store_param_binary(&params, store_array_end(&sql.values));
+    if (store_cursor_open(&cursor, conn, "search", buf_text(&sql.text), &params, err) < 0)
+        return -1;
+    while ((rc = store_cursor_next(&cursor, err)) > 0) {
+        *count = store_get_i64(cursor.rows, cursor.row, 0);
+        if (PQgetisnull(cursor.rows, cursor.row, 1))
+            continue;
+        if (search_give(cursor.rows, cursor.row, types, found, ctx, err) < 0)
+            return -1;
+    }
+    return rc;
+}

@@ -1,0 +1,434 @@
+/* Search as clients of Apache Atlas ask for it. */
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "atlas/search.h"
+#include "base/mem.h"
+#include "collector/store_search_internal.h"
+#include "tests/harness/pg.h"
+#include "tests/harness/service.h"
+
+Suite *search_suite(void);
+
+#define SEARCH "/api/atlas/v2/search/"
+
+/* Two projects with a model each; the tables x.t and y.t_2. */
+static const char search_events[] =
+    "[{\"event\":\"project_created\",\"projectCrn\":\"p1\",\"projectName\":\"Churn 100%\","
+    "\"userName\":\"ada\",\"description\":\"Who leaves, and why\",\"createdAtMs\":1704067200000},"
+    "{\"event\":\"project_created\",\"projectCrn\":\"p2\",\"projectName\":\"Fraud\",\"userName\":"
+    "\"bob\",\"createdAtMs\":1704067200001},"
+    "{\"event\":\"model_built\",\"projectCrn\":\"p1\",\"modelCrn\":\"m1\",\"modelName\":\"Churn "
+    "model\",\"modelBuildCrn\":\"b1\",\"buildNumber\":7,\"userName\":\"ada\",\"createdAtMs\":"
+    "1704067200002,\"linkingFile\":\"Churn model:\\n  hive_table_qualified_names: [x.t, y.t_2]\\n"
+    "  metadata: {query: select}\\n\"},"
+    "{\"event\":\"model_built\",\"projectCrn\":\"p2\",\"modelCrn\":\"m2\",\"modelName\":\"fraud_"
+    "a\","
+    "\"modelBuildCrn\":\"b2\",\"buildNumber\":10,\"userName\":\"bob\",\"createdAtMs\":"
+    "1704067200003,\"imageTag\":\"r/x:10\"},"
+    "{\"event\":\"model_deployed\",\"modelBuildCrn\":\"b1\",\"modelDeploymentCrn\":\"d1\","
+    "\"status\":\"stopped\",\"statusAtMs\":1704067200004,\"createdAtMs\":1704067200004,"
+    "\"cpuMillicores\":1,\"userName\":\"eve\"},"
+    "{\"event\":\"model_deployed\",\"modelBuildCrn\":\"b2\",\"modelDeploymentCrn\":\"d2\","
+    "\"status\":\"deployed\",\"statusAtMs\":1704067200005,\"createdAtMs\":1704067200005,"
+    "\"cpuMillicores\":2,\"userName\":\"eve\"}]";
+
+static struct service *search_start(void)
+{
+    struct service *service = service_start();
+
+    service_take(service, search_events);
+    return service;
+}
+
+/* Owned. Apostrophes become quotes. */
+static char *quoted(const char *text)
+{
+    char *copy = xstrdup(text);
+
+    for (char *c = copy; *c; c++)
+        *c = *c == '\'' ? '"' : *c;
+    return copy;
+}
+
+/* The names of what was found, without their namespaces, in the answer's order. */
+static void check_found(const json_t *answer, const char *want, int64_t count, const char *what)
+{
+    AUTO(buf_done) struct buf have;
+    const json_t *entity;
+    size_t i;
+
+    buf_init(&have, SIZE_MAX);
+    json_array_foreach(json_object_get(answer, "entities"), i, entity)
+    {
+        const char *name = service_text(json_object_get(entity, "attributes"), "qualifiedName");
+
+        buf_append_fmt(&have, "%s%.*s", i ? " " : "", (int)strcspn(name, "@"), name);
+    }
+    ck_assert_msg(strcmp(buf_text(&have), want) == 0, "%s: \"%s\" and not \"%s\"", what,
+                  buf_text(&have), want);
+    ck_assert_msg(service_number(answer, "approximateCount") == count, "%s: count", what);
+    ck_assert_msg((json_object_get(answer, "entities") != NULL) == (*want != '\0'), "%s: entities",
+                  what);
+}
+
+static const struct {
+    const char *query, *want;
+    int64_t count;
+} get_cases[] = {
+    { "basic?typeName=ml_project", "p1 p2", 2 },
+    { "basic/?typeName=ml_project&excludeDeletedEntities=True&unknown=x", "p1 p2", 2 },
+    { "basic?typeName=ml_project,hive_table&limit=3&offset=1", "x.t y.t_2 p2", 4 },
+    { "basic?typeName=hive_table&offset=5", "", 2 },
+    { "basic?typeName=hive_db", "", 0 },
+    { "basic?typeName=DataSet&sortBy=qualifiedName&sortOrder=DESCENDING&limit=4", "y.t_2 x.t p2 p1",
+      8 },
+    { "basic?typeName=ml_project&sortBy=createTime&sortOrder=DESCENDING", "p2 p1", 2 },
+    { "basic?typeName=DataSet&sortBy=description", "p1 x.t y.t_2 b1 p2 b2 d1 d2", 8 },
+    { "basic?query=churn&sortBy=qualifiedName", "b1:train_build b1 d1:deploy d1 p1:create p1", 6 },
+    { "basic?query=CHURN+who", "p1", 1 },
+    { "basic?query=chur", "", 0 },
+    { "basic?query=chur*+m?del&typeName=ml_model_build", "b1", 1 },
+    { "basic?query=*leave*", "p1", 1 },
+    { "basic?query=100%25&typeName=ml_project", "p1", 1 },
+    { "basic?query=t_2%40cm", "y.t_2", 1 },
+    { "basic?query=b1:train_build@cm", "b1:train_build", 1 },
+    { "basic?query=eve&typeName=Process", "d1:deploy d2:deploy", 2 },
+    { "basic?query=(.*)", "", 0 },
+    { "basic?query=*&typeName=ml_project", "p1 p2", 2 },
+    { "basic?classification=_CLASSIFIED", "", 0 },
+    { "attribute?attrName=name&attrValuePrefix=Chu&typeName=ml_model_build", "b1", 1 },
+    { "attribute?attrValuePrefix=y.t_&limit=5&query=ignored", "y.t_2", 1 },
+    { "attribute?attrValuePrefix=y_t", "", 0 },
+    { "attribute?attrName=name&attrValuePrefix='+OR+''%3D'", "", 0 },
+    { "attribute?attrName=status&attrValuePrefix=dep", "d2", 1 },
+};
+
+START_TEST(searches_by_get)
+{
+    AUTO(service_free) struct service *service = search_start();
+
+    for (size_t i = 0; i < LENGTH(get_cases); i++) {
+        AUTO(mem_free) char *path = xasprintf(SEARCH "%s", get_cases[i].query);
+        json_auto_t *answer = service_get(service, 200, path);
+
+        check_found(answer, get_cases[i].want, get_cases[i].count, get_cases[i].query);
+    }
+}
+END_TEST
+
+#define TEST(attribute, operator, value)                                                           \
+    "{'attributeName':'" attribute "','operator':'" operator"','attributeValue':'" value "'}"
+#define OF(type, filter)                                                                           \
+    "{'typeName':'" type "','sortBy':'qualifiedName','entityFilters':" filter "}"
+
+static const struct {
+    const char *body, *want;
+} filter_cases[] = {
+    { OF("ml_model_deployment", TEST("status", "eq", "deployed")), "d2" },
+    { OF("ml_model_deployment", TEST("status", "neq", "deployed")), "d1" },
+    { OF("ml_model_deployment", TEST("status", "in", "deployed,stopped")), "d1 d2" },
+    { OF("ml_model_build", TEST("version", "<", "10")), "b1" },
+    { OF("ml_model_build", TEST("version", "lte", "10")), "b1 b2" },
+    { OF("ml_model_build", TEST("version", ">", "7.5")), "b2" },
+    { OF("ml_model_build", TEST("version", "=", "7")), "b1" },
+    { OF("ml_model_build", TEST("version", "!=", "7")), "b2" },
+    { OF("ml_model_build", TEST("createTime", "timerange", "0,1704067200002")), "b1" },
+    { OF("ml_model_build", TEST("createTime", "gte", "2024-01-01T00:00:00.003Z")), "b2" },
+    { OF("ml_model_build", TEST("name", "startsWith", "Churn")), "b1" },
+    { OF("ml_model_build", TEST("name", "endsWith", "_a")), "b2" },
+    { OF("ml_model_build", TEST("name", "contains", "aud_")), "b2" },
+    { OF("ml_model_build", TEST("name", "not_contains", "aud_")), "b1" },
+    { OF("ml_model_build", TEST("name", "like", "?raud*")), "b2" },
+    { OF("ml_model_build", TEST("name", "like", "mod")), "b1" },
+    { OF("ml_model_build", TEST("name", "containsAny", "nothing,odel")), "b1" },
+    { OF("ml_model_build", TEST("name", "containsAll", "raud,odel")), "" },
+    { OF("ml_model_build", TEST("imageTag", "isNull", "")), "b1" },
+    { OF("ml_model_build", TEST("imageTag", "notNull", "")), "b2" },
+    { OF("ml_model_build", TEST("imageTag", "neq", "x")), "b1 b2" },
+    { OF("ml_model_build", TEST("imageTag", "not_contains", "r/")), "b1" },
+    { OF("ml_project", TEST("description", "notEmpty", "")), "p1" },
+    { OF("ml_model_build", TEST("metadata", "notEmpty", "")), "b1 b2" },
+    { OF("hive_table", TEST("parameters", "is_null", "")), "x.t y.t_2" },
+    { OF("DataSet", TEST("__isIncomplete", "eq", "true")), "x.t y.t_2" },
+    { OF("Process", TEST("__createdBy", "eq", "eve")), "d1:deploy d2:deploy" },
+    { OF("Process", TEST("__typeName", "endsWith", "create_process")), "p1:create p2:create" },
+    { OF("ml_project", TEST("__timestamp", "gt", "1704067200000")), "p1 p2" },
+    { OF("ml_project", TEST("__modificationTimestamp", "lt", "1704067200000")), "" },
+    { OF("ml_project", TEST("__state", "eq", "ACTIVE")), "p1 p2" },
+    { OF("hive_table", TEST("qualifiedName", ">=", "y")), "y.t_2" },
+    { OF("ml_model_build",
+         "{'condition':'OR','criterion':[" TEST(
+             "version", "eq", "10") ",{'condition':'AND',"
+                                    "'criterion':[" TEST("version", "eq", "7") "," TEST(
+                                        "name", "eq", "other") "]}]}"),
+      "b2" },
+    { "{'query':'ada','sortBy':'name','entityFilters':" TEST("userName", "notNull", "") "}",
+      "p1:create b1:train_build" },
+};
+
+START_TEST(searches_by_filters)
+{
+    AUTO(service_free) struct service *service = search_start();
+
+    for (size_t i = 0; i < LENGTH(filter_cases); i++) {
+        AUTO(mem_free) char *body = quoted(filter_cases[i].body);
+        json_auto_t *answer = service_post(service, 200, SEARCH "basic", body);
+        const char *want = filter_cases[i].want;
+        int64_t count = *want != '\0';
+
+        for (const char *c = want; *c; c++)
+            count += *c == ' ';
+        check_found(answer, want, count, filter_cases[i].body);
+    }
+}
+END_TEST
+
+/* ---- the answer ---- */
+
+START_TEST(answer_is_that_of_atlas)
+{
+    AUTO(service_free) struct service *service = search_start();
+    AUTO(mem_free)
+    char *guid = pg_query_text(service->dsn, "SELECT guid FROM entity WHERE qualified_name ="
+                                             " 'b1@cm' AND to_batch IS NULL");
+    AUTO(mem_free)
+    char *body = quoted("{'typeName':'ml_model_build','query':'churn','classification':null,"
+                        "'attributes':['metadata','imageTag'],'limit':25}");
+    AUTO(mem_free)
+    char *text = xasprintf(
+        "{\"queryType\":\"BASIC\",\"searchParameters\":{\"query\":\"churn\",\"typeName\":"
+        "\"ml_model_build\",\"excludeDeletedEntities\":false,\"includeClassificationAttributes\":"
+        "false,\"includeSubTypes\":true,\"includeSubClassifications\":true,"
+        "\"excludeHeaderAttributes\":false,\"limit\":25,\"offset\":0,\"attributes\":[\"metadata\","
+        "\"imageTag\"]},\"queryText\":\"churn\",\"entities\":[{\"typeName\":\"ml_model_build\","
+        "\"attributes\":{\"qualifiedName\":\"b1@cm\",\"name\":\"Churn model\",\"owner\":\"ada\","
+        "\"createTime\":1704067200002,\"metadata\":{\"query\":\"select\"}},\"guid\":\"%s\","
+        "\"status\":\"ACTIVE\",\"displayText\":\"Churn model\",\"classificationNames\":[],"
+        "\"classifications\":[],\"meaningNames\":[],\"meanings\":[],\"isIncomplete\":false,"
+        "\"labels\":[]}],\"approximateCount\":1}",
+        guid);
+    json_auto_t *want = service_json(text);
+    json_auto_t *answer = service_post(service, 200, SEARCH "basic", body);
+    json_t *metadata =
+        json_object_get(json_object_get(json_array_get(json_object_get(answer, "entities"), 0),
+                                        "attributes"),
+                        "metadata");
+
+    ck_assert_str_eq(service_text(metadata, "query"), "select");
+    (void)json_object_clear(metadata); /* and what Plumbline puts beside it */
+    (void)json_object_set_new(metadata, "query", json_string("select"));
+    service_check_same(answer, want, "answer");
+}
+END_TEST
+
+START_TEST(deleted_ones_are_found_unless_excluded)
+{
+    AUTO(service_free) struct service *service = search_start();
+    json_auto_t *with = NULL, *without = NULL;
+    const json_t *entity;
+
+    pg_exec(service->dsn, "UPDATE entity SET is_deleted = true WHERE qualified_name = 'p1@cm'");
+    with = service_get(service, 200, SEARCH "basic?typeName=ml_project");
+    without =
+        service_get(service, 200, SEARCH "basic?typeName=ml_project&excludeDeletedEntities=true");
+    check_found(with, "p1 p2", 2, "with");
+    check_found(without, "p2", 1, "without");
+    entity = json_array_get(json_object_get(with, "entities"), 0);
+    ck_assert_str_eq(service_text(entity, "status"), "DELETED");
+}
+END_TEST
+
+/* Pages fit together, and an answer of more than one flush is whole. */
+START_TEST(pages_of_many)
+{
+    AUTO(service_free) struct service *service = search_start();
+    json_auto_t *all = NULL, *rest = NULL;
+
+    pg_exec(service->dsn,
+            "INSERT INTO entity (entity_id, from_batch, created_batch, guid, type, qualified_name,"
+            " is_incomplete, created_by, updated_by, attributes)"
+            " SELECT 1000 + i, e.from_batch, e.created_batch, gen_random_uuid(), e.type,"
+            " 'z.' || lpad(i::text, 5, '0') || '@cm', true, 'ada', 'ada', '{\"name\": \"z\"}'"
+            " FROM entity AS e, generate_series(1, 3000) AS i WHERE e.qualified_name = 'x.t@cm'");
+    all = service_get(service, 200,
+                      SEARCH "basic?typeName=hive_table&sortBy=qualifiedName&limit=2500");
+    rest =
+        service_get(service, 200, SEARCH "basic?query=z&sortBy=qualifiedName&limit=3&offset=2998");
+    ck_assert_uint_eq(json_array_size(json_object_get(all, "entities")), 2500);
+    ck_assert_int_eq(service_number(all, "approximateCount"), 3002);
+    check_found(rest, "z.02999 z.03000", 3000, "rest");
+}
+END_TEST
+
+/* What an index can't hold is no reason to refuse an event; the beginning is found. */
+START_TEST(long_texts_are_found_by_their_beginning)
+{
+    AUTO(service_free) struct service *service = service_start();
+    AUTO(mem_free) char *text = xcalloc(60001, 1);
+    AUTO(mem_free) char *events = NULL;
+    json_auto_t *start = NULL, *end = NULL, *wide = NULL;
+
+    memset(text, 'x', 60000);
+    (void)memcpy(text + 1000, " end", 4);
+    events = xasprintf("[{\"event\":\"project_created\",\"projectCrn\":\"p1\",\"projectName\":"
+                       "\"P\",\"userName\":\"ada\",\"description\":\"begin %s\"}]",
+                       text);
+    service_take(service, events);
+    for (size_t i = 0; i < 60000; i += 2)
+        (void)memcpy(text + i, "\xc3\xa4", 2);
+    free(events);
+    events = xasprintf("[{\"event\":\"project_created\",\"projectCrn\":\"p2\",\"projectName\":"
+                       "\"P\",\"userName\":\"ada\",\"description\":\"%s\"}]",
+                       text);
+    service_take(service, events);
+    start = service_get(service, 200, SEARCH "basic?query=begin+xxx*&typeName=ml_project");
+    end = service_get(service, 200, SEARCH "basic?query=end");
+    wide = service_get(service, 200, SEARCH "basic?query=%C3%A4*");
+    check_found(start, "p1", 1, "start");
+    check_found(end, "", 0, "end");
+    check_found(wide, "p2", 1, "wide");
+}
+END_TEST
+
+/* ---- plans ---- */
+
+static const struct {
+    const char *parameters, *index; /* that finds what is counted and shown */
+} plan_cases[] = {
+    { "{'typeName':'hive_table'}", "entity_type" },
+    { "{'typeName':'hive_table,ml_project'}", "entity_type" },
+    { "{'typeName':'hive_table','sortBy':'qualifiedName'}", "entity_prefix" },
+    { "{'query':'name77'}", "entity_word" },
+    { "{'query':'x.t@cm'}", "entity_word" },
+    { "{'query':'name77* z'}", "entity_word" },
+    { "{'typeName':'hive_table','entityFilters':" TEST("qualifiedName", "startsWith", "z.000") "}",
+      "entity_prefix" },
+    { "{'entityFilters':" TEST("qualifiedName", "eq", "z.00001@cm") "}", "entity_prefix" },
+};
+
+/* Owned. */
+static char *plan_of(PGconn *conn, const struct search *search)
+{
+    AUTO(search_sql_done) struct search_sql sql;
+    AUTO(mem_free) char *explain = NULL;
+    struct store_params params = { 0 };
+    struct err err = { 0 };
+    AUTO(store_result_free) PGresult *result = NULL;
+    AUTO(buf_done) struct buf plan;
+
+    search_sql_init(&sql);
+    buf_init(&plan, SIZE_MAX);
+    store_search_write(&sql, search);
+    explain = xasprintf("EXPLAIN %s", buf_text(&sql.text));
+    if (sql.values.len)
+        store_param_binary(&params, store_array_end(&sql.values));
+    result = store_query_params(conn, explain, &params, "explain", &err);
+    ck_assert_msg(result != NULL, "%s", err.text);
+    for (int row = 0; row < PQntuples(result); row++)
+        buf_append_fmt(&plan, "%s\n", PQgetvalue(result, row, 0));
+    return xstrdup(buf_text(&plan));
+}
+
+/* Nobody looks at all entities for what an index can find. */
+START_TEST(indexes_are_used)
+{
+    AUTO(service_free) struct service *service = search_start();
+    AUTO(type_registry_free) struct type_registry *types = type_registry_new();
+    AUTO(store_close) PGconn *conn = pg_connect(service->dsn);
+
+    pg_exec(service->dsn, "INSERT INTO entity (entity_id, from_batch, created_batch, guid, type,"
+                          " qualified_name, is_incomplete, created_by, updated_by, attributes)"
+                          " SELECT 1000 + i, e.from_batch, e.created_batch, gen_random_uuid(),"
+                          " CASE WHEN i %% 5 = 0 THEN 'hive_table' ELSE 'fs_path' END,"
+                          " 'z.' || lpad(i::text, 5, '0') || '@cm', true, 'ada', 'ada',"
+                          " jsonb_build_object('name', 'name' || i)"
+                          " FROM entity AS e, generate_series(1, 5000) AS i"
+                          " WHERE e.qualified_name = 'x.t@cm'");
+    pg_exec(service->dsn, "VACUUM ANALYZE entity");
+    for (size_t i = 0; i < LENGTH(plan_cases); i++) {
+        AUTO(mem_free) char *text = quoted(plan_cases[i].parameters);
+        json_auto_t *parameters = service_json(text);
+        AUTO(mem_free) char *plan = NULL;
+        struct search_fault fault;
+        struct search search;
+
+        ck_assert_int_eq(search_parse(&search, types, parameters, &fault), 0);
+        plan = plan_of(conn, &search);
+        ck_assert_msg(strstr(plan, plan_cases[i].index) != NULL, "%s:\n%s",
+                      plan_cases[i].parameters, plan);
+        search_done(&search);
+    }
+}
+END_TEST
+
+/* ---- errors ---- */
+
+static const struct {
+    const char *path, *body; /* NULL: a GET */
+    long status;
+    const char *code, *message;
+} error_cases[] = {
+    { "basic", NULL, 400, "ATLAS-400-00-047",
+      "No search parameter was found. One of the following MUST be specified in the request; "
+      "typeName, classification, termName or queryText" },
+    { "basic?typeName=none", NULL, 400, "ATLAS-400-00-00A", "none: Unknown/invalid typename" },
+    { "basic?typeName=hive_table&limit=-1", NULL, 400, "ATLAS-400-00-029",
+      "Limit/offset should be non-negative" },
+    { "basic?query=%ff", NULL, 400, "ATLAS-400-00-029", "query is not UTF-8" },
+    { "basic", "{\"typeName\":", 400, "ATLAS-400-00-029",
+      "line 1, column 12: unexpected token near end of file" },
+    { "basic", "", 400, "ATLAS-400-00-029",
+      "line 1, column 0: '[' or '{' expected near end of file" },
+    { "basic", "[]", 400, "ATLAS-400-00-029", "the body must be a JSON object" },
+    { "attribute", NULL, 400, "ATLAS-400-00-01A",
+      "invalid parameters: attrName : null, attrValue: null for attribute search." },
+    { "attribute?attrName=name", NULL, 400, "ATLAS-400-00-029",
+      "attributeValue of name is missing" },
+    { "attribute?attrName=%ff&attrValuePrefix=x", NULL, 400, "ATLAS-400-00-029",
+      "attrName or attrValuePrefix is not UTF-8" },
+    { "attribute", "{}", 405, "ATLAS-405-00-001", "v2/search/attribute takes GET, HEAD" },
+};
+
+START_TEST(errors_are_those_of_atlas)
+{
+    AUTO(service_free) struct service *service = service_start();
+    AUTO(mem_free) char *large = xcalloc(1024 * 1024 + 2, 1);
+    json_auto_t *refused = NULL;
+
+    for (size_t i = 0; i < LENGTH(error_cases); i++) {
+        AUTO(mem_free) char *path = xasprintf(SEARCH "%s", error_cases[i].path);
+        json_auto_t *answer =
+            error_cases[i].body
+                ? service_post(service, error_cases[i].status, path, error_cases[i].body)
+                : service_get(service, error_cases[i].status, path);
+
+        ck_assert_str_eq(service_text(answer, "errorCode"), error_cases[i].code);
+        ck_assert_str_eq(service_text(answer, "errorMessage"), error_cases[i].message);
+    }
+    memset(large, ' ', 1024 * 1024 + 1);
+    refused = service_post(service, 413, SEARCH "basic", large);
+    ck_assert_str_eq(service_text(refused, "errorCode"), "ATLAS-413-00-001");
+    ck_assert_str_eq(service_text(refused, "errorMessage"),
+                     "the body is larger than 1048576 bytes");
+}
+END_TEST
+
+Suite *search_suite(void)
+{
+    Suite *suite = suite_create("search");
+    TCase *tc = tcase_create("search");
+
+    tcase_add_unchecked_fixture(tc, pg_shared_start, NULL);
+    tcase_add_test(tc, searches_by_get);
+    tcase_add_test(tc, searches_by_filters);
+    tcase_add_test(tc, answer_is_that_of_atlas);
+    tcase_add_test(tc, deleted_ones_are_found_unless_excluded);
+    tcase_add_test(tc, pages_of_many);
+    tcase_add_test(tc, long_texts_are_found_by_their_beginning);
+    tcase_add_test(tc, indexes_are_used);
+    tcase_add_test(tc, errors_are_those_of_atlas);
+    suite_add_tcase(suite, tc);
+    return suite;
+}
