@@ -28,7 +28,7 @@ enum {
     FOLD_COPY_COLUMNS = 11,
     FOLD_VACUUM_EVERY = 50000, /* deltas folded */
     FOLD_REST_TIMES = 10,      /* of what a round took, so that folding takes a tenth of the time */
-    FOLD_REST_MS_MAX = 5000,
+    FOLD_REST_MS_MAX = 2000,
 };
 
 static const struct {
