@@ -92,6 +92,10 @@ const struct config_key config_keys[] = {
     KEY(csv_columns_max, CONFIG_COUNT, "2000", 8, 100000, "columns of one CSV answer"),
     KEY(lineage_relations_max, CONFIG_COUNT, "10000", 1, 100000,
         "relations in one lineage answer; one that has more says so"),
+    KEY(outbox_retention, CONFIG_AGE, "7d", SECOND, AGE_MAX,
+        "how long outgoing lineage messages are kept once they are published"),
+    KEY(outbox_messages_max, CONFIG_COUNT, "1000000", 1, INT64_C(1000000000),
+        "outgoing lineage messages kept; beyond them the oldest go, published or not"),
 
     KEY(committers, CONFIG_COUNT, "2", 1, 16, "connections that commit metrics, side by side"),
     KEY(batch_events_max, CONFIG_COUNT, "10000", 1, 1000000,

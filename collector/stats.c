@@ -81,6 +81,8 @@ static const struct {
       "Times that reading was paused because what was read could not be stored" },
     { STAT_KAFKA_LAG, "plumbline_kafka_lag_messages", "", "gauge",
       "Messages of this daemon's partitions that are not stored yet" },
+    { STAT_OUTBOX_DROPPED, "plumbline_outbox_dropped_total", "", "counter",
+      "Lineage messages removed unpublished because there were more than outbox_messages_max" },
 };
 
 static const char *const stats_fates[FATES_LEN] = {

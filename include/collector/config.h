@@ -51,6 +51,8 @@ struct config {
     int64_t label_wait; /* of a label whose prediction does not come */
     int64_t csv_columns_max;
     int64_t lineage_relations_max; /* in one answer */
+    int64_t outbox_retention;      /* milliseconds or CONFIG_FOREVER */
+    int64_t outbox_messages_max;
 
     int64_t committers;
     int64_t batch_events_max; /* a batch takes no further request beyond these */

@@ -46,7 +46,8 @@ enum stats_item {
     STAT_KAFKA_REBALANCES,
     STAT_KAFKA_FENCED, /* submissions left out because of their offset */
     STAT_KAFKA_PAUSES,
-    STAT_KAFKA_LAG, /* gauge: messages of our partitions that are not stored yet */
+    STAT_KAFKA_LAG,      /* gauge: messages of our partitions that are not stored yet */
+    STAT_OUTBOX_DROPPED, /* messages removed before a broker had them */
     STATS_LEN,
 };
 
