@@ -337,7 +337,7 @@ int outbox_retention_round(struct store *store, int64_t now_ms, bool *more, stru
     if (config->outbox_retention != CONFIG_FOREVER)
         clock_format(now_ms - config->outbox_retention, before);
     sql = xasprintf("SELECT * FROM outbox_remove('%s', %s, %" PRId64 ", %d)", before,
-                    config->kafka_brokers ? "true" : "false", config->outbox_messages_max,
+                    config_publishes(config) ? "true" : "false", config->outbox_messages_max,
                     OUTBOX_REMOVE_MAX);
     rc = store_call(store->conn, sql, &result, err);
     if (rc <= 0)
