@@ -119,7 +119,7 @@ static void kafka_run(struct bench *bench)
     AUTO(broker_free) struct broker *broker = NULL;
 
     if (!broker_is_there()) {
-        bench_say("no broker, see tools/fetch-kafka: left out");
+        bench_say("no broker, see tools/fetch-jars kafka: left out");
         return;
     }
     broker = broker_start();

@@ -14,13 +14,14 @@
 
 #include "base/mem.h"
 #include "base/random.h"
+#include "jars.h"
 #include "process.h"
 #include "temp.h"
 #include "wait.h"
 
 /* Ports below those that the kernel gives to clients, so that a restart finds its own free. */
 enum { PORT_MIN = 20000, PORT_MAX = 32000, PORT_TRIES = 200 };
-enum { START_MS_MAX = 60000, STOP_MS_MAX = 30000, CALL_MS_MAX = 30000, PATH_BYTES_MAX = 4096 };
+enum { START_MS_MAX = 60000, STOP_MS_MAX = 30000, CALL_MS_MAX = 30000 };
 
 struct broker {
     char *dir, *log, *settings; /* paths */
@@ -37,33 +38,16 @@ static void broker_mock_end(struct broker *broker);
 
 /* ---- the program ---- */
 
-/* What tools/fetch-kafka fetched, NULL: nothing. Owned. */
-static char *broker_jars(void)
-{
-    FILE *pipe = popen("tools/fetch-kafka --path", "re");
-    char path[PATH_BYTES_MAX];
-    char *jars = NULL;
-
-    if (!pipe)
-        return NULL;
-    if (fgets(path, sizeof(path), pipe)) {
-        path[strcspn(path, "\n")] = '\0';
-        jars = xstrdup(path);
-    }
-    (void)pclose(pipe);
-    return jars;
-}
-
 bool broker_is_there(void)
 {
-    AUTO(mem_free) char *jars = broker_jars();
+    AUTO(mem_free) char *jars = jars_path("kafka");
 
     return jars != NULL;
 }
 
 static pid_t broker_java(struct broker *broker, const char *const *words)
 {
-    AUTO(mem_free) char *jars = broker_jars();
+    AUTO(mem_free) char *jars = jars_path("kafka");
     AUTO(mem_free) char *classes = NULL;
     const char *argv[24] = { "java",
                              "-Xms64m",
@@ -74,7 +58,7 @@ static pid_t broker_java(struct broker *broker, const char *const *words)
                              "-cp" };
     size_t n = 7;
 
-    ck_assert_msg(jars != NULL, "there is no broker: run tools/fetch-kafka");
+    ck_assert_msg(jars != NULL, "there is no broker: run tools/fetch-jars kafka");
     classes = xasprintf("%s/*", jars);
     argv[n++] = classes;
     while (*words)

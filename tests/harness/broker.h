@@ -17,7 +17,7 @@
 
 struct broker;
 
-/* Whether there is a broker to start: tools/fetch-kafka has fetched it. */
+/* Whether there is a broker to start: tools/fetch-jars has fetched it. */
 bool broker_is_there(void);
 
 /* In the runner's process, as an unchecked fixture; does nothing the second time. */
