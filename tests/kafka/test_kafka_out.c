@@ -296,6 +296,28 @@ START_TEST(brokers_go_and_come_back)
 }
 END_TEST
 
+/* Killed while what it has sent waits for brokers: that is not published, whatever the daemon had
+ * done with it. */
+START_TEST(killed_while_brokers_are_away)
+{
+    AUTO(broker_free) struct broker *broker = broker_start();
+    AUTO(out_done) struct out out;
+    AUTO(mem_free) char *first = events_of(0, 10), *second = events_of(10, 50);
+
+    out_init(&out, broker, 2, NULL);
+    service_take(out.rig.service, first);
+    out_wait(&out);
+    broker_kill9(broker);
+    service_take(out.rig.service, second);
+    WAIT_UNTIL(OUT_MS_MAX,
+               out_sample(&out, "failures_total") > 0 || out_sample(&out, "published_total") > 20);
+    daemon_kill9(out.rig.service->daemon);
+    broker_resume(broker);
+    daemon_resume(out.rig.service->daemon);
+    (void)out_check(&out);
+}
+END_TEST
+
 /* Whatever a broker says, what it refused is sent again, and nothing before it. */
 START_TEST(refused_and_taken)
 {
@@ -454,6 +476,7 @@ Suite *kafka_out_suite(void)
     tcase = out_case("brokers"); /* of the test's own */
     tcase_add_test(tcase, refused_and_taken);
     tcase_add_test(tcase, brokers_go_and_come_back);
+    tcase_add_test(tcase, killed_while_brokers_are_away);
     tcase_add_test(tcase, kept_until_published);
     suite_add_tcase(suite, tcase);
     return suite;
