@@ -37,7 +37,7 @@ UNIT_SOURCES := $(wildcard $(foreach part,base metrics atlas collector,tests/$(p
 # Fakes that only the unit tests link.
 UNIT_HELPERS := $(filter-out $(UNIT_SOURCES),$(wildcard tests/collector/*.c))
 IT_SOURCES := $(wildcard tests/integration/test_*.c)
-# With a Kafka broker, which tools/fetch-kafka fetches; skipped where there is none.
+# With a Kafka broker or Atlas's classes, which tools/fetch-jars fetches; skipped without them.
 KAFKA_SOURCES := $(wildcard tests/kafka/test_*.c)
 KAFKA_HELPERS := $(filter-out $(KAFKA_SOURCES),$(wildcard tests/kafka/*.c))
 HARNESS_SOURCES := $(filter-out %/runner.c,$(wildcard tests/harness/*.c))
@@ -130,10 +130,13 @@ test-build: all $(TEST_BINARIES)
 fuzz-build: $(FUZZ_NAMES:%=$(BUILD)/fuzz/%)
 bench-build: all $(BENCH_NAMES:%=$(BUILD)/bench/%)
 
+# Servers and clients of others for the tests; what can't be had is skipped there, by name.
+fetch_foreign = @tools/fetch-jars kafka || true; tools/fetch-jars atlas || true; \
+                tools/fetch-atlas-clients || true
+
 test: ## install what is missing, run every test: units, integration, both again under asan
 	@tools/install-deps $(if $(CI),--dev)
-	@tools/fetch-kafka || true
-	@tools/fetch-atlas-clients || true
+	$(fetch_foreign)
 	@$(MAKE) --no-print-directory -j$(JOBS) test-build
 	@$(MAKE) --no-print-directory -j$(JOBS) test-build BUILD=$(BUILD)-asan CC=$(ASAN_CC) \
 	    SANITIZE='$(ASAN)'
@@ -146,14 +149,12 @@ it: all $(filter %/it,$(TEST_BINARIES)) ## integration tests only (SUITES=harnes
 	@tools/test it:$(BUILD)
 
 asan: ## all tests under address and undefined-behaviour sanitizers
-	@tools/fetch-kafka || true
-	@tools/fetch-atlas-clients || true
+	$(fetch_foreign)
 	@$(MAKE) --no-print-directory -j$(JOBS) test-build BUILD=$(BUILD)-asan SANITIZE='$(ASAN)'
 	@tools/test $(BUILD)-asan
 
 tsan: ## all tests under the thread sanitizer
-	@tools/fetch-kafka || true
-	@tools/fetch-atlas-clients || true
+	$(fetch_foreign)
 	@$(MAKE) --no-print-directory -j$(JOBS) test-build BUILD=$(BUILD)-tsan SANITIZE='$(TSAN)'
 	@tools/test $(BUILD)-tsan
 
@@ -164,8 +165,7 @@ fuzz: ## every fuzz target for FUZZ_SECONDS (60), with clang
 	@tools/fuzz $(BUILD)-fuzz $(FUZZ_SECONDS) $(FUZZ_NAMES)
 
 cover: ## line coverage of all tests
-	@tools/fetch-kafka || true
-	@tools/fetch-atlas-clients || true
+	$(fetch_foreign)
 	@rm -rf $(BUILD)-cover
 	@$(MAKE) --no-print-directory -j$(JOBS) test-build BUILD=$(BUILD)-cover CFLAGS='-O0 -g' \
 	    SANITIZE=--coverage
@@ -181,7 +181,8 @@ bench: ## speed and memory beside psql and pgbench, as a table
 	@BUILD=$(BUILD) tests/bench/run
 
 kafka-it: all $(BUILD)/tests/kafka_it ## integration tests with a real Kafka broker
-	@tools/fetch-kafka
+	@tools/fetch-jars kafka
+	@tools/fetch-jars atlas || true
 	@tools/test kafka:$(BUILD)
 
 test-all: test lint asan tsan fuzz ## everything that can fail

@@ -22,6 +22,7 @@
 #include "collector/committer.h"
 #include "collector/http.h"
 #include "collector/kafka.h"
+#include "collector/kafka_publish.h"
 #include "collector/maintenance.h"
 #include "collector/pg_local.h"
 #include "collector/queue.h"
@@ -73,7 +74,9 @@ struct serve {
     size_t committers_len;
     struct maintenance *maintenance;
     struct maintenance *folding;
-    struct store_pool *pool; /* of reads */
+    struct maintenance *relay;   /* NULL: no messages are published */
+    struct publisher *publisher; /* likewise */
+    struct store_pool *pool;     /* of reads */
     struct http *http;
     struct kafka *kafka; /* NULL: no brokers are configured */
     pthread_t ticker;
@@ -115,7 +118,8 @@ static void *serve_tick(void *arg)
 static void serve_start_threads(struct serve *serve)
 {
     struct store_setup setup = { serve->database.dsn, serve->config, serve->catalog,
-                                 serve->partitions,   serve->stats,  serve->types };
+                                 serve->partitions,   serve->stats,  serve->types,
+                                 serve->publisher };
 
     for (int64_t i = 0; i < serve->config->committers; i++)
         serve->committers[serve->committers_len++] =
@@ -125,6 +129,8 @@ static void serve_start_threads(struct serve *serve)
     serve->maintenance = maintenance_start(&setup, "maintenance", store_maintain);
     if (serve->config->rollups)
         serve->folding = maintenance_start(&setup, "fold", store_fold);
+    if (serve->publisher)
+        serve->relay = maintenance_start(&setup, "relay", store_relay);
     if (pthread_create(&serve->ticker, NULL, serve_tick, serve) != 0) {
         log_error("event=thread_failed name=ticker");
         abort();
@@ -146,6 +152,8 @@ static int serve_start(struct serve *serve, struct err *err)
     serve->types = type_registry_new();
     serve->queue = queue_new();
     serve->graph_queue = queue_new();
+    if (config_publishes(serve->config) && !(serve->publisher = publisher_new(serve->config, err)))
+        return -1;
     serve_start_threads(serve);
     kafka.budget = serve->budget;
     kafka.stats = serve->stats;
@@ -177,6 +185,7 @@ static void serve_join(struct serve *serve)
         committer_free(serve->committers[i]);
     maintenance_stop(serve->maintenance);
     maintenance_stop(serve->folding);
+    maintenance_stop(serve->relay);
 }
 
 /* In the order of the way of an event: no new requests, what is queued committed, answers sent,
@@ -197,6 +206,7 @@ static void serve_stop(struct serve *serve)
         queue_close(serve->graph_queue);
         serve_join(serve);
     }
+    publisher_free(serve->publisher);
     store_pool_free(serve->pool);
     cmd_database_close(&serve->database);
     queue_free(serve->queue);

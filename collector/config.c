@@ -92,6 +92,10 @@ const struct config_key config_keys[] = {
     KEY(csv_columns_max, CONFIG_COUNT, "2000", 8, 100000, "columns of one CSV answer"),
     KEY(lineage_relations_max, CONFIG_COUNT, "10000", 1, 100000,
         "relations in one lineage answer; one that has more says so"),
+    KEY(outbox_retention, CONFIG_AGE, "7d", SECOND, AGE_MAX,
+        "how long outgoing lineage messages are kept once they are published"),
+    KEY(outbox_messages_max, CONFIG_COUNT, "1000000", 1, INT64_C(1000000000),
+        "outgoing lineage messages kept; beyond them the oldest go, published or not"),
 
     KEY(committers, CONFIG_COUNT, "2", 1, 16, "connections that commit metrics, side by side"),
     KEY(batch_events_max, CONFIG_COUNT, "10000", 1, 1000000,
@@ -106,6 +110,11 @@ const struct config_key config_keys[] = {
           "what of memory_bytes_max Kafka may have on its way to Postgres"),
     KAFKA(reject_bytes_max, CONFIG_BYTES, "1MiB", 0, GIB,
           "bytes that are kept of a message that can't be taken"),
+    KAFKA(lineage_messages, CONFIG_BOOL, "true", 0, 0,
+          "publish what becomes of the graph, as Atlas's hooks do"),
+    KAFKA(lineage_topic, CONFIG_TEXT, "ATLAS_HOOK", 0, 0, "topic for these messages"),
+    KAFKA(message_bytes_max, CONFIG_BYTES, "1000000", 8192, 512 * MIB,
+          "a longer lineage message is compressed, and cut if it must be; what the topic takes"),
     KAFKA(properties, CONFIG_PAIRS, "", 0, 0, "passed on to librdkafka: TLS, SASL, fetch sizes"),
     ATLAS(namespace, CONFIG_TEXT, "cm", 0, 0,
           "stands behind the @ of names in the graph; fixed when the database is made"),
@@ -599,6 +608,11 @@ static int config_check_retention(const struct config *config, struct err *err)
                        finer->name, finer_text, coarser->name, coarser_text, coarser->name);
     }
     return 0;
+}
+
+bool config_publishes(const struct config *config)
+{
+    return config->kafka_brokers && config->kafka_lineage_messages;
 }
 
 enum { CONFIG_NAMESPACE_BYTES_MAX = 128 };

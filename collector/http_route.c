@@ -32,6 +32,12 @@ static const struct parameter http_rollups_parameters[] = {
     { 0 },
 };
 
+static const struct parameter http_messages_parameters[] = {
+    { "after", false },
+    { "limit", false },
+    { 0 },
+};
+
 #define HTTP_INGEST(of_kind)                                                                       \
     .method = "POST", .handle = http_ingest_event, .resume = http_ingest_resume, .kind = (of_kind)
 #define HTTP_QUERY(of_method, of_run)                                                              \
@@ -58,6 +64,9 @@ static const struct http_route http_routes[] = {
       .negotiates = true },
     { .path = "/v1/deployments", HTTP_QUERY("GET", query_deployments) },
     { .path = "/v1/deployments/{crn}", HTTP_QUERY("GET", query_deployment) },
+    { .path = "/v1/lineage/messages",
+      HTTP_QUERY("GET", query_messages),
+      .parameters = http_messages_parameters },
     { .path = "/api/atlas/{path}", HTTP_QUERY("GET", query_atlas), .is_atlas = true },
     { .path = "/api/atlas/{path}", HTTP_QUERY("POST", query_atlas), .is_atlas = true },
     { .path = "/v1/balance", HTTP_QUERY("GET", query_balance) },

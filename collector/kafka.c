@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/random.h"
+#include "collector/kafka_publish.h"
 #include "kafka_internal.h"
 
 enum {
@@ -26,9 +27,20 @@ enum {
 
 /* What we decide ourselves; from everything else kafka.properties takes over. */
 static const char *const kafka_own_properties[] = {
-    "bootstrap.servers",  "metadata.broker.list",          "group.id",
-    "enable.auto.commit", "enable.auto.offset.store",      "enable.partition.eof",
-    "isolation.level",    "partition.assignment.strategy", NULL,
+    "bootstrap.servers",
+    "metadata.broker.list",
+    "group.id",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.partition.eof",
+    "isolation.level",
+    "partition.assignment.strategy",
+    "enable.idempotence",
+    "transactional.id",
+    "enable.gapless.guarantee",
+    "acks",
+    "request.required.acks",
+    NULL,
 };
 
 static const char *const kafka_properties[][2] = {
@@ -46,6 +58,7 @@ static const char *const kafka_properties[][2] = {
      * partitions that were filled together are read together */
     { "fetch.message.max.bytes", "262144" },
     { "topic.metadata.refresh.interval.ms", "10000" }, /* how late a new topic is seen */
+    { NULL, NULL },
 };
 
 static int kafka_conf_set(rd_kafka_conf_t *conf, const char *name, const char *value,
@@ -63,6 +76,9 @@ static int kafka_conf_property(rd_kafka_conf_t *conf, const char *name, const ch
                                bool *from_end, struct err *err)
 {
     if (strcmp(name, "auto.offset.reset") == 0) {
+        bool nowhere;
+
+        from_end = from_end ? from_end : &nowhere;
         *from_end = strcmp(value, "latest") == 0;
         if (*from_end || strcmp(value, "earliest") == 0)
             return 0;
@@ -78,18 +94,17 @@ static int kafka_conf_property(rd_kafka_conf_t *conf, const char *name, const ch
     return kafka_conf_set(conf, name, value, err) < 0 ? err_prefix(err, "kafka.properties: ") : 0;
 }
 
-static rd_kafka_conf_t *kafka_conf(const struct config *config, bool *from_end, struct err *err)
+rd_kafka_conf_t *kafka_conf_new(const struct config *config, const char *const (*presets)[2],
+                                bool *from_end, struct err *err)
 {
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     const char *line = config->kafka_properties;
 
-    *from_end = false;
-    for (size_t i = 0; i < LENGTH(kafka_properties); i++) {
-        if (kafka_conf_set(conf, kafka_properties[i][0], kafka_properties[i][1], err) < 0)
+    for (; (*presets)[0]; presets++) {
+        if (kafka_conf_set(conf, (*presets)[0], (*presets)[1], err) < 0)
             goto fail;
     }
-    if (kafka_conf_set(conf, "bootstrap.servers", config->kafka_brokers, err) < 0 ||
-        kafka_conf_set(conf, "group.id", config->kafka_group, err) < 0)
+    if (kafka_conf_set(conf, "bootstrap.servers", config->kafka_brokers, err) < 0)
         goto fail;
     while (line && *line) {
         size_t len = strcspn(line, "\n");
@@ -103,6 +118,18 @@ static rd_kafka_conf_t *kafka_conf(const struct config *config, bool *from_end, 
     }
     return conf;
 fail:
+    rd_kafka_conf_destroy(conf);
+    return NULL;
+}
+
+static rd_kafka_conf_t *kafka_conf(const struct config *config, bool *from_end, struct err *err)
+{
+    rd_kafka_conf_t *conf;
+
+    *from_end = false;
+    conf = kafka_conf_new(config, kafka_properties, from_end, err);
+    if (!conf || kafka_conf_set(conf, "group.id", config->kafka_group, err) == 0)
+        return conf;
     rd_kafka_conf_destroy(conf);
     return NULL;
 }
@@ -136,11 +163,27 @@ static rd_kafka_topic_partition_list_t *kafka_topics(const struct config *config
     }
 }
 
+/* What goes out must not come in again. */
+static int kafka_check_out(const struct config *config,
+                           const rd_kafka_topic_partition_list_t *topics, struct err *err)
+{
+    if (!config_publishes(config))
+        return 0;
+    for (int i = 0; i < topics->cnt; i++) {
+        if (strcmp(topics->elems[i].topic, config->kafka_lineage_topic) == 0)
+            return err_set(err, ERR_INPUT,
+                           "kafka.lineage_topic: %s is one of kafka.topics too, which are read",
+                           config->kafka_lineage_topic);
+    }
+    return publisher_check(config, err);
+}
+
 int kafka_check(const struct config *config, struct err *err)
 {
     rd_kafka_topic_partition_list_t *topics;
     rd_kafka_conf_t *conf;
     bool from_end;
+    int rc;
 
     if (!config->kafka_brokers)
         return 0;
@@ -151,8 +194,9 @@ int kafka_check(const struct config *config, struct err *err)
     topics = kafka_topics(config, err);
     if (!topics)
         return -1;
+    rc = kafka_check_out(config, topics, err);
     rd_kafka_topic_partition_list_destroy(topics);
-    return 0;
+    return rc;
 }
 
 /* ------------------------------------------------------------------------------ sending, taking */
@@ -458,9 +502,7 @@ static void kafka_on_error(rd_kafka_t *client, int code, const char *reason, voi
     }
 }
 
-/* librdkafka's own lines: it says each failed attempt to connect, so they are for debugging. */
-static void kafka_on_log(const rd_kafka_t *client, int level, const char *facility,
-                         const char *line)
+void kafka_on_log(const rd_kafka_t *client, int level, const char *facility, const char *line)
 {
     (void)client;
     (void)level;

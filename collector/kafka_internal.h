@@ -86,6 +86,13 @@ struct kafka {
 
 /* ---- kafka.c ---- */
 
+/* A client's configuration: `presets` (the last is NULL), brokers, kafka.properties over them.
+ * `from_end`: what auto.offset.reset says; NULL: of a producer, which ignores it. Owned. */
+rd_kafka_conf_t *kafka_conf_new(const struct config *config, const char *const (*presets)[2],
+                                bool *from_end, struct err *err) MUST_CHECK;
+/* librdkafka's own lines: it says each failed attempt to connect, so they are for debugging. */
+void kafka_on_log(const rd_kafka_t *client, int level, const char *facility, const char *line);
+
 /* Takes back what the committers have answered, and sends on what waited for it. */
 void kafka_reap(struct kafka *kafka);
 /* The same, after waiting for something to be answered, `ms` at most. */

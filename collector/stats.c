@@ -81,6 +81,18 @@ static const struct {
       "Times that reading was paused because what was read could not be stored" },
     { STAT_KAFKA_LAG, "plumbline_kafka_lag_messages", "", "gauge",
       "Messages of this daemon's partitions that are not stored yet" },
+    { STAT_OUTBOX_PENDING, "plumbline_outbox_pending", "", "gauge",
+      "Lineage messages that are to be published to Kafka" },
+    { STAT_OUTBOX_OLDEST_SECONDS, "plumbline_outbox_oldest_seconds", "", "gauge",
+      "Age of the oldest lineage message that is to be published" },
+    { STAT_OUTBOX_RELAY, "plumbline_outbox_relay", "", "gauge",
+      "1 while this daemon is the one that publishes lineage messages" },
+    { STAT_OUTBOX_PUBLISHED, "plumbline_outbox_published_total", "", "counter",
+      "Lineage messages that this daemon has published" },
+    { STAT_OUTBOX_FAILURES, "plumbline_outbox_failures_total", "", "counter",
+      "Times that lineage messages could not be published and are sent again" },
+    { STAT_OUTBOX_DROPPED, "plumbline_outbox_dropped_total", "", "counter",
+      "Lineage messages removed unpublished because there were more than outbox_messages_max" },
 };
 
 static const char *const stats_fates[FATES_LEN] = {

@@ -61,6 +61,7 @@ void store_disconnect(struct store *store)
     store->socket = -1;
     (void)pthread_mutex_unlock(&store->lock);
     PQfinish(TAKE(store->conn));
+    store->relay.is_ours = false; /* the lock went with the session */
 }
 
 void store_free(struct store *store)

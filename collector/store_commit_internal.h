@@ -15,6 +15,18 @@
 #include "collector/store_delta_internal.h"
 #include "collector/store_partition_internal.h"
 
+/* Whether this store publishes what is in the outbox, and how far it is. */
+struct relay {
+    bool is_ours;        /* its connection has the RELAY lock */
+    bool is_sent;        /* messages up to `last` are on their way */
+    int64_t last;        /* their last number */
+    int64_t messages;    /* how many they are */
+    int64_t retry_ms;    /* monotonic: not before, because of `err` */
+    int64_t back_off_ms; /* 0: the last attempt went well */
+    int64_t gauges_ms;   /* monotonic: gauges are read again */
+    struct err err;
+};
+
 struct store {
     struct store_setup setup;
     char *role;   /* owned */
@@ -28,6 +40,7 @@ struct store {
     int64_t slow_until_ms;      /* monotonic: until then batches begin on the slow path */
     int64_t waiting_until_ms;   /* monotonic: until then labels are taken to wait for predictions */
     int64_t horizon_ms;         /* of events, as the batch under way was checked against it */
+    struct relay relay;
     int64_t labels_waiting; /* about how many wait; counted when it matters, and by maintenance */
 
     pthread_mutex_t lock;

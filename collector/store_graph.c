@@ -5,6 +5,7 @@
  *   derives  entities and relationships
  *   writes   those that are not there, or not like that: graph_put(), graph_link() in
  *            sql/006_graph.sql
+ *   tells    others what it has changed: store_outbox.c
  *
  * under the GRAPH lock, so that what was read can't change before COMMIT. */
 #include <stdio.h>
@@ -18,6 +19,7 @@
 #include "collector/store_commit_internal.h"
 #include "collector/store_graph_internal.h"
 #include "collector/store_internal.h"
+#include "collector/store_outbox_internal.h"
 
 enum { GRAPH_ROUND_DEPLOYMENTS = 200 };
 
@@ -328,6 +330,20 @@ static int graph_complete_catalog(struct graph_work *work)
     return result ? 0 : -1;
 }
 
+/* What events have described and changed goes out as messages. */
+static int graph_tell(struct graph_work *work, const PGresult *ids)
+{
+    const struct graph *graph = &work->graph;
+    AUTO(store_array_done) struct store_array told;
+
+    store_array_init(&told, STORE_OID_INT8);
+    for (size_t i = 0; i < graph->entities_len; i++) {
+        if (graph->entities[i].is_complete)
+            store_array_add_i64(&told, store_get_i64(ids, (int)i, 0));
+    }
+    return outbox_write(work->conn, work->setup, work->batch_id, &told, work->err);
+}
+
 static int graph_write(struct graph_work *work)
 {
     AUTO(store_result_free) PGresult *ids = NULL;
@@ -335,7 +351,7 @@ static int graph_write(struct graph_work *work)
     if (graph_read(work) < 0)
         return -1;
     ids = graph_put_entities(work);
-    if (!ids || graph_link_entities(work, ids) < 0)
+    if (!ids || graph_link_entities(work, ids) < 0 || graph_tell(work, ids) < 0)
         return -1;
     return graph_complete_catalog(work);
 }

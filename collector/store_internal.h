@@ -36,6 +36,7 @@ enum {
         6, /* transaction: one daemon adds deployments, so that their number is bounded */
     STORE_LOCK_RESOLVE = 7,       /* transaction: one daemon resolves labels */
     STORE_LOCK_NAMES = 8,         /* transaction: one daemon admits metric names */
+    STORE_LOCK_RELAY = 9,         /* session: one daemon publishes lineage messages */
     STORE_LOCK_FOLD_CLASS = 7237, /* transaction: (this, share), one daemon folds a share */
 };
 

@@ -6,6 +6,7 @@
 #include "collector/store_commit_internal.h"
 #include "collector/store_graph_internal.h"
 #include "collector/store_internal.h"
+#include "collector/store_outbox_internal.h"
 #include "collector/store_retention_internal.h"
 
 enum { RESOLVE_LABELS_MAX = 500 };
@@ -78,7 +79,8 @@ static int maintain_round(struct store *store, int64_t now_ms, bool *more, struc
         partitions_ensure_ahead(store->setup.partitions, store->conn, now_ms, err) < 0 ||
         maintain_labels(store, store->conn, more, err) < 0 || graph_round(store, more, err) < 0 ||
         store_call(store->conn, "SELECT ledger_fold()", &folded, err) < 0 ||
-        retention_round(store, now_ms, more, err) < 0)
+        retention_round(store, now_ms, more, err) < 0 ||
+        outbox_retention_round(store, now_ms, more, err) < 0)
         return -1;
     return maintain_gauges(store, store->conn, err);
 }

@@ -51,6 +51,8 @@ struct config {
     int64_t label_wait; /* of a label whose prediction does not come */
     int64_t csv_columns_max;
     int64_t lineage_relations_max; /* in one answer */
+    int64_t outbox_retention;      /* milliseconds or CONFIG_FOREVER */
+    int64_t outbox_messages_max;
 
     int64_t committers;
     int64_t batch_events_max; /* a batch takes no further request beyond these */
@@ -59,9 +61,12 @@ struct config {
     char *kafka_brokers; /* NULL: no Kafka */
     char *kafka_topics;  /* with commas between */
     char *kafka_group;
-    int64_t kafka_queue_bytes_max;  /* of the budget: what Kafka may have on its way to Postgres */
-    int64_t kafka_reject_bytes_max; /* kept of a message that can't be taken */
-    char *kafka_properties;         /* librdkafka's, "name=value" lines; NULL: none */
+    int64_t kafka_queue_bytes_max; /* of the budget: what Kafka may have on its way to Postgres */
+    bool kafka_lineage_messages;
+    char *kafka_lineage_topic;
+    int64_t kafka_message_bytes_max; /* of one lineage message, or a part of it */
+    int64_t kafka_reject_bytes_max;  /* kept of a message that can't be taken */
+    char *kafka_properties;          /* librdkafka's, "name=value" lines; NULL: none */
 
     char *atlas_namespace; /* behind the '@' of qualified names; fixed when the database is made */
 };
@@ -130,6 +135,8 @@ int config_check(const struct config *config, struct err *err) MUST_CHECK;
 /* `127.0.0.1:8190`, `[::1]:8190`, `localhost:0`: numbers, no look-up of names. */
 int config_address_parse(struct config_address *address, const char *text,
                          struct err *err) MUST_CHECK;
+/* Whether lineage messages go to Kafka. */
+bool config_publishes(const struct config *config);
 /* The whole configuration as YAML that config_parse reads back to the same. */
 void config_write(const struct config *config, FILE *out);
 

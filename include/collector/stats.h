@@ -46,7 +46,13 @@ enum stats_item {
     STAT_KAFKA_REBALANCES,
     STAT_KAFKA_FENCED, /* submissions left out because of their offset */
     STAT_KAFKA_PAUSES,
-    STAT_KAFKA_LAG, /* gauge: messages of our partitions that are not stored yet */
+    STAT_KAFKA_LAG,             /* gauge: messages of our partitions that are not stored yet */
+    STAT_OUTBOX_PENDING,        /* gauge: messages that no broker has yet */
+    STAT_OUTBOX_OLDEST_SECONDS, /* gauge: age of the oldest of them */
+    STAT_OUTBOX_RELAY,          /* gauge: 1 while this daemon is the one that publishes */
+    STAT_OUTBOX_PUBLISHED,
+    STAT_OUTBOX_FAILURES, /* of brokers to take messages */
+    STAT_OUTBOX_DROPPED,  /* messages removed before a broker had them */
     STATS_LEN,
 };
 

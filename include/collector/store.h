@@ -14,6 +14,7 @@
 struct balance;
 struct batch;
 struct partitions;
+struct publisher;
 struct type_registry;
 
 /* Brings the database to the version of this binary, one daemon at a time, each migration in a
@@ -29,6 +30,7 @@ struct store_setup {
     struct partitions *partitions;
     struct stats *stats;
     const struct type_registry *types;
+    struct publisher *publisher; /* NULL: lineage messages are not published */
 };
 
 /* One connection that writes, made when first needed and again after it broke. Belongs to one
@@ -64,6 +66,10 @@ int store_maintain(struct store *store, int64_t now_ms, bool *more, struct err *
 
 /* The same for rollups: folds what is pending, counts anew what was corrected. */
 int store_fold(struct store *store, int64_t now_ms, bool *more, struct err *err) MUST_CHECK;
+
+/* The same for lineage messages, with a publisher: sends the next ones, if this daemon is the one
+ * that does, or waits a little for those that are on their way. */
+int store_relay(struct store *store, int64_t now_ms, bool *more, struct err *err) MUST_CHECK;
 
 /* Any thread: breaks the connection of a store whose call has been under way for longer than
  * age_ms_max, so that it returns. true: it did. */

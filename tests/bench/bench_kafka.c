@@ -33,10 +33,10 @@ static void topic_fill(struct broker *broker, const char *topic, int64_t events,
         }
         if (per_message > 1)
             buf_append_char(&value, ']');
-        producer_send(producer, &(struct message){ .topic = topic,
-                                                   .partition = partition,
-                                                   .value = value.data,
-                                                   .len = value.len });
+        producer_send(producer, &(struct producer_message){ .topic = topic,
+                                                            .partition = partition,
+                                                            .value = value.data,
+                                                            .len = value.len });
     }
     producer_flush(producer);
     ck_assert_uint_eq(producer_failures(producer), 0);
@@ -119,7 +119,7 @@ static void kafka_run(struct bench *bench)
     AUTO(broker_free) struct broker *broker = NULL;
 
     if (!broker_is_there()) {
-        bench_say("no broker, see tools/fetch-kafka: left out");
+        bench_say("no broker, see tools/fetch-jars kafka: left out");
         return;
     }
     broker = broker_start();

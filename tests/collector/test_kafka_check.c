@@ -23,6 +23,13 @@ static const struct {
       "kafka.properties: group.id is not for the configuration" },
     { "other beginning", "kafka.properties", "auto.offset.reset=none",
       "kafka.properties: auto.offset.reset is earliest or latest, not \"none\"" },
+    { "not a producer's either", "kafka.properties", "enable.idempotence=false",
+      "kafka.properties: enable.idempotence is not for the configuration" },
+    { "out where it comes in", "kafka.topics", "a,ATLAS_HOOK",
+      "kafka.lineage_topic: ATLAS_HOOK is one of kafka.topics too, which are read" },
+    { "out of what comes in", "kafka.lineage_topic", "plumbline.events",
+      "kafka.lineage_topic: plumbline.events is one of kafka.topics too, which are read" },
+    { "the largest message", "kafka.message_bytes_max", "512MiB", NULL },
     { "an empty topic", "kafka.topics", "a,,b", "kafka.topics: a name is empty in \"a,,b\"" },
     { "an empty topic at the end", "kafka.topics", "a,",
       "kafka.topics: a name is empty in \"a,\"" },
@@ -45,6 +52,22 @@ START_TEST(check_case)
 }
 END_TEST
 
+/* A topic of the same name may be read where nothing goes out. */
+START_TEST(nothing_goes_out)
+{
+    AUTO(config_done) struct config config;
+    struct err err = { 0 };
+
+    config_init(&config);
+    ck_assert_int_eq(config_set(&config, "kafka.brokers", "127.0.0.1:9092", &err), 0);
+    ck_assert_int_eq(config_set(&config, "kafka.topics", "ATLAS_HOOK", &err), 0);
+    ck_assert(config_publishes(&config));
+    ck_assert_int_eq(config_set(&config, "kafka.lineage_messages", "false", &err), 0);
+    ck_assert(!config_publishes(&config));
+    ck_assert_int_eq(kafka_check(&config, &err), 0);
+}
+END_TEST
+
 START_TEST(without_brokers_nothing_is_checked)
 {
     AUTO(config_done) struct config config;
@@ -63,6 +86,7 @@ Suite *kafka_check_suite(void)
     TCase *tc = tcase_create("kafka_check");
 
     tcase_add_loop_test(tc, check_case, 0, LENGTH(check_cases));
+    tcase_add_test(tc, nothing_goes_out);
     tcase_add_test(tc, without_brokers_nothing_is_checked);
     suite_add_tcase(suite, tc);
     return suite;

@@ -14,13 +14,14 @@
 
 #include "base/mem.h"
 #include "base/random.h"
+#include "jars.h"
 #include "process.h"
 #include "temp.h"
 #include "wait.h"
 
 /* Ports below those that the kernel gives to clients, so that a restart finds its own free. */
 enum { PORT_MIN = 20000, PORT_MAX = 32000, PORT_TRIES = 200 };
-enum { START_MS_MAX = 60000, STOP_MS_MAX = 30000, CALL_MS_MAX = 30000, PATH_BYTES_MAX = 4096 };
+enum { START_MS_MAX = 60000, STOP_MS_MAX = 30000, CALL_MS_MAX = 30000 };
 
 struct broker {
     char *dir, *log, *settings; /* paths */
@@ -37,33 +38,16 @@ static void broker_mock_end(struct broker *broker);
 
 /* ---- the program ---- */
 
-/* What tools/fetch-kafka fetched, NULL: nothing. Owned. */
-static char *broker_jars(void)
-{
-    FILE *pipe = popen("tools/fetch-kafka --path", "re");
-    char path[PATH_BYTES_MAX];
-    char *jars = NULL;
-
-    if (!pipe)
-        return NULL;
-    if (fgets(path, sizeof(path), pipe)) {
-        path[strcspn(path, "\n")] = '\0';
-        jars = xstrdup(path);
-    }
-    (void)pclose(pipe);
-    return jars;
-}
-
 bool broker_is_there(void)
 {
-    AUTO(mem_free) char *jars = broker_jars();
+    AUTO(mem_free) char *jars = jars_path("kafka");
 
     return jars != NULL;
 }
 
 static pid_t broker_java(struct broker *broker, const char *const *words)
 {
-    AUTO(mem_free) char *jars = broker_jars();
+    AUTO(mem_free) char *jars = jars_path("kafka");
     AUTO(mem_free) char *classes = NULL;
     const char *argv[24] = { "java",
                              "-Xms64m",
@@ -74,7 +58,7 @@ static pid_t broker_java(struct broker *broker, const char *const *words)
                              "-cp" };
     size_t n = 7;
 
-    ck_assert_msg(jars != NULL, "there is no broker: run tools/fetch-kafka");
+    ck_assert_msg(jars != NULL, "there is no broker: run tools/fetch-jars kafka");
     classes = xasprintf("%s/*", jars);
     argv[n++] = classes;
     while (*words)
@@ -374,6 +358,42 @@ int64_t broker_topic_end(struct broker *broker, const char *topic, int32_t parti
     return high;
 }
 
+static char *record_text(const void *data, size_t len)
+{
+    return data ? xmemdup0(data, len) : NULL;
+}
+
+void broker_topic_read(struct broker *broker, const char *topic, int32_t partition,
+                       struct broker_records *records)
+{
+    const char *const settings[] = { "group.id", "reader", "enable.auto.commit", "false", NULL };
+    int64_t end = broker_topic_end(broker, topic, partition), next = 0;
+    rd_kafka_t *client = client_new(broker, RD_KAFKA_CONSUMER, settings, NULL, NULL);
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+
+    *records = (struct broker_records){ 0 };
+    rd_kafka_topic_partition_list_add(list, topic, partition)->offset = 0;
+    ck_assert_int_eq(rd_kafka_assign(client, list), 0);
+    rd_kafka_topic_partition_list_destroy(list);
+    while (next < end) {
+        rd_kafka_message_t *message =
+            rd_kafka_consumer_poll(client, (int)wait_scaled_ms(CALL_MS_MAX));
+
+        ck_assert_msg(message != NULL, "%s: nothing at %lld", topic, (long long)next);
+        if (!message->err) {
+            records->items =
+                xreallocarray(records->items, records->len + 1, sizeof(*records->items));
+            records->items[records->len++] =
+                (struct broker_record){ .key = record_text(message->key, message->key_len),
+                                        .value = record_text(message->payload, message->len) };
+            next = message->offset + 1;
+        }
+        rd_kafka_message_destroy(message);
+    }
+    (void)rd_kafka_consumer_close(client);
+    rd_kafka_destroy(client);
+}
+
 int64_t broker_group_offset(struct broker *broker, const char *group, const char *topic,
                             int32_t partition)
 {
@@ -388,6 +408,16 @@ int64_t broker_group_offset(struct broker *broker, const char *group, const char
     rd_kafka_topic_partition_list_destroy(list);
     rd_kafka_destroy(client);
     return offset < 0 ? -1 : offset;
+}
+
+void broker_records_done(struct broker_records *records)
+{
+    for (size_t i = 0; i < records->len; i++) {
+        free(records->items[i].key);
+        free(records->items[i].value);
+    }
+    free(records->items);
+    *records = (struct broker_records){ 0 };
 }
 
 /* ---- errors on demand ---- */
@@ -486,7 +516,7 @@ void producer_free(struct producer *producer)
     free(producer);
 }
 
-void producer_send(struct producer *producer, const struct message *message)
+void producer_send(struct producer *producer, const struct producer_message *message)
 {
     size_t len = message->len || !message->value ? message->len : strlen(message->value);
     rd_kafka_resp_err_t code;
@@ -517,7 +547,7 @@ void producer_send(struct producer *producer, const struct message *message)
 
 void producer_send_text(struct producer *producer, const char *topic, const char *value)
 {
-    producer_send(producer, &(struct message){ .topic = topic, .value = value });
+    producer_send(producer, &(struct producer_message){ .topic = topic, .value = value });
 }
 
 void producer_flush(struct producer *producer)

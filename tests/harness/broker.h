@@ -17,7 +17,7 @@
 
 struct broker;
 
-/* Whether there is a broker to start: tools/fetch-kafka has fetched it. */
+/* Whether there is a broker to start: tools/fetch-jars has fetched it. */
 bool broker_is_there(void);
 
 /* In the runner's process, as an unchecked fixture; does nothing the second time. */
@@ -45,6 +45,24 @@ void broker_topic_make(struct broker *broker, const char *topic, int partitions,
 void broker_topic_delete(struct broker *broker, const char *topic);
 /* Where the partition ends. */
 int64_t broker_topic_end(struct broker *broker, const char *topic, int32_t partition);
+
+/* A message as it stands in a partition. */
+struct broker_record {
+    char *key; /* owned, as is the next; NULL: none */
+    char *value;
+};
+/* All that there are in the partition now, in their order. */
+struct broker_records {
+    struct broker_record *items; /* owned */
+    size_t len;
+};
+void broker_topic_read(struct broker *broker, const char *topic, int32_t partition,
+                       struct broker_records *records);
+void broker_records_done(struct broker_records *records);
+static inline void broker_records_done_auto(struct broker_records *records)
+{
+    broker_records_done(records);
+}
 /* What the group has committed for the partition, -1: nothing. */
 int64_t broker_group_offset(struct broker *broker, const char *group, const char *topic,
                             int32_t partition);
@@ -57,6 +75,7 @@ struct broker *broker_mock(void);
 
 /* Kafka's numbers. */
 enum broker_request {
+    BROKER_PRODUCE = 0,
     BROKER_FETCH = 1,
     BROKER_LIST_OFFSETS = 2,
     BROKER_METADATA = 3,
@@ -83,7 +102,7 @@ struct producer *producer_new(struct broker *broker, const char *const *settings
 void producer_free(struct producer *producer);
 AUTO_DEFINE(struct producer, producer_free);
 
-struct message {
+struct producer_message {
     const char *topic;
     int32_t partition;
     const void *value;                 /* NULL: a tombstone */
@@ -92,7 +111,7 @@ struct message {
     const char *header, *header_value; /* NULL: none */
 };
 
-void producer_send(struct producer *producer, const struct message *message);
+void producer_send(struct producer *producer, const struct producer_message *message);
 /* A text to partition 0. */
 void producer_send_text(struct producer *producer, const char *topic, const char *value);
 /* Waits until everything is delivered. */

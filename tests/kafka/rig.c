@@ -59,8 +59,8 @@ char *rig_aggregate(uint32_t number)
 static void rig_send(struct producer *producer, const char *topic, int32_t partition,
                      const char *value)
 {
-    producer_send(producer,
-                  &(struct message){ .topic = topic, .partition = partition, .value = value });
+    producer_send(producer, &(struct producer_message){
+                                .topic = topic, .partition = partition, .value = value });
 }
 
 void rig_send_prediction(struct producer *producer, const char *topic, int32_t partition,

@@ -81,11 +81,11 @@ START_TEST(poison_is_set_aside)
     rig_init(&rig, broker_shared(), "poison", 1, NULL);
     for (uint32_t i = 0; i < cases; i++) {
         rig_send_prediction(producer, rig.topic, 0, i);
-        producer_send(producer, &(struct message){ .topic = rig.topic,
-                                                   .value = poison_cases[i].value,
-                                                   .key = "a \"key\"",
-                                                   .header = "trace",
-                                                   .header_value = "t1" });
+        producer_send(producer, &(struct producer_message){ .topic = rig.topic,
+                                                            .value = poison_cases[i].value,
+                                                            .key = "a \"key\"",
+                                                            .header = "trace",
+                                                            .header_value = "t1" });
     }
     mixed = xasprintf("[%s,17,%s]", good, other);
     producer_send_text(producer, rig.topic, mixed);
@@ -273,8 +273,9 @@ START_TEST(empty_and_large_values)
     rig_init(&rig, broker_shared(), "sizes", 1, topic_settings);
     memset(large, 'x', LARGE_BYTES);
     memset(metric, 'y', METRIC_BYTES);
-    producer_send(producer, &(struct message){ .topic = rig.topic, .key = "gone" });
-    producer_send(producer, &(struct message){ .topic = rig.topic, .value = "", .key = "empty" });
+    producer_send(producer, &(struct producer_message){ .topic = rig.topic, .key = "gone" });
+    producer_send(producer,
+                  &(struct producer_message){ .topic = rig.topic, .value = "", .key = "empty" });
     producer_send_text(producer, rig.topic, large);
     event = xasprintf("{\"event\":\"track_metrics\",\"modelDeploymentCrn\":\"" RIG_DEPLOYMENT
                       "\",\"predictionUuid\":\"00000001-0000-4000-8000-000000000000\","
@@ -313,9 +314,9 @@ START_TEST(labels_in_another_topic)
                                 "\"%08x-0000-4000-8000-000000000000\",\"metrics\":{\"l\":%u}}",
                                 (i + 50) % COUNT, i);
 
-        producer_send(producer, &(struct message){ .topic = labels,
-                                                   .partition = (int32_t)(i % 3),
-                                                   .value = label });
+        producer_send(producer, &(struct producer_message){ .topic = labels,
+                                                            .partition = (int32_t)(i % 3),
+                                                            .value = label });
         rig_send_prediction(producer, rig.topic, (int32_t)(i % 2), i);
         if (i % 20 == 0)
             producer_flush(producer);
@@ -499,9 +500,9 @@ START_TEST(servers_go_and_come_back)
         AUTO(mem_free) char *bare = rig_prediction(i);
         AUTO(mem_free) char *value = xasprintf("%s%s", bare, pad);
 
-        producer_send(producer, &(struct message){ .topic = rig.topic,
-                                                   .partition = (int32_t)(i % 2),
-                                                   .value = value });
+        producer_send(producer, &(struct producer_message){ .topic = rig.topic,
+                                                            .partition = (int32_t)(i % 2),
+                                                            .value = value });
     }
     producer_flush(producer);
     WAIT_UNTIL(RIG_READ_MS_MAX, service_sample(rig.service, "plumbline_kafka_pauses_total") > 0);

@@ -56,9 +56,9 @@ static void send_events(struct chaos *chaos, uint32_t count)
                               "\"startTimestampMs\":%lld,\"endTimestampMs\":%lld,"
                               "\"metrics\":{\"n\":%u}}",
                               n % 5, n, start_ms, start_ms, n);
-        producer_send(chaos->producer, &(struct message){ .topic = TOPIC,
-                                                          .partition = (int32_t)(n % PARTITIONS),
-                                                          .value = value });
+        producer_send(chaos->producer,
+                      &(struct producer_message){
+                          .topic = TOPIC, .partition = (int32_t)(n % PARTITIONS), .value = value });
     }
 }
 

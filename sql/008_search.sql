@@ -1,4 +1,4 @@
--- Plumbline 007: searching the graph.
+-- Plumbline 008: searching the graph.
 
 -- Pages of a type in the order in which its entities were made, and how many it has.
 CREATE INDEX entity_type ON entity (type, entity_id) INCLUDE (is_deleted) WHERE to_batch IS NULL;

@@ -1,0 +1,142 @@
+-- Plumbline 007: lineage messages for others that keep a graph.
+
+-- Written in the transaction that changes the graph and numbered under its lock: the order of numbers is that of commits.
+CREATE SEQUENCE outbox_number;
+
+CREATE TABLE outbox (
+  number       bigint      PRIMARY KEY,
+  batch_id     bigint      NOT NULL,
+  recorded_at  timestamptz NOT NULL,
+  key          text        NOT NULL, -- the project's CRN: messages of a key stay in their order
+  bytes        int         NOT NULL, -- of the notification
+  notification text        NOT NULL  -- what an Atlas hook would say, without its envelope
+);
+
+-- published: a broker has all up to this number. removed: they are no longer here. sender begins the ids of messages that
+-- are packed, so that those of two databases are never taken for parts of one.
+CREATE TABLE outbox_position (
+  only_row  boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+  published bigint  NOT NULL,
+  removed   bigint  NOT NULL,
+  sender    uuid    NOT NULL
+);
+INSERT INTO outbox_position (published, removed, sender) VALUES (0, 0, gen_random_uuid());
+
+-- The next messages behind a number: not more of them than in_rows, nor than in_bytes but for the first.
+CREATE FUNCTION outbox_page(in_after bigint, in_rows bigint, in_bytes bigint)
+RETURNS TABLE (number bigint, key text, recorded_at timestamptz, notification text) LANGUAGE sql STABLE AS $$
+  SELECT m.number, m.key, m.recorded_at, m.notification
+  FROM (SELECT o.*, sum(o.bytes) OVER (ORDER BY o.number) AS bytes_so_far, row_number() OVER (ORDER BY o.number) AS place
+        FROM (SELECT * FROM outbox AS o WHERE o.number > in_after ORDER BY o.number LIMIT in_rows) AS o) AS m
+  WHERE m.place = 1 OR m.bytes_so_far <= in_bytes
+  ORDER BY m.number
+$$;
+
+-- Removes messages from before in_before that need not be published any more, and whatever is too many: those that were
+-- still to be published are counted in dropped.
+CREATE FUNCTION outbox_remove(in_before timestamptz, in_publishes boolean, in_max bigint, in_rows int,
+                              OUT removed bigint, OUT dropped bigint) LANGUAGE plpgsql AS $$
+DECLARE
+  stands outbox_position;
+  newest bigint;
+  last   bigint;
+BEGIN
+  SELECT * INTO stands FROM outbox_position FOR UPDATE;
+  SELECT max(o.number) INTO newest FROM outbox AS o;
+  SELECT max(o.number) INTO last
+  FROM (SELECT * FROM outbox AS o ORDER BY o.number LIMIT in_rows) AS o
+  WHERE o.number <= newest - in_max
+     OR o.recorded_at < in_before AND (NOT in_publishes OR o.number <= stands.published);
+  IF last IS NULL THEN
+    removed := 0;
+    dropped := 0;
+    RETURN;
+  END IF;
+  WITH gone AS (DELETE FROM outbox AS o WHERE o.number <= last RETURNING o.number)
+  SELECT count(*), count(*) FILTER (WHERE in_publishes AND gone.number > stands.published) INTO removed, dropped
+  FROM gone;
+  UPDATE outbox_position AS p SET removed = last, published = greatest(p.published, CASE WHEN dropped > 0 THEN last ELSE 0 END);
+END
+$$;
+
+-- What follows looks up one thing at a time, by the whole front of an index: a batch is in a hurry, and what a plan for many
+-- entities thinks of tables that have just been filled is wrong. An entity's version that stands is its last one.
+
+CREATE FUNCTION outbox_is_linked(in_batch bigint, in_id bigint) RETURNS boolean LANGUAGE sql STABLE AS $$
+  SELECT EXISTS (SELECT FROM relationship AS r WHERE r.end1 = in_id AND r.type = 'dataset_process_inputs'
+                 AND r.to_batch IS NULL AND r.from_batch = in_batch)
+      OR EXISTS (SELECT FROM relationship AS r WHERE r.end1 = in_id AND r.type = 'process_dataset_outputs'
+                 AND r.to_batch IS NULL AND r.from_batch = in_batch)
+      OR EXISTS (SELECT FROM relationship AS r WHERE r.end2 = in_id AND r.type = 'ml_project_model_build'
+                 AND r.to_batch IS NULL AND r.from_batch = in_batch)
+      OR EXISTS (SELECT FROM relationship AS r WHERE r.end2 = in_id AND r.type = 'ml_build_deployment'
+                 AND r.to_batch IS NULL AND r.from_batch = in_batch)
+$$;
+
+-- Of the entities those that the batch has changed, or the edges that they are told with. The subject is what a process
+-- makes, and anything else itself; key_name is the name of its project, as far as one is known.
+CREATE FUNCTION outbox_changed(in_batch bigint, in_ids bigint[])
+RETURNS TABLE (entity_id bigint, type text, attributes jsonb, user_name text, is_new boolean, subject bigint,
+               subject_type text, key_name text)
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+  one     bigint;
+  build   bigint;
+  project bigint;
+  stands  entity;
+BEGIN
+  FOREACH one IN ARRAY in_ids LOOP
+    SELECT * INTO stands FROM entity AS e WHERE e.entity_id = one ORDER BY e.from_batch DESC LIMIT 1;
+    CONTINUE WHEN stands.is_deleted OR stands.from_batch <> in_batch AND NOT outbox_is_linked(in_batch, one);
+    SELECT r.end2 INTO subject FROM relationship AS r
+    WHERE r.end1 = one AND r.type = 'process_dataset_outputs' AND r.to_batch IS NULL AND NOT r.is_deleted
+    ORDER BY r.relationship_id LIMIT 1;
+    subject := coalesce(subject, one);
+    SELECT r.end1 INTO build FROM relationship AS r
+    WHERE r.end2 = subject AND r.type = 'ml_build_deployment' AND r.to_batch IS NULL AND NOT r.is_deleted
+    ORDER BY r.relationship_id LIMIT 1;
+    SELECT r.end1 INTO project FROM relationship AS r
+    WHERE r.end2 = coalesce(build, subject) AND r.type = 'ml_project_model_build' AND r.to_batch IS NULL
+      AND NOT r.is_deleted
+    ORDER BY r.relationship_id LIMIT 1;
+    SELECT e.qualified_name INTO key_name FROM entity AS e
+    WHERE e.entity_id = coalesce(project, build, subject) ORDER BY e.from_batch DESC LIMIT 1;
+    SELECT e.type INTO subject_type FROM entity AS e WHERE e.entity_id = subject ORDER BY e.from_batch DESC LIMIT 1;
+    entity_id := one;
+    type := stands.type;
+    attributes := stands.attributes;
+    user_name := stands.updated_by;
+    is_new := stands.created_batch = in_batch;
+    RETURN NEXT;
+  END LOOP;
+END
+$$;
+
+-- What the entities refer to when they are told: a process to what it reads and makes, a build to its project, a deployment
+-- to its build. place: the end of the relationship at which the holder is.
+CREATE FUNCTION outbox_references(in_ids bigint[])
+RETURNS TABLE (holder bigint, relationship_id bigint, relationship text, place int, entity_id bigint, type text,
+               qualified_name text)
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+  one  bigint;
+  kind text;
+BEGIN
+  FOREACH one IN ARRAY in_ids LOOP
+    FOREACH kind IN ARRAY ARRAY['dataset_process_inputs', 'process_dataset_outputs'] LOOP
+      RETURN QUERY
+        SELECT one, r.relationship_id, r.type, 0, other.entity_id, other.type, other.qualified_name
+        FROM relationship AS r
+        CROSS JOIN LATERAL (SELECT * FROM entity AS e WHERE e.entity_id = r.end2 ORDER BY e.from_batch DESC LIMIT 1) AS other
+        WHERE r.end1 = one AND r.type = kind AND r.to_batch IS NULL AND NOT r.is_deleted AND NOT other.is_deleted;
+    END LOOP;
+    FOREACH kind IN ARRAY ARRAY['ml_project_model_build', 'ml_build_deployment'] LOOP
+      RETURN QUERY
+        SELECT one, r.relationship_id, r.type, 1, other.entity_id, other.type, other.qualified_name
+        FROM relationship AS r
+        CROSS JOIN LATERAL (SELECT * FROM entity AS e WHERE e.entity_id = r.end1 ORDER BY e.from_batch DESC LIMIT 1) AS other
+        WHERE r.end2 = one AND r.type = kind AND r.to_batch IS NULL AND NOT r.is_deleted AND NOT other.is_deleted;
+    END LOOP;
+  END LOOP;
+END
+$$;

@@ -1,0 +1,206 @@
+/* Lineage messages as they stand in a topic, read by Apache Atlas's own classes. */
+#include <check.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "tests/harness/broker.h"
+#include "tests/harness/dice.h"
+#include "tests/harness/jars.h"
+#include "tests/harness/pg.h"
+#include "tests/harness/process.h"
+#include "tests/harness/service.h"
+#include "tests/harness/temp.h"
+#include "tests/harness/wait.h"
+#include "tests/kafka/rig.h"
+
+Suite *kafka_atlas_suite(void);
+
+enum { PUBLISH_MS_MAX = 60000, TABLES_PACKED = 200, TABLES_CUT = 4000 };
+
+/* ---- Atlas ---- */
+
+static void file_write(const char *dir, const char *name, const char *text)
+{
+    AUTO(mem_free) char *path = xasprintf("%s/%s", dir, name);
+    FILE *file = fopen(path, "w");
+
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_ge(fputs(text, file), 0);
+    ck_assert_int_eq(fclose(file), 0);
+}
+
+/* Its lines as an array of JSON. Owned. */
+static json_t *file_read(const char *path)
+{
+    json_t *lines = json_array();
+    FILE *file = fopen(path, "r");
+    json_error_t error;
+    json_t *line;
+
+    ck_assert_ptr_nonnull(file);
+    while ((line = json_loadf(file, JSON_DISABLE_EOF_CHECK, &error)))
+        ck_assert_int_eq(json_array_append_new(lines, line), 0);
+    (void)fclose(file);
+    return lines;
+}
+
+static void java(const char *const *words)
+{
+    AUTO(mem_free) char *log = temp_log("java");
+    const char *argv[16] = { "java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1" };
+    size_t n = 4;
+
+    while (*words)
+        argv[n++] = *words++;
+    process_run(&(struct process_options){ .argv = argv, .output = log });
+}
+
+/* What Atlas reads from these messages. Owned. */
+static json_t *atlas_read(const struct broker_records *records)
+{
+    AUTO(mem_free) char *jars = jars_path("atlas"), *dir = temp_dir();
+    AUTO(mem_free) char *compiles = xasprintf("%s/*", jars);
+    AUTO(mem_free) char *runs = xasprintf("%s:%s/*", dir, jars);
+    AUTO(mem_free) char *from = xasprintf("%s/from", dir), *to = xasprintf("%s/to", dir);
+    AUTO(mem_free) char *conf = xasprintf("-Datlas.conf=%s", dir);
+    AUTO(buf_done) struct buf lines;
+
+    buf_init(&lines, SIZE_MAX);
+    for (size_t i = 0; i < records->len; i++)
+        buf_append_fmt(&lines, "%s\n", records->items[i].value);
+    file_write(dir, "from", buf_text(&lines));
+    file_write(dir, "atlas-application.properties", "");
+    java((const char *const[]){ "-cp", compiles, "org.eclipse.jdt.internal.compiler.batch.Main",
+                                "-11", "-nowarn", "-d", dir, "tests/kafka/ReadHook.java", NULL });
+    java((const char *const[]){ "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", conf, "-cp", runs,
+                                "ReadHook", from, to, NULL });
+    return file_read(to);
+}
+
+/* ---- the messages ---- */
+
+/* A daemon that publishes to a topic of one partition, in messages of 8 KiB. */
+static void publisher_init(struct rig *rig, struct broker *broker, const char *topic)
+{
+    *rig = (struct rig){ .topic = broker_topic_name("in") };
+    broker_topic_make(broker, rig->topic, 1, NULL);
+    broker_topic_make(broker, topic, 1, NULL);
+    rig->variables[4] = xasprintf("PLUMBLINE_KAFKA_LINEAGE_TOPIC=%s", topic);
+    rig->variables[5] = xstrdup("PLUMBLINE_KAFKA_MESSAGE_BYTES_MAX=8192");
+    rig_start(rig, broker, rig->topic, NULL, "session.timeout.ms=8000\n");
+}
+
+static void build_write(struct buf *out, const char *crn, int tables, uint64_t *seed)
+{
+    buf_append_fmt(out,
+                   ",{\"event\":\"model_built\",\"projectCrn\":\"p\",\"modelCrn\":\"m\","
+                   "\"modelName\":\"Gr\xC3\xBC\xC3\x9F \\u4f60\",\"modelBuildCrn\":\"%s\","
+                   "\"buildNumber\":7,\"userName\":\"bob\",\"metadata\":{\"q\":\"a \\\"b\\\"\"},"
+                   "\"inputs\":[",
+                   crn);
+    for (int i = 0; i < tables; i++)
+        buf_append_fmt(out, "%s{\"typeName\":\"hive_table\",\"qualifiedName\":\"x.%x%x@cm\"}",
+                       i ? "," : "", seed ? dice_roll(seed, UINT32_MAX) : 0, i);
+    buf_append_text(out, "]}");
+}
+
+static void take_events(struct service *service)
+{
+    AUTO(buf_done) struct buf body;
+    uint64_t seed = 12;
+
+    buf_init(&body, SIZE_MAX);
+    buf_append_text(&body, "[{\"event\":\"project_created\",\"projectCrn\":\"p\",\"projectName\":"
+                           "\"P\",\"userName\":\"ada\",\"createdAtMs\":1704067200000}");
+    build_write(&body, "whole", 1, NULL);
+    build_write(&body, "packed", TABLES_PACKED, NULL);
+    build_write(&body, "cut", TABLES_CUT, &seed);
+    buf_append_text(&body,
+                    ",{\"event\":\"model_deployed\",\"modelBuildCrn\":\"whole\","
+                    "\"modelDeploymentCrn\":\"d\",\"status\":\"deploying\","
+                    "\"statusAtMs\":1704067203000,\"cpuMillicores\":5,\"userName\":\"eve\"}]");
+    service_take(service, buf_text(&body));
+    service_take(service, "{\"event\":\"model_deployed\",\"modelBuildCrn\":\"whole\","
+                          "\"modelDeploymentCrn\":\"d\",\"status\":\"deployed\","
+                          "\"statusAtMs\":1704067204000,\"userName\":\"eve\"}");
+}
+
+/* The notifications as the outbox has them. Owned. */
+static json_t *outbox_read(struct service *service)
+{
+    AUTO(mem_free) char *text = service_get_text(service, 200, "/v1/lineage/messages", NULL);
+    json_t *list = json_array();
+
+    for (const char *at = text; *at; at += strcspn(at, "\n") + 1) {
+        AUTO(mem_free) char *line = xmemdup0(at, strcspn(at, "\n"));
+        json_auto_t *json = service_json(line);
+        json_t *notification = json_object_get(json_object_get(json, "message"), "message");
+
+        ck_assert_int_eq(json_array_append(list, notification), 0);
+    }
+    return list;
+}
+
+/* What Atlas writes leaves out what is null and adds nothing. */
+static void check_read(const json_t *have, const json_t *want)
+{
+    ck_assert_uint_eq(json_array_size(have), json_array_size(want));
+    for (size_t i = 0; i < json_array_size(want); i++)
+        service_check_same(json_array_get(have, i), json_array_get(want, i), "a notification");
+}
+
+static size_t count_kind(const struct broker_records *records, bool is_cut)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < records->len; i++) {
+        json_auto_t *json = service_json(records->items[i].value);
+
+        count += strcmp(service_text(json, "msgCompressionKind"), "GZIP") == 0 &&
+                 (service_number(json, "msgSplitCount") > 1) == is_cut;
+    }
+    return count;
+}
+
+START_TEST(atlas_reads_what_is_sent)
+{
+    AUTO(broker_free) struct broker *broker = broker_mock();
+    AUTO(rig_done) struct rig rig;
+    AUTO(mem_free) char *topic = broker_topic_name("hook");
+    AUTO(broker_records_done) struct broker_records records = { 0 };
+    json_auto_t *want = NULL, *have = NULL;
+
+    publisher_init(&rig, broker, topic);
+    take_events(rig.service);
+    WAIT_UNTIL(PUBLISH_MS_MAX,
+               pg_query_i64(rig.service->dsn, "SELECT published - (SELECT max(number) FROM outbox)"
+                                              " FROM outbox_position") == 0);
+    broker_topic_read(broker, topic, 0, &records);
+    ck_assert_uint_eq(count_kind(&records, false), 1);
+    ck_assert_uint_gt(count_kind(&records, true), 2);
+    want = outbox_read(rig.service);
+    ck_assert_uint_eq(json_array_size(want), 6);
+    have = atlas_read(&records);
+    check_read(have, want);
+}
+END_TEST
+
+Suite *kafka_atlas_suite(void)
+{
+    AUTO(mem_free) char *jars = jars_path("atlas");
+    Suite *suite;
+    TCase *tcase;
+
+    if (!jars)
+        return NULL;
+    suite = suite_create("kafka_atlas");
+    tcase = tcase_create("kafka_atlas");
+    tcase_set_timeout(tcase, 240);
+    tcase_add_unchecked_fixture(tcase, pg_shared_start, NULL);
+    tcase_add_test(tcase, atlas_reads_what_is_sent);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
