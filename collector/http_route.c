@@ -58,6 +58,7 @@ static const struct http_route http_routes[] = {
       .negotiates = true },
     { .path = "/v1/deployments", HTTP_QUERY("GET", query_deployments) },
     { .path = "/v1/deployments/{crn}", HTTP_QUERY("GET", query_deployment) },
+    { .path = "/v1/lineage/builds/{crn}", HTTP_QUERY("GET", query_build) },
     { .path = "/api/atlas/{path}", HTTP_QUERY("GET", query_atlas), .is_atlas = true },
     { .path = "/v1/balance", HTTP_QUERY("GET", query_balance) },
     { .path = "/v1/limits", HTTP_STATUS(http_status_limits) },
