@@ -1,0 +1,91 @@
+-- Plumbline 007: the graph is written a set at a time.
+
+-- Each key is a look-up of its own (LATERAL, OFFSET 0), by a unique index: tables that fill up faster than they are analyzed
+-- make the planner read them whole otherwise. Planned anew each time, a batch is worth it.
+
+-- As in 006, all entities of a batch together.
+CREATE OR REPLACE FUNCTION graph_put(
+  in_batch bigint, in_types text[], in_names text[], in_complete boolean[], in_attributes text[], in_users text[]
+) RETURNS SETOF bigint LANGUAGE plpgsql SET plan_cache_mode = force_custom_plan AS $$
+DECLARE
+  ids              bigint[];
+  since            bigint[]; -- null: it is new
+  changed          bigint[];
+  changed_at       tid[];
+  changed_to       jsonb[];
+  changed_complete boolean[];
+  changed_by       text[];
+BEGIN
+  SELECT array_agg(coalesce(e.entity_id, nextval('entity_number')) ORDER BY w.place),
+         array_agg(e.from_batch ORDER BY w.place)
+  INTO ids, since
+  FROM unnest(in_types, in_names) WITH ORDINALITY AS w(type, name, place)
+  LEFT JOIN LATERAL (SELECT entity_id, from_batch FROM entity
+                     WHERE type = w.type AND qualified_name = w.name AND NOT is_deleted AND to_batch IS NULL
+                     OFFSET 0) AS e ON true;
+
+  INSERT INTO entity (entity_id, from_batch, created_batch, guid, type, qualified_name, is_incomplete,
+                      created_by, updated_by, attributes)
+  SELECT w.id, in_batch, in_batch, gen_random_uuid(), w.type, w.name, NOT w.is_complete, w.by_user, w.by_user,
+         w.attributes::jsonb
+  FROM unnest(ids, since, in_types, in_names, in_complete, in_attributes, in_users)
+    AS w(id, since, type, name, is_complete, attributes, by_user)
+  WHERE w.since IS NULL;
+  INSERT INTO entity_audit (entity_id, batch_id, action, user_name)
+  SELECT w.id, in_batch, 'ENTITY_CREATE', w.by_user
+  FROM unnest(ids, since, in_users) AS w(id, since, by_user)
+  WHERE w.since IS NULL;
+
+  SELECT array_agg(m.id), array_agg(m.at), array_agg(m.wanted), array_agg(m.is_complete), array_agg(m.by_user)
+  INTO changed, changed_at, changed_to, changed_complete, changed_by
+  FROM (SELECT w.id, x.at, w.is_complete, w.by_user, x.stands,
+               entity_merge(x.stands, w.is_complete, w.attributes::jsonb) AS wanted
+        FROM unnest(ids, since, in_complete, in_attributes, in_users)
+          AS w(id, since, is_complete, attributes, by_user)
+        JOIN LATERAL (SELECT e AS stands, e.ctid AS at FROM entity AS e
+                      WHERE e.entity_id = w.id AND e.from_batch = w.since OFFSET 0) AS x ON true
+        WHERE w.since IS NOT NULL
+        OFFSET 0) AS m
+  WHERE m.wanted <> (m.stands).attributes OR m.is_complete AND (m.stands).is_incomplete;
+
+  IF changed IS NOT NULL THEN
+    UPDATE entity SET to_batch = in_batch WHERE ctid = ANY (changed_at);
+    INSERT INTO entity (entity_id, from_batch, created_batch, guid, type, qualified_name, is_incomplete,
+                        created_by, updated_by, attributes)
+    SELECT e.entity_id, in_batch, e.created_batch, e.guid, e.type, e.qualified_name,
+           e.is_incomplete AND NOT c.is_complete, e.created_by, c.by_user, c.wanted
+    FROM unnest(changed, changed_to, changed_complete, changed_by) AS c(id, wanted, is_complete, by_user)
+    JOIN LATERAL (SELECT * FROM entity WHERE entity_id = c.id AND to_batch = in_batch OFFSET 0) AS e ON true;
+    INSERT INTO entity_audit (entity_id, batch_id, action, user_name)
+    SELECT c.id, in_batch, 'ENTITY_UPDATE', c.by_user
+    FROM unnest(changed, changed_by) AS c(id, by_user);
+  END IF;
+
+  RETURN QUERY SELECT unnest(ids);
+END
+$$;
+
+-- As in 006, all relationships of a batch together. Whether one is there is asked of the unique index, whatever the
+-- planner thinks of tables that many builds share.
+CREATE OR REPLACE FUNCTION graph_link(
+  in_batch bigint, in_types text[], in_end1 bigint[], in_end2 bigint[], in_single boolean[], in_users text[]
+) RETURNS void LANGUAGE plpgsql SET plan_cache_mode = force_custom_plan AS $$
+DECLARE
+  ended tid[];
+BEGIN
+  SELECT array_agg(r.at) INTO ended
+  FROM unnest(in_types, in_end1, in_end2, in_single) AS w(type, end1, end2, is_single)
+  JOIN LATERAL (SELECT ctid AS at FROM relationship
+                WHERE end2 = w.end2 AND type = w.type AND end1 <> w.end1 AND NOT is_deleted AND to_batch IS NULL
+                OFFSET 0) AS r ON true
+  WHERE w.is_single;
+  IF ended IS NOT NULL THEN
+    UPDATE relationship SET to_batch = in_batch WHERE ctid = ANY (ended);
+  END IF;
+  INSERT INTO relationship (relationship_id, from_batch, created_batch, guid, type, end1, end2, created_by, updated_by)
+  SELECT nextval('relationship_number'), in_batch, in_batch, gen_random_uuid(), w.type, w.end1, w.end2,
+         w.by_user, w.by_user
+  FROM unnest(in_types, in_end1, in_end2, in_users) AS w(type, end1, end2, by_user)
+  ON CONFLICT (type, end1, end2) WHERE to_batch IS NULL AND NOT is_deleted DO NOTHING;
+END
+$$;
