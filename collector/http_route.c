@@ -32,6 +32,15 @@ static const struct parameter http_rollups_parameters[] = {
     { 0 },
 };
 
+static const struct parameter http_warnings_parameters[] = {
+    { "model_build_crn", false },
+    { "model_deployment_crn", false },
+    { "code", false },
+    { "limit", false },
+    { "cursor", false },
+    { 0 },
+};
+
 #define HTTP_INGEST(of_kind)                                                                       \
     .method = "POST", .handle = http_ingest_event, .resume = http_ingest_resume, .kind = (of_kind)
 #define HTTP_QUERY(of_method, of_run)                                                              \
@@ -59,6 +68,10 @@ static const struct http_route http_routes[] = {
     { .path = "/v1/deployments", HTTP_QUERY("GET", query_deployments) },
     { .path = "/v1/deployments/{crn}", HTTP_QUERY("GET", query_deployment) },
     { .path = "/v1/lineage/builds/{crn}", HTTP_QUERY("GET", query_build) },
+    { .path = "/v1/lineage/warnings",
+      HTTP_QUERY("GET", query_lineage_warnings),
+      .parameters = http_warnings_parameters,
+      .negotiates = true },
     { .path = "/api/atlas/{path}", HTTP_QUERY("GET", query_atlas), .is_atlas = true },
     { .path = "/v1/balance", HTTP_QUERY("GET", query_balance) },
     { .path = "/v1/limits", HTTP_STATUS(http_status_limits) },

@@ -225,21 +225,33 @@ static void lineage_judge(struct lineage_known *known, struct batch_row *row)
         lineage_learn_build(known, event->deployment_crn, event->build_crn);
 }
 
+static void lineage_write_warning(struct buf *out, const char *code, const char *field,
+                                  const char *message, const struct lineage_note *place)
+{
+    buf_append_fmt(out, "%s{\"code\":\"%s\",\"field\":", out->len > 1 ? "," : "", code);
+    buf_append_json(out, span_of(field));
+    buf_append_text(out, ",\"message\":");
+    buf_append_json(out, span_of(message));
+    if (place && place->line)
+        buf_append_fmt(out, ",\"line\":%u,\"column\":%u", place->line, place->column);
+    buf_append_char(out, '}');
+}
+
+/* Into an empty buf. */
 static void lineage_write_warnings(const struct batch_row *row, struct buf *out)
 {
     const struct lineage_notes *warnings = row->lineage_warnings;
+    struct event_note assumed;
 
     buf_append_char(out, '[');
     for (uint32_t i = 0; i < warnings->len; i++) {
         const struct lineage_note *warning = &warnings->items[i];
 
-        buf_append_fmt(out, "%s{\"code\":\"%s\",\"field\":", i ? "," : "", warning->code);
-        buf_append_json(out, span_of(warning->field));
-        buf_append_text(out, ",\"message\":");
-        buf_append_json(out, span_of(warning->message));
-        if (warning->line)
-            buf_append_fmt(out, ",\"line\":%u,\"column\":%u", warning->line, warning->column);
-        buf_append_char(out, '}');
+        lineage_write_warning(out, warning->code, warning->field, warning->message, warning);
+    }
+    if (row->is_assumed) {
+        batch_note_assumed(row, &assumed);
+        lineage_write_warning(out, assumed.code, assumed.field, assumed.message, NULL);
     }
     buf_append_char(out, ']');
 }
@@ -383,6 +395,40 @@ static int lineage_store(struct attempt *attempt)
     return rc == 0 ? lineage_complete(attempt) : -1;
 }
 
+/* What only the graph knew goes to the warnings of the events that are stored already. */
+static int lineage_store_assumed(struct attempt *attempt)
+{
+    const struct batch_rows *rows = &attempt->batch->lineage;
+    AUTO(store_array_done) struct store_array ordinals, warnings;
+    AUTO(store_result_free) PGresult *result = NULL;
+    struct store_params params = { 0 };
+    char batch_id[24];
+
+    store_array_init(&ordinals, STORE_OID_INT8);
+    store_array_init(&warnings, STORE_OID_TEXT);
+    for (uint32_t i = 0; i < rows->len; i++) {
+        AUTO(buf_done) struct buf text;
+
+        buf_init(&text, SIZE_MAX);
+        if (!attempt_wants(attempt, rows->items[i]) || !rows->items[i]->is_assumed)
+            continue;
+        lineage_write_warnings(rows->items[i], &text);
+        store_array_add_i64(&ordinals, rows->items[i]->ordinal);
+        store_array_add_text(&warnings, buf_span(&text));
+    }
+    if (ordinals.len == 0)
+        return 0;
+    lineage_param_batch(&params, attempt, batch_id);
+    store_param_binary(&params, store_array_end(&ordinals));
+    store_param_binary(&params, store_array_end(&warnings));
+    result = store_query_params(attempt->store->conn,
+                                "UPDATE lineage_event AS e SET warnings = w.warnings::json"
+                                " FROM unnest($2::bigint[], $3::text[]) AS w(ordinal, warnings)"
+                                " WHERE e.batch_id = $1::bigint AND e.ordinal = w.ordinal",
+                                &params, "store warnings", attempt->err);
+    return result ? 0 : -1;
+}
+
 enum step lineage_write(struct attempt *attempt)
 {
     const struct batch_rows *rows = &attempt->batch->lineage;
@@ -401,6 +447,8 @@ enum step lineage_write(struct attempt *attempt)
         rc = lineage_store(attempt);
     if (rc == 0)
         rc = graph_write_events(attempt);
+    if (rc == 0)
+        rc = lineage_store_assumed(attempt);
     lineage_known_done(&known);
     return rc < 0 ? attempt_failed(NULL, attempt->err) : STEP_DONE;
 }

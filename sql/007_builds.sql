@@ -1,4 +1,10 @@
--- Plumbline 007: the graph is written a set at a time.
+-- Plumbline 007: the graph is written a set at a time; warnings of lineage events can be read.
+
+-- ------------------------------------------------------------------------------------------------ warnings
+
+CREATE INDEX lineage_event_warned ON lineage_event (batch_id, ordinal) WHERE json_array_length(warnings) > 0;
+
+-- ------------------------------------------------------------------------------------------------ the graph
 
 -- Each key is a look-up of its own (LATERAL, OFFSET 0), by a unique index: tables that fill up faster than they are analyzed
 -- make the planner read them whole otherwise. Planned anew each time, a batch is worth it.

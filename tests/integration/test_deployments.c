@@ -405,6 +405,7 @@ static const struct {
     { "/v1/rollups", "get", "/v1/rollups?model_crn=crn:m&window=1h", 200 },
     { "/v1/deployments/{crn}", "get", "/v1/deployments/crn%3Anone", 404 },
     { "/v1/lineage/builds/{crn}", "get", "/v1/lineage/builds/crn%3Anone", 404 },
+    { "/v1/lineage/warnings", "get", NULL, 200 },
     { ATLAS "types/typedefs", "get", NULL, 200 },
     { ATLAS "types/typedefs/headers", "get", NULL, 200 },
     { ATLAS "types/{kind}/{by}/{key}", "get", ATLAS "types/typedef/name/none", 404 },

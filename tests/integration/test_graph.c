@@ -89,6 +89,85 @@ START_TEST(warned_and_stored)
 }
 END_TEST
 
+/* "code@line build deployment" of each. Owned. */
+static char *warnings_text(const json_t *warnings)
+{
+    AUTO(buf_done) struct buf out;
+    const char *deployment;
+    size_t i;
+    json_t *warning;
+
+    buf_init(&out, SIZE_MAX);
+    json_array_foreach(warnings, i, warning)
+    {
+        deployment = json_string_value(json_object_get(warning, "modelDeploymentCrn"));
+        buf_append_fmt(&out, "%s%s@%lld %s %s", i ? ", " : "", service_text(warning, "code"),
+                       json_integer_value(json_object_get(warning, "line")),
+                       service_text(warning, "modelBuildCrn"), deployment ? deployment : "-");
+    }
+    return xstrdup(buf_text(&out));
+}
+
+static const struct {
+    const char *query, *want;
+} warnings_cases[] = {
+    { "", "unknown_key@2 crn:b -, model_empty@1 crn:b -, model_not_in_file@1 crn:b -, "
+          "cpu_assumed@0 crn:b crn:d, unknown_field@0 crn:b crn:d, cpu_assumed@0 crn:b crn:d" },
+    { "?code=cpu_assumed", "cpu_assumed@0 crn:b crn:d, cpu_assumed@0 crn:b crn:d" },
+    { "?model_deployment_crn=crn:d&limit=1", "cpu_assumed@0 crn:b crn:d" },
+    { "?model_build_crn=crn:none", "" },
+    { "?limit=2", "unknown_key@2 crn:b -, model_empty@1 crn:b -" },
+};
+
+#define STATUS(status, more)                                                                       \
+    "{\"event\":\"model_deployed\",\"modelBuildCrn\":\"crn:b\",\"modelDeploymentCrn\":\"crn:d\","  \
+    "\"userName\":\"eve\"," more "\"status\":\"" status "\"}"
+
+START_TEST(warnings_are_kept)
+{
+    AUTO(service_free) struct service *service = service_start();
+    AUTO(mem_free) char *lines = NULL;
+    AUTO(buf_done) struct buf pages;
+    json_auto_t *error = NULL;
+    const char *cursor = NULL;
+
+    buf_init(&pages, SIZE_MAX);
+    service_take(service, BUILT("crn:p", "crn:b", "Churn", FILE_OF("Other:\\n  colour: red\\n")));
+    service_take(service, STATUS("deploying", ""));
+    service_take(service, STATUS("deployed", "\"colour\":1,"));
+    service_take(service, STATUS("stopped", "\"cpuMillicores\":5,"));
+    for (size_t i = 0; i < LENGTH(warnings_cases); i++) {
+        AUTO(mem_free) char *path = xasprintf("/v1/lineage/warnings%s", warnings_cases[i].query);
+        json_auto_t *page = service_get(service, 200, path);
+        AUTO(mem_free) char *have = warnings_text(json_object_get(page, "warnings"));
+
+        ck_assert_str_eq(have, warnings_cases[i].want);
+    }
+    for (int i = 0; i < 4 && (cursor || i == 0); i++) {
+        AUTO(mem_free)
+        char *path = xasprintf("/v1/lineage/warnings?limit=2%s%.60s", cursor ? "&cursor=" : "",
+                               cursor ? cursor : "");
+        json_auto_t *page = service_get(service, 200, path);
+        AUTO(mem_free) char *have = warnings_text(json_object_get(page, "warnings"));
+        static char next[64];
+
+        buf_append_fmt(&pages, "%s%s", i ? ", " : "", have);
+        cursor = json_string_value(json_object_get(page, "nextCursor"));
+        if (cursor)
+            cursor = memcpy(next, cursor, strlen(cursor) + 1);
+    }
+    ck_assert_ptr_null(cursor);
+    ck_assert_str_eq(buf_text(&pages), warnings_cases[0].want);
+    lines = service_get_text(service, 200, "/v1/lineage/warnings?code=model_empty",
+                             "application/x-ndjson");
+    ck_assert_ptr_nonnull(strstr(lines, "\"event\":\"model_built\",\"projectCrn\":\"crn:p\","));
+    ck_assert_ptr_nonnull(strstr(lines, "\"line\":1,\"column\":1}\n"));
+    error = service_get(service, 400, "/v1/lineage/warnings?cursor=7.x");
+    service_check_error(error, "invalid_parameter", "cursor",
+                        "\"cursor\" is not one of an answer: \"7.x\"", "cursor");
+}
+END_TEST
+
 START_TEST(counted_once)
 {
     AUTO(service_free) struct service *service = service_start();
@@ -588,6 +667,7 @@ Suite *graph_suite(void)
     tcase_add_unchecked_fixture(events, pg_shared_start, NULL);
     tcase_add_test(events, refused_with_its_place);
     tcase_add_test(events, warned_and_stored);
+    tcase_add_test(events, warnings_are_kept);
     tcase_add_test(events, counted_once);
     suite_add_tcase(suite, events);
     tcase_add_unchecked_fixture(graph, pg_shared_start, NULL);
