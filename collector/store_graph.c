@@ -31,6 +31,7 @@ struct graph_work {
     struct map *fresh;       /* identities whose event is new: what they describe is written */
     struct map *builds;      /* CRNs of builds that are new or that deployments name */
     struct map *deployments; /* CRNs of deployments to look at */
+    struct map *served;      /* of those, where metrics alone say it: CRN -> char *, the build's */
     struct graph_facts facts;
     struct graph graph;
 };
@@ -43,12 +44,22 @@ static void graph_work_init(struct graph_work *work, PGconn *conn, const struct 
                                  .err = err,
                                  .fresh = map_new(),
                                  .builds = map_new(),
-                                 .deployments = map_new() };
+                                 .deployments = map_new(),
+                                 .served = map_new() };
     graph_init(&work->graph, setup->types, setup->config->atlas_namespace);
+}
+
+static void graph_drop_text(struct span key, uint64_t value, void *ctx)
+{
+    (void)key;
+    (void)ctx;
+    free((char *)(uintptr_t)value);
 }
 
 static void graph_work_done(struct graph_work *work)
 {
+    map_each(work->served, graph_drop_text, NULL);
+    map_free(work->served);
     graph_done(&work->graph);
     graph_facts_done(&work->facts);
     map_free(work->fresh);
@@ -192,10 +203,12 @@ static int graph_read_shells(struct graph_work *work)
 
 static void graph_add_seen(struct span key, uint64_t value, void *ctx)
 {
+    struct graph_work *work = ctx;
     AUTO(mem_free) char *crn = xmemdup0(key.data, key.len);
+    const uint64_t *build = map_get(work->served, key);
 
     (void)value;
-    graph_add_deployment(ctx, crn);
+    graph_add_deployment(&work->graph, crn, build ? (const char *)(uintptr_t)*build : NULL);
 }
 
 static int graph_read(struct graph_work *work)
@@ -204,7 +217,7 @@ static int graph_read(struct graph_work *work)
         graph_read_builds(work) < 0 || graph_read_projects(work) < 0)
         return -1;
     graph_derive(&work->graph, &work->facts);
-    map_each(work->deployments, graph_add_seen, &work->graph);
+    map_each(work->deployments, graph_add_seen, work);
     return graph_read_shells(work);
 }
 
@@ -412,34 +425,78 @@ int graph_write_events(struct attempt *attempt)
 
 /* ----------------------------------------------------------------------------------- background */
 
+/* Deployments that are new to the graph, and those whose build metrics have named since. Of each
+ * the build as far as metrics alone say it, whether it has one, and whether it is new. */
+#define GRAPH_UNSEEN_COLUMNS                                                                       \
+    "SELECT crn, deployment, CASE WHEN NOT declared THEN build_crn END, build_crn IS NOT NULL, "
 #define GRAPH_UNSEEN_SQL                                                                           \
-    "SELECT crn, deployment FROM model_deployment"                                                 \
-    " WHERE deployment > (SELECT deployment FROM graph_position) ORDER BY deployment LIMIT 200"
+    "(" GRAPH_UNSEEN_COLUMNS "true FROM model_deployment"                                          \
+    " WHERE deployment > (SELECT deployment FROM graph_position) ORDER BY deployment LIMIT 200)"   \
+    " UNION ALL (" GRAPH_UNSEEN_COLUMNS "false FROM graph_waiting JOIN model_deployment"           \
+    " USING (deployment) WHERE deployment <= (SELECT deployment FROM graph_position)"              \
+    " ORDER BY deployment LIMIT 200)"
+
+static void graph_note_unseen(struct graph_work *work, const PGresult *unseen, int row)
+{
+    struct span crn = store_get_span(unseen, row, 0);
+    uint64_t *build;
+    bool added;
+
+    graph_note(work->deployments, crn);
+    if (PQgetisnull(unseen, row, 2))
+        return;
+    build = map_put(work->served, crn, 0, &added);
+    if (added)
+        *build = (uint64_t)(uintptr_t)xstrdup(PQgetvalue(unseen, row, 2));
+}
+
+/* They are in the graph now. One whose build was not there yet may wait again by now. */
+static int graph_settle_unseen(struct graph_work *work, const PGresult *unseen)
+{
+    AUTO(store_array_done) struct store_array settled;
+    AUTO(store_result_free) PGresult *result = NULL;
+    struct store_params params = { 0 };
+    int64_t last = 0;
+    char number[24];
+
+    store_array_init(&settled, STORE_OID_INT8);
+    for (int i = 0; i < PQntuples(unseen); i++) {
+        if (store_get_bool(unseen, i, 3))
+            store_array_add_i64(&settled, store_get_i64(unseen, i, 1));
+        if (store_get_bool(unseen, i, 4))
+            last = store_get_i64(unseen, i, 1);
+    }
+    (void)snprintf(number, sizeof(number), "%lld", (long long)last);
+    store_param_text(&params, number);
+    store_param_binary(&params, store_array_end(&settled));
+    result = store_query_params(work->conn,
+                                "WITH moved AS (UPDATE graph_position SET deployment = $1::int"
+                                " WHERE deployment < $1::int)"
+                                " DELETE FROM graph_waiting WHERE deployment = ANY ($2::bigint[])",
+                                &params, "move graph position", work->err);
+    return result ? 0 : -1;
+}
 
 /* In a transaction and under the lock. */
 static int graph_write_unseen(struct graph_work *work, bool *more)
 {
     AUTO(store_result_free)
     PGresult *unseen = store_query(work->conn, GRAPH_UNSEEN_SQL, "read new deployments", work->err);
-    AUTO(store_result_free) PGresult *begun = NULL, *moved = NULL;
-    struct store_params params = { 0 };
+    AUTO(store_result_free) PGresult *begun = NULL;
     int len = unseen ? PQntuples(unseen) : 0;
 
     if (len == 0) /* somebody else was faster */
         return unseen ? 0 : -1;
     for (int i = 0; i < len; i++)
-        graph_note(work->deployments, store_get_span(unseen, i, 0));
+        graph_note_unseen(work, unseen, i);
     begun = store_query(work->conn, "SELECT graph_begin()", "begin graph batch", work->err);
     if (!begun)
         return -1;
     work->batch_id = store_get_i64(begun, 0, 0);
-    if (graph_write(work) < 0)
+    if (graph_write(work) < 0 || graph_settle_unseen(work, unseen) < 0)
         return -1;
-    store_param_text(&params, PQgetvalue(unseen, len - 1, 1));
-    moved = store_query_params(work->conn, "UPDATE graph_position SET deployment = $1::int",
-                               &params, "move graph position", work->err);
-    *more = *more || len == GRAPH_ROUND_DEPLOYMENTS;
-    return moved ? 0 : -1;
+    *more = *more || len >= GRAPH_ROUND_DEPLOYMENTS;
+    return 0;
 }
 
 int graph_round(struct store *store, bool *more, struct err *err)

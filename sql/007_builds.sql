@@ -1,4 +1,5 @@
--- Plumbline 007: the graph is written a set at a time; warnings of lineage events can be read.
+-- Plumbline 007: the graph is written a set at a time; warnings of lineage events can be read;
+-- a build that only metrics name is in the graph.
 
 -- ------------------------------------------------------------------------------------------------ warnings
 
@@ -93,5 +94,45 @@ BEGIN
          w.by_user, w.by_user
   FROM unnest(in_types, in_end1, in_end2, in_users) AS w(type, end1, end2, by_user)
   ON CONFLICT (type, end1, end2) WHERE to_batch IS NULL AND NOT is_deleted DO NOTHING;
+END
+$$;
+
+-- ------------------------------------------------------------------------------------------------ said by metrics alone
+
+-- Deployments whose build a prediction has named since they were put into the graph: they are to be related to it.
+CREATE TABLE graph_waiting (
+  deployment int PRIMARY KEY
+);
+INSERT INTO graph_waiting (deployment)
+SELECT deployment FROM model_deployment WHERE NOT declared AND build_crn IS NOT NULL;
+
+-- As in 001, and has the graph told of builds.
+CREATE OR REPLACE FUNCTION catalog_ensure(in_crns text[], in_builds text[], in_models text[], in_max int)
+RETURNS TABLE (out_deployment int, out_crn text, out_complete boolean) LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM pg_advisory_xact_lock(7236, 6);
+  INSERT INTO model_deployment (crn)
+  SELECT DISTINCT given FROM unnest(in_crns) AS given
+  WHERE NOT EXISTS (SELECT FROM model_deployment WHERE crn = given)
+  ORDER BY given
+  LIMIT greatest(0, in_max - (SELECT count(*) FROM model_deployment));
+
+  WITH filled AS (
+    UPDATE model_deployment AS d
+    SET build_crn = coalesce(d.build_crn, given.build), model_crn = coalesce(d.model_crn, given.model)
+    FROM (SELECT g.crn, (array_agg(g.build ORDER BY place) FILTER (WHERE g.build IS NOT NULL))[1] AS build,
+                 (array_agg(g.model ORDER BY place) FILTER (WHERE g.model IS NOT NULL))[1] AS model
+          FROM unnest(in_crns, in_builds, in_models) WITH ORDINALITY AS g(crn, build, model, place)
+          GROUP BY g.crn) AS given
+    WHERE d.crn = given.crn AND NOT d.declared
+      AND (d.build_crn IS NULL AND given.build IS NOT NULL OR d.model_crn IS NULL AND given.model IS NOT NULL)
+    RETURNING d.deployment, d.build_crn
+  )
+  INSERT INTO graph_waiting (deployment)
+  SELECT filled.deployment FROM filled WHERE filled.build_crn IS NOT NULL
+  ON CONFLICT DO NOTHING;
+
+  RETURN QUERY SELECT deployment, crn, declared OR build_crn IS NOT NULL AND model_crn IS NOT NULL
+               FROM model_deployment WHERE crn = ANY (in_crns);
 END
 $$;

@@ -432,18 +432,18 @@ START_TEST(only_what_changes_is_written)
 }
 END_TEST
 
+#define SEEN(n, more)                                                                              \
+    "{\"event\":\"track_metrics\",\"modelDeploymentCrn\":\"d\"," more                              \
+    "\"predictionUuid\":\"00000000-0000-4000-8000-00000000000" n                                   \
+    "\",\"startTimestampMs\":1704067200000,\"endTimestampMs\":1704067200001,\"metrics\":{}}"
+
 /* What governance has to see: it predicts, and nobody has said where it comes from. */
 START_TEST(seen_in_metrics_only)
 {
     AUTO(service_free) struct service *service = service_start();
     AUTO(mem_free) char *guid = NULL, *again = NULL;
 
-    service_take(
-        service,
-        "{\"event\":\"track_metrics\",\"modelDeploymentCrn\":\"d\",\"modelBuildCrn\":\"b\","
-        "\"predictionUuid\":\"00000000-0000-4000-8000-000000000001\","
-        "\"startTimestampMs\":1704067200000,\"endTimestampMs\":1704067200001,"
-        "\"metrics\":{}}");
+    service_take(service, SEEN("1", ""));
     WAIT_UNTIL(10000,
                entities_count(service->dsn, "qualified_name = 'd@cm' AND is_incomplete") == 1);
     ck_assert_int_eq(entities_count(service->dsn, "true"), 1);
@@ -452,6 +452,61 @@ START_TEST(seen_in_metrics_only)
     again = pg_query_text(service->dsn, "SELECT guid FROM entity WHERE to_batch IS NULL AND"
                                         " qualified_name = 'd@cm' AND NOT is_incomplete");
     ck_assert_str_eq(again, guid);
+}
+END_TEST
+
+static int64_t served_count(struct service *service)
+{
+    return pg_query_i64(service->dsn, "SELECT count(*) FROM relationship"
+                                      " WHERE type = 'ml_build_deployment' AND to_batch IS NULL");
+}
+
+/* The build that predictions name, at once or later, is related to its deployment, as a shell if
+ * need be; what model_deployed says goes before it, and stays. */
+START_TEST(built_by_what_metrics_say)
+{
+    AUTO(service_free) struct service *service = service_start();
+    AUTO(mem_free) char *shells = NULL, *built = NULL, *deployed = NULL, *after = NULL;
+
+    service_take(service, SEEN("1", ""));
+    WAIT_UNTIL(10000, pg_query_i64(service->dsn, "SELECT deployment FROM graph_position") == 1);
+    service_take(service, SEEN("2", "\"modelBuildCrn\":\"b\","));
+    WAIT_UNTIL(10000, served_count(service) == 1);
+    shells = graph_text(service->dsn, "cm");
+    ck_assert_ptr_nonnull(strstr(shells, "ml_build_deployment b@ > d@"));
+    ck_assert_int_eq(entities_count(service->dsn, "is_incomplete"), 2);
+    service_take(service, BUILT("p", "b", "Model", ""));
+    built = graph_text(service->dsn, "cm");
+    ck_assert_ptr_nonnull(strstr(built, "ml_build_deployment b@ > d@"));
+    ck_assert_int_eq(entities_count(service->dsn, "qualified_name = 'b@cm' AND is_incomplete"), 0);
+    service_take(service, DEPLOYED("b2", "d", "deployed", "1704067203000", ""));
+    deployed = graph_text(service->dsn, "cm");
+    ck_assert_ptr_nonnull(strstr(deployed, "ml_build_deployment b2@ > d@"));
+    ck_assert_int_eq(served_count(service), 1);
+    service_take(service, SEEN("3", "\"modelBuildCrn\":\"b3\","));
+    ck_assert_int_eq(daemon_stop(service->daemon), 0);
+    daemon_resume(service->daemon);
+    /* a new deployment: whatever waits has been looked at when it is there */
+    service_take(service,
+                 "{\"event\":\"aggregate_metrics\",\"modelDeploymentCrn\":\"e\",\"metrics\":{},"
+                 "\"startTimestampMs\":1704067200000,\"endTimestampMs\":1704067200001}");
+    WAIT_UNTIL(10000, entities_count(service->dsn, "qualified_name = 'e@cm'") == 1);
+    after = graph_text(service->dsn, "d@cm");
+    ck_assert_ptr_nonnull(strstr(after, "ml_build_deployment b2@cm > "));
+    ck_assert_int_eq(served_count(service), 1);
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM graph_waiting"), 0);
+}
+END_TEST
+
+/* What a prediction says at first sight is there as soon as the deployment is. */
+START_TEST(built_at_first_sight)
+{
+    AUTO(service_free) struct service *service = service_start();
+
+    service_take(service, SEEN("1", "\"modelBuildCrn\":\"b\",\"modelCrn\":\"m\","));
+    WAIT_UNTIL(10000, entities_count(service->dsn, "qualified_name = 'd@cm'") == 1);
+    ck_assert_int_eq(served_count(service), 1);
+    ck_assert_int_eq(entities_count(service->dsn, "is_incomplete"), 2);
 }
 END_TEST
 
@@ -677,6 +732,8 @@ Suite *graph_suite(void)
     tcase_add_test(graph, versions_follow_statuses);
     tcase_add_test(graph, only_what_changes_is_written);
     tcase_add_test(graph, seen_in_metrics_only);
+    tcase_add_test(graph, built_by_what_metrics_say);
+    tcase_add_test(graph, built_at_first_sight);
     tcase_add_test(graph, older_events_are_caught_up_with);
     tcase_add_test(graph, a_build_completes_its_deployments);
     tcase_add_test(graph, longest_names);
