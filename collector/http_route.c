@@ -32,6 +32,18 @@ static const struct parameter http_rollups_parameters[] = {
     { 0 },
 };
 
+static const struct parameter http_deployments_parameters[] = {
+    { "status", false },
+    { "environment", false },
+    { "model_name", false },
+    { "training_data", false },
+    { "last_prediction_from_ms", false },
+    { "last_prediction_to_ms", false },
+    { "limit", false },
+    { "cursor", false },
+    { 0 },
+};
+
 static const struct parameter http_warnings_parameters[] = {
     { "model_build_crn", false },
     { "model_deployment_crn", false },
@@ -65,7 +77,9 @@ static const struct http_route http_routes[] = {
       HTTP_QUERY("GET", query_rollups),
       .parameters = http_rollups_parameters,
       .negotiates = true },
-    { .path = "/v1/deployments", HTTP_QUERY("GET", query_deployments) },
+    { .path = "/v1/deployments",
+      HTTP_QUERY("GET", query_deployments),
+      .parameters = http_deployments_parameters },
     { .path = "/v1/deployments/{crn}", HTTP_QUERY("GET", query_deployment) },
     { .path = "/v1/lineage/builds/{crn}", HTTP_QUERY("GET", query_build) },
     { .path = "/v1/lineage/warnings",

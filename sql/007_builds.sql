@@ -1,9 +1,18 @@
 -- Plumbline 007: the graph is written a set at a time; warnings of lineage events can be read;
--- a build that only metrics name is in the graph.
+-- a build that only metrics name is in the graph; deployments are found by what the graph says of them.
 
 -- ------------------------------------------------------------------------------------------------ warnings
 
 CREATE INDEX lineage_event_warned ON lineage_event (batch_id, ordinal) WHERE json_array_length(warnings) > 0;
+
+-- ------------------------------------------------------------------------------------------------ deployments
+
+CREATE INDEX entity_deployment_status ON entity ((attributes ->> 'status'))
+  WHERE type = 'ml_model_deployment' AND to_batch IS NULL AND NOT is_deleted;
+CREATE INDEX entity_deployment_name ON entity ((attributes ->> 'name'))
+  WHERE type = 'ml_model_deployment' AND to_batch IS NULL AND NOT is_deleted;
+CREATE INDEX entity_deployment_environment ON entity ((attributes #>> '{metadata,plumbline.environment}'))
+  WHERE type = 'ml_model_deployment' AND to_batch IS NULL AND NOT is_deleted;
 
 -- ------------------------------------------------------------------------------------------------ the graph
 
