@@ -1,5 +1,6 @@
 /* Lineage events of every kind, and the graph that follows from them. */
 #include <check.h>
+#include <libpq-fe.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -380,6 +381,43 @@ START_TEST(same_names_stay_apart_and_tables_are_shared)
 }
 END_TEST
 
+/* Everything is called the same in two environments, but by other CRNs and in other namespaces:
+ * nothing is shared. What is trained in one of them and deployed in the other is one graph. */
+START_TEST(environments_stay_apart)
+{
+    static const char *const environment[] = {
+        PROJECT("@p", "Churn", ""),
+        BUILT("@p", "@b", "Model",
+              "\"namespace\":\"@\"," FILE_OF("Model:\\n"
+                                             "  hive_table_qualified_names: [default.telco]\\n")),
+        DEPLOYED("@b", "@d", "deployed", "1704067204000",
+                 "\"environment\":\"@\",\"modelName\":\"Model\","),
+    };
+    AUTO(service_free) struct service *service = service_start();
+    AUTO(mem_free) char *east = NULL, *west = NULL, *across = NULL;
+    const char *events[LENGTH(environment)];
+
+    memcpy(events, environment, sizeof(events));
+    company_post(service, events, LENGTH(events), "east", true);
+    company_post(service, events, LENGTH(events), "west", false);
+    east = graph_text(service->dsn, "east");
+    west = graph_text(service->dsn, "west");
+    ck_assert_str_eq(east, west);
+    ck_assert_ptr_nonnull(strstr(east, "hive_table default.telco@ shell"));
+    ck_assert_int_eq(entities_count(service->dsn, "type = 'hive_table'"), 2);
+    ck_assert_int_eq(entities_count(service->dsn, "true"), 14);
+    ck_assert_int_eq(pg_query_i64(service->dsn,
+                                  "SELECT count(*) FROM relationship AS r"
+                                  " JOIN entity AS a ON a.entity_id = r.end1"
+                                  " JOIN entity AS b ON b.entity_id = r.end2 WHERE"
+                                  " a.qualified_name ~ 'east' <> (b.qualified_name ~ 'east')"),
+                     0);
+    service_take(service, DEPLOYED("eastb", "westd2", "deployed", "1704067204000", ""));
+    across = graph_text(service->dsn, "eastb@cm > westd2@cm");
+    ck_assert_str_eq(across, "ml_build_deployment ");
+}
+END_TEST
+
 /* An entity is changed in versions; what was before stays readable. */
 START_TEST(versions_follow_statuses)
 {
@@ -660,6 +698,15 @@ static void check_builds(const char *dsn, int64_t builds)
                      0);
 }
 
+static int posters_taken(struct poster posters[POSTERS])
+{
+    int taken = 0;
+
+    for (int i = 0; i < POSTERS; i++)
+        taken += posters[i].taken;
+    return taken;
+}
+
 START_TEST(two_daemons_at_once)
 {
     AUTO(mem_free) char *dsn = pg_database_new(pg_shared());
@@ -681,14 +728,28 @@ START_TEST(two_daemons_at_once)
 }
 END_TEST
 
-static int posters_taken(struct poster posters[POSTERS])
+/* Somebody else has the graph: builds wait for it, predictions don't. */
+START_TEST(predictions_do_not_wait_for_the_graph)
 {
-    int taken = 0;
+    AUTO(service_free) struct service *service = service_start();
+    AUTO(mem_free) char *url = daemon_url(service->daemon, "/v1/events");
+    const char *const urls[] = { url, url };
+    struct poster posters[POSTERS];
+    PGconn *conn = PQconnectdb(service->dsn);
 
-    for (int i = 0; i < POSTERS; i++)
-        taken += posters[i].taken;
-    return taken;
+    service_take(service, SEEN("0", "")); /* what is made once is there */
+    PQclear(PQexec(conn, "SELECT pg_advisory_lock(7236, 4)"));
+    posters_start(posters, urls);
+    WAIT_UNTIL(10000, pg_query_i64(service->dsn, "SELECT count(*) FROM pg_locks WHERE NOT granted"
+                                                 " AND locktype = 'advisory' AND objid = 4") > 0);
+    service_take(service, "[" SEEN("1", "") "," SEEN("2", "\"modelBuildCrn\":\"b-0-0\",") "]");
+    service_take(service, SEEN("3", "\"modelCrn\":\"m\","));
+    ck_assert_int_eq(posters_taken(posters), 0);
+    PQfinish(conn);
+    posters_finish(posters);
+    check_builds(service->dsn, POSTERS * POSTER_BUILDS);
 }
+END_TEST
 
 START_TEST(killed_between)
 {
@@ -729,6 +790,7 @@ Suite *graph_suite(void)
     tcase_add_test(graph, any_order_ends_in_the_same_graph);
     tcase_add_test(graph, replay_changes_nothing);
     tcase_add_test(graph, same_names_stay_apart_and_tables_are_shared);
+    tcase_add_test(graph, environments_stay_apart);
     tcase_add_test(graph, versions_follow_statuses);
     tcase_add_test(graph, only_what_changes_is_written);
     tcase_add_test(graph, seen_in_metrics_only);
@@ -738,6 +800,7 @@ Suite *graph_suite(void)
     tcase_add_test(graph, a_build_completes_its_deployments);
     tcase_add_test(graph, longest_names);
     tcase_add_test(graph, two_daemons_at_once);
+    tcase_add_test(graph, predictions_do_not_wait_for_the_graph);
     tcase_add_test(graph, killed_between);
     suite_add_tcase(suite, graph);
     return suite;
