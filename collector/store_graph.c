@@ -29,6 +29,7 @@ struct graph_work {
     struct err *err;
 
     struct map *fresh;       /* identities whose event is new: what they describe is written */
+    bool is_project;         /* there is a project_created among them */
     struct map *builds;      /* CRNs of builds that are new or that deployments name */
     struct map *deployments; /* CRNs of deployments to look at */
     struct map *served;      /* of those, where metrics alone say it: CRN -> char *, the build's */
@@ -166,7 +167,7 @@ static int graph_read_projects(struct graph_work *work)
 {
     AUTO(store_result_free) PGresult *result = NULL;
 
-    if (map_len(work->fresh) == 0)
+    if (!work->is_project)
         return 0;
     result = graph_query_keys(work,
                               "SELECT " GRAPH_EVENT_COLUMNS
@@ -178,26 +179,41 @@ static int graph_read_projects(struct graph_work *work)
     return result ? 0 : -1;
 }
 
+/* Whom nobody has described, among the builds. */
+struct graph_shells {
+    const struct graph_facts *facts;
+    struct map *builds;
+};
+
+static void graph_note_shell(struct span key, uint64_t value, void *ctx)
+{
+    const struct graph_shells *shells = ctx;
+    AUTO(mem_free) char *crn = xmemdup0(key.data, key.len);
+
+    (void)value;
+    if (!graph_facts_find(shells->facts, LINEAGE_MODEL_BUILT, crn))
+        graph_note(shells->builds, key);
+}
+
 /* Builds that nobody has described, and the project that deployments say they belong to; where they
  * disagree, the first in byte order. */
 static int graph_read_shells(struct graph_work *work)
 {
+    AUTO(map_free) struct map *builds = map_new();
     AUTO(store_result_free) PGresult *result = NULL;
+    struct graph_shells shells = { &work->facts, builds };
 
-    if (map_len(work->builds) == 0)
+    map_each(work->builds, graph_note_shell, &shells);
+    if (map_len(builds) == 0)
         return 0;
     result = graph_query_keys(work,
                               "SELECT build_crn, min(project_crn COLLATE \"C\") FROM lineage_event"
                               " WHERE kind = 'model_deployed' AND build_crn = ANY ($1)"
                               " GROUP BY build_crn",
-                              work->builds, "read builds of deployments");
-    for (int i = 0; result && i < PQntuples(result); i++) {
-        const char *crn = PQgetvalue(result, i, 0);
-
-        if (!graph_facts_find(&work->facts, LINEAGE_MODEL_BUILT, crn))
-            graph_add_build(&work->graph, crn,
-                            PQgetisnull(result, i, 1) ? NULL : PQgetvalue(result, i, 1));
-    }
+                              builds, "read builds of deployments");
+    for (int i = 0; result && i < PQntuples(result); i++)
+        graph_add_build(&work->graph, PQgetvalue(result, i, 0),
+                        PQgetisnull(result, i, 1) ? NULL : PQgetvalue(result, i, 1));
     return result ? 0 : -1;
 }
 
@@ -240,7 +256,7 @@ static void graph_param_batch(struct store_params *params, const struct graph_wo
     store_param_text(params, number);
 }
 
-/* The result has the entity_id of each entity. Owned. */
+/* The result has the entity_id of each entity, and whether it is new. Owned. */
 static PGresult *graph_put_entities(struct graph_work *work)
 {
     const struct graph *graph = &work->graph;
@@ -269,14 +285,14 @@ static PGresult *graph_put_entities(struct graph_work *work)
     store_param_binary(&params, store_array_end(&complete));
     store_param_binary(&params, store_array_end(&attributes));
     store_param_binary(&params, store_array_end(&users));
-    return store_query_params(work->conn, "SELECT graph_put($1, $2, $3, $4, $5, $6)", &params,
-                              "write entities", work->err);
+    return store_query_params(work->conn, "SELECT * FROM graph_put($1, $2, $3, $4, $5, $6)",
+                              &params, "write entities", work->err);
 }
 
 static int graph_link_entities(struct graph_work *work, const PGresult *ids)
 {
     const struct graph *graph = &work->graph;
-    AUTO(store_array_done) struct store_array types, ends1, ends2, single, users;
+    AUTO(store_array_done) struct store_array types, ends1, ends2, single, fresh, users;
     AUTO(store_result_free) PGresult *result = NULL;
     struct store_params params = { 0 };
     char batch_id[24];
@@ -285,6 +301,7 @@ static int graph_link_entities(struct graph_work *work, const PGresult *ids)
     store_array_init(&ends1, STORE_OID_INT8);
     store_array_init(&ends2, STORE_OID_INT8);
     store_array_init(&single, STORE_OID_BOOL);
+    store_array_init(&fresh, STORE_OID_BOOL);
     store_array_init(&users, STORE_OID_TEXT);
     for (size_t i = 0; i < graph->edges_len; i++) {
         const struct graph_edge *edge = &graph->edges[i];
@@ -293,6 +310,8 @@ static int graph_link_entities(struct graph_work *work, const PGresult *ids)
         store_array_add_i64(&ends1, store_get_i64(ids, (int)edge->end1, 0));
         store_array_add_i64(&ends2, store_get_i64(ids, (int)edge->end2, 0));
         graph_array_add_bool(&single, edge->is_single);
+        graph_array_add_bool(&fresh, store_get_bool(ids, (int)edge->end1, 1) ||
+                                         store_get_bool(ids, (int)edge->end2, 1));
         store_array_add_text(&users, span_of(graph_user(graph->entities[edge->end2].user)));
     }
     graph_param_batch(&params, work, batch_id);
@@ -300,9 +319,10 @@ static int graph_link_entities(struct graph_work *work, const PGresult *ids)
     store_param_binary(&params, store_array_end(&ends1));
     store_param_binary(&params, store_array_end(&ends2));
     store_param_binary(&params, store_array_end(&single));
+    store_param_binary(&params, store_array_end(&fresh));
     store_param_binary(&params, store_array_end(&users));
-    result = store_query_params(work->conn, "SELECT graph_link($1, $2, $3, $4, $5, $6)", &params,
-                                "write relationships", work->err);
+    result = store_query_params(work->conn, "SELECT graph_link($1, $2, $3, $4, $5, $6, $7)",
+                                &params, "write relationships", work->err);
     return result ? 0 : -1;
 }
 
@@ -365,6 +385,8 @@ static void graph_note_event(struct graph_work *work, const struct lineage_event
         graph_note(work->builds, span_of(event->build_crn));
         break;
     case LINEAGE_PROJECT_CREATED:
+        work->is_project = true;
+        break;
     case LINEAGE_EVENT_KINDS:
         break;
     }

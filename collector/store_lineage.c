@@ -170,6 +170,8 @@ static int lineage_read_builds(struct attempt *attempt, struct lineage_known *kn
         if (rows->items[i]->lineage->deployment_crn)
             store_array_add_text(&crns, span_of(rows->items[i]->lineage->deployment_crn));
     }
+    if (crns.len == 0)
+        return 0;
     store_param_binary(&params, store_array_end(&crns));
     result = store_query_params(
         attempt->store->conn,

@@ -19,10 +19,13 @@ CREATE INDEX entity_deployment_environment ON entity ((attributes #>> '{metadata
 -- Each key is a look-up of its own (LATERAL, OFFSET 0), by a unique index: tables that fill up faster than they are analyzed
 -- make the planner read them whole otherwise. Planned anew each time, a batch is worth it.
 
--- As in 006, all entities of a batch together.
-CREATE OR REPLACE FUNCTION graph_put(
+DROP FUNCTION graph_put(bigint, text[], text[], boolean[], text[], text[]);
+DROP FUNCTION graph_link(bigint, text[], bigint[], bigint[], boolean[], text[]);
+
+-- As in 006, all entities of a batch together. out_is_new: the batch made it.
+CREATE FUNCTION graph_put(
   in_batch bigint, in_types text[], in_names text[], in_complete boolean[], in_attributes text[], in_users text[]
-) RETURNS SETOF bigint LANGUAGE plpgsql SET plan_cache_mode = force_custom_plan AS $$
+) RETURNS TABLE (out_entity bigint, out_is_new boolean) LANGUAGE plpgsql SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
   ids              bigint[];
   since            bigint[]; -- null: it is new
@@ -55,12 +58,17 @@ BEGIN
   SELECT array_agg(m.id), array_agg(m.at), array_agg(m.wanted), array_agg(m.is_complete), array_agg(m.by_user)
   INTO changed, changed_at, changed_to, changed_complete, changed_by
   FROM (SELECT w.id, x.at, w.is_complete, w.by_user, x.stands,
-               entity_merge(x.stands, w.is_complete, w.attributes::jsonb) AS wanted
-        FROM unnest(ids, since, in_complete, in_attributes, in_users)
-          AS w(id, since, is_complete, attributes, by_user)
+               -- a shell that is called as it was, or has been described: what a shared table is most often
+               CASE WHEN NOT w.is_complete AND (NOT (x.stands).is_incomplete
+                                                OR w.attributes ->> 'name' = (x.stands).attributes ->> 'name')
+                 THEN (x.stands).attributes
+                 ELSE entity_merge(x.stands, w.is_complete, w.attributes) END AS wanted
+        FROM (SELECT g.id, g.since, g.is_complete, g.attributes::jsonb AS attributes, g.by_user
+              FROM unnest(ids, since, in_complete, in_attributes, in_users)
+                AS g(id, since, is_complete, attributes, by_user)
+              WHERE g.since IS NOT NULL OFFSET 0) AS w
         JOIN LATERAL (SELECT e AS stands, e.ctid AS at FROM entity AS e
                       WHERE e.entity_id = w.id AND e.from_batch = w.since OFFSET 0) AS x ON true
-        WHERE w.since IS NOT NULL
         OFFSET 0) AS m
   WHERE m.wanted <> (m.stands).attributes OR m.is_complete AND (m.stands).is_incomplete;
 
@@ -77,14 +85,15 @@ BEGIN
     FROM unnest(changed, changed_by) AS c(id, by_user);
   END IF;
 
-  RETURN QUERY SELECT unnest(ids);
+  RETURN QUERY SELECT w.id, w.since IS NULL FROM unnest(ids, since) AS w(id, since);
 END
 $$;
 
--- As in 006, all relationships of a batch together. Whether one is there is asked of the unique index, whatever the
--- planner thinks of tables that many builds share.
-CREATE OR REPLACE FUNCTION graph_link(
-  in_batch bigint, in_types text[], in_end1 bigint[], in_end2 bigint[], in_single boolean[], in_users text[]
+-- As in 006, all relationships of a batch together. in_new: one of the ends is; then there is none yet. Of the others it is
+-- asked of the unique index whether they are there, whatever the planner thinks of tables that many builds share.
+CREATE FUNCTION graph_link(
+  in_batch bigint, in_types text[], in_end1 bigint[], in_end2 bigint[], in_single boolean[], in_new boolean[],
+  in_users text[]
 ) RETURNS void LANGUAGE plpgsql SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
   ended tid[];
@@ -101,7 +110,13 @@ BEGIN
   INSERT INTO relationship (relationship_id, from_batch, created_batch, guid, type, end1, end2, created_by, updated_by)
   SELECT nextval('relationship_number'), in_batch, in_batch, gen_random_uuid(), w.type, w.end1, w.end2,
          w.by_user, w.by_user
-  FROM unnest(in_types, in_end1, in_end2, in_users) AS w(type, end1, end2, by_user)
+  FROM unnest(in_types, in_end1, in_end2, in_new, in_users) AS w(type, end1, end2, is_new, by_user)
+  WHERE w.is_new;
+  INSERT INTO relationship (relationship_id, from_batch, created_batch, guid, type, end1, end2, created_by, updated_by)
+  SELECT nextval('relationship_number'), in_batch, in_batch, gen_random_uuid(), w.type, w.end1, w.end2,
+         w.by_user, w.by_user
+  FROM unnest(in_types, in_end1, in_end2, in_new, in_users) AS w(type, end1, end2, is_new, by_user)
+  WHERE NOT w.is_new
   ON CONFLICT (type, end1, end2) WHERE to_batch IS NULL AND NOT is_deleted DO NOTHING;
 END
 $$;
