@@ -610,6 +610,14 @@ static bool lineage_equal(const json_t *a, const json_t *b)
     return true;
 }
 
+/* A namespace that comes behind the file would make other tables of it. */
+static bool lineage_is_too_late(const json_t *known, const char *member)
+{
+    const json_t *file = json_object_get(known, "linkingFile");
+
+    return strcmp(member, "namespace") == 0 && file && !json_is_null(file);
+}
+
 enum lineage_comparison lineage_event_compare(const json_t *known, const json_t *event,
                                               const char **member)
 {
@@ -622,14 +630,16 @@ enum lineage_comparison lineage_event_compare(const json_t *known, const json_t 
     {
         const json_t *old = json_object_get(known, key);
 
+        bool is_new = !old || json_is_null(old);
+
         if (json_is_null(value))
             continue;
-        if (!old || json_is_null(old)) {
-            result = LINEAGE_SUPPLEMENTS;
-        } else if (!lineage_equal(old, value)) {
+        if (is_new ? lineage_is_too_late(known, key) : !lineage_equal(old, value)) {
             *member = key;
             return LINEAGE_CONFLICT;
         }
+        if (is_new)
+            result = LINEAGE_SUPPLEMENTS;
     }
     return result;
 }

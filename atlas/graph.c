@@ -571,9 +571,13 @@ static void graph_derive_deployment(struct graph *graph, const struct graph_fact
     graph_link(graph, "ml_build_deployment", build, deployment);
 }
 
-void graph_add_deployment(struct graph *graph, const char *crn)
+void graph_add_deployment(struct graph *graph, const char *crn, const char *build_crn)
 {
-    (void)graph_put_shell(graph, GRAPH_DEPLOYMENT, crn, NULL, NULL);
+    size_t deployment = graph_put_shell(graph, GRAPH_DEPLOYMENT, crn, NULL, NULL);
+
+    if (build_crn)
+        graph_link(graph, "ml_build_deployment",
+                   graph_put_shell(graph, GRAPH_BUILD, build_crn, NULL, NULL), deployment);
 }
 
 const struct graph_entity *graph_find_deployment(const struct graph *graph, const char *crn)

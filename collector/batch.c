@@ -294,29 +294,30 @@ static void batch_note(struct event_notes *notes, const struct batch_row *row)
     event_notes_add(notes, &note);
 }
 
-static void batch_warn_assumed(struct event_notes *notes, const struct batch_row *row)
+void batch_note_assumed(const struct batch_row *row, struct event_note *note)
 {
-    struct event_note note = {
+    *note = (struct event_note){
         .index = row->event->index,
         .code = "cpu_assumed",
         .field = "cpuMillicores",
         .message = "neither this event nor the build says how much CPU the deployment has: it is "
                    "entered as 0",
     };
-
-    event_notes_add(notes, &note);
 }
 
 static void batch_finish_row(struct batch *batch, struct batch_row *row)
 {
     struct submission *submission = row->submission;
+    struct event_note note;
 
     switch (row->fate) {
     case ROW_ACCEPTED:
         submission->accepted++;
         submission->batch_id = batch->batch_id;
-        if (row->is_assumed)
-            batch_warn_assumed(&submission->list.warnings, row);
+        if (row->is_assumed) {
+            batch_note_assumed(row, &note);
+            event_notes_add(&submission->list.warnings, &note);
+        }
         break;
     case ROW_DUPLICATE:
         submission->duplicate++;

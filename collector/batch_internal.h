@@ -95,6 +95,8 @@ void batch_row_reject(struct batch_row *row, const char *code, const char *field
 /* For good: later attempts don't try this row again. The message is copied. Call batch_arrange
  * after it. */
 void batch_row_bar(struct batch_row *row, const char *code, const char *field, const char *message);
+/* What there is to say of a row that is_assumed; all texts are static. */
+void batch_note_assumed(const struct batch_row *row, struct event_note *note);
 /* Rows with a twin get its fate. Before counting. */
 void batch_settle_twins(struct batch *batch);
 

@@ -267,24 +267,30 @@ int client_get(struct client *client, const char *path, const char *accept,
     return rc;
 }
 
-void client_query_add(struct buf *path, const char *name, const char *value)
+void client_escape(struct buf *path, const char *text)
 {
     static const char hex[] = "0123456789ABCDEF";
-    bool is_first = !path->data || !memchr(path->data, '?', path->len);
 
-    buf_append_char(path, is_first ? '?' : '&');
-    buf_append_text(path, name);
-    buf_append_char(path, '=');
-    for (; *value; value++) {
-        unsigned char c = (unsigned char)*value;
+    for (; *text; text++) {
+        unsigned char c = (unsigned char)*text;
 
         if ((c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
             strchr("-._~", c)) {
-            buf_append_char(path, *value);
+            buf_append_char(path, *text);
         } else {
             buf_append_char(path, '%');
             buf_append_char(path, hex[c >> 4]);
             buf_append_char(path, hex[c & 15]);
         }
     }
+}
+
+void client_query_add(struct buf *path, const char *name, const char *value)
+{
+    bool is_first = !path->data || !memchr(path->data, '?', path->len);
+
+    buf_append_char(path, is_first ? '?' : '&');
+    buf_append_text(path, name);
+    buf_append_char(path, '=');
+    client_escape(path, value);
 }

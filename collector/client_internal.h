@@ -63,6 +63,8 @@ struct client_sink {
 int client_get(struct client *client, const char *path, const char *accept,
                const struct client_sink *sink, char **next_cursor, struct err *err) MUST_CHECK;
 
+/* Appends a text to a path or a query, percent-encoded. */
+void client_escape(struct buf *path, const char *text);
 /* Appends "name=value" to a path, escaped, behind `?` or `&`. */
 void client_query_add(struct buf *path, const char *name, const char *value);
 /* Puts what an error answer says into err: "HTTP 400: message (code, field)". Returns -1. */

@@ -1,4 +1,4 @@
-/* plumbline lineage lint FILE... | show FILE: linking files, as far as that needs no server. */
+/* plumbline lineage lint FILE... | show FILE | push FILE: linking files. */
 #include "cmd_internal.h"
 
 #include <errno.h>
@@ -13,11 +13,14 @@
 #include "atlas/linking_file.h"
 #include "base/mem.h"
 #include "client_internal.h"
+#include "cmd_lineage_internal.h"
 #include "options_internal.h"
 
 struct lineage_options {
     struct option_texts models;
-    const char *name_space;
+    const char *name_space; /* NULL: not given */
+    const char *build_crn;
+    const char *url;
     bool json;
 };
 
@@ -25,19 +28,25 @@ static const struct option_row lineage_rows[] = {
     { "model", 0, OPTION_TEXTS, offsetof(struct lineage_options, models), 0, 0, "NAME",
       "lint: a model of the project, repeatable; warns where they and the file differ" },
     { "namespace", 0, OPTION_TEXT, offsetof(struct lineage_options, name_space), 0, 0, "NAME",
-      "of tables that name none (" LINKING_NAMESPACE_DEFAULT ")" },
+      "of tables that name none (" LINKING_NAMESPACE_DEFAULT "; push: the server's)" },
     { "json", 0, OPTION_FLAG, offsetof(struct lineage_options, json), 0, 0, NULL,
       "show: as JSON, tables as a model_built event takes them in `inputs`" },
+    { "build", 0, OPTION_TEXT, offsetof(struct lineage_options, build_crn), 0, 0, "CRN",
+      "push: the build that gets the file" },
+    { "url", 0, OPTION_TEXT, offsetof(struct lineage_options, url), 0, 0, "URL",
+      "push: the server; else $PLUMBLINE_URL, else " CLIENT_URL_DEFAULT },
     { 0 },
 };
 
 static const struct command_line lineage_line = {
     .name = "lineage",
-    .operands = "lint FILE... | show FILE",
-    .summary = "Checks linking files (lineage.yaml), and shows what trained which model by them.",
+    .operands = "lint FILE... | show FILE | push FILE --build CRN",
+    .summary = "Checks linking files (lineage.yaml), shows what trained which model by them, and "
+               "gives\nthem to builds.",
     .notes = "FILE may be - for standard input. lint prints warnings and errors to standard error "
              "as\nFILE:LINE:COLUMN and exits with 1 when there are errors. show prints to standard "
-             "output.",
+             "output.\npush completes a build that was announced without its file; a build that "
+             "has another one\nstays as it is.",
     .rows = lineage_rows,
     .operands_min = 1,
     .operands_max = INT_MAX,
@@ -45,19 +54,19 @@ static const struct command_line lineage_line = {
 
 /* What one file came to. */
 struct lineage_outcome {
+    struct buf text;
     struct linking_file file;
     struct linking_notes notes;
 };
 
 static void lineage_outcome_done(struct lineage_outcome *outcome)
 {
+    buf_done(&outcome->text);
     linking_file_done(&outcome->file);
     linking_notes_done(&outcome->notes);
 }
 
-/* A line on standard error. What stands in the file may be anything. */
-static void lineage_print(const char *fmt, ...) PRINTF_LIKE(1, 2);
-static void lineage_print(const char *fmt, ...)
+void lineage_print(const char *fmt, ...)
 {
     char line[PATH_MAX + LINKING_MESSAGE_BYTES + 64];
     va_list args;
@@ -123,33 +132,49 @@ static const char *lineage_name(const char *path)
     return strcmp(path, "-") == 0 ? "standard input" : path;
 }
 
+/* Of a file that is pushed the server says what to warn of. */
+static void lineage_print_notes(const struct lineage_options *options, const char *name,
+                                const struct linking_notes *notes)
+{
+    size_t printed = 0, total = (size_t)notes->errors;
+
+    if (!options->build_crn)
+        total += notes->warnings;
+    for (size_t i = 0; i < notes->len; i++) {
+        if (options->build_crn && !notes->items[i].is_error)
+            continue;
+        lineage_print("%s:%u:%u: %s: %s", name, notes->items[i].line, notes->items[i].column,
+                      notes->items[i].is_error ? "error" : "warning", notes->items[i].message);
+        printed++;
+    }
+    if (printed < total)
+        lineage_print("%s: %zu more are not shown", name, total - printed);
+}
+
 /* Reads a file and prints what there is to say about it. The outcome is made here. */
 static int lineage_load(const struct lineage_options *options, const char *path,
                         struct lineage_outcome *outcome, struct err *err)
 {
-    AUTO(buf_done) struct buf text = { 0 };
     const char *name = lineage_name(path);
-    struct linking_source source = { .name = name, .name_space = options->name_space };
+    struct linking_source source = { .name = name,
+                                     .name_space = options->name_space
+                                                       ? options->name_space
+                                                       : LINKING_NAMESPACE_DEFAULT };
     struct linking_notes *notes = &outcome->notes;
     int rc;
 
     *outcome = (struct lineage_outcome){ 0 };
-    if (lineage_read(path, &text, err) < 0)
+    if (lineage_read(path, &outcome->text, err) < 0)
         return -1;
     lineage_check_twin(path);
-    source.text = buf_span(&text);
+    source.text = buf_span(&outcome->text);
     rc = linking_file_parse(&outcome->file, &source, notes, err);
     for (size_t i = 0; rc == 0 && i < options->models.len; i++)
         linking_file_check_model(&outcome->file, options->models.items[i], notes);
     if (rc == 0 && options->models.len)
         linking_file_check_entries(&outcome->file, options->models.items, options->models.len,
                                    notes);
-    for (size_t i = 0; i < notes->len; i++)
-        lineage_print("%s:%u:%u: %s: %s", name, notes->items[i].line, notes->items[i].column,
-                      notes->items[i].is_error ? "error" : "warning", notes->items[i].message);
-    if (notes->len < (size_t)notes->errors + notes->warnings)
-        lineage_print("%s: %zu more are not shown", name,
-                      (size_t)notes->errors + notes->warnings - notes->len);
+    lineage_print_notes(options, name, notes);
     return rc;
 }
 
@@ -265,23 +290,49 @@ static int lineage_show(const struct lineage_options *options, const char *path)
     return code;
 }
 
+static int lineage_push_file(const struct lineage_options *options, const char *path)
+{
+    struct lineage_push push = { .url = options->url,
+                                 .build_crn = options->build_crn,
+                                 .name_space = options->name_space,
+                                 .name = lineage_name(path) };
+    struct lineage_outcome outcome;
+    struct err err = { 0 };
+    int code = CMD_DONE;
+
+    if (lineage_load(options, path, &outcome, &err) < 0) {
+        code = outcome.notes.errors ? CMD_FAILED : cmd_fail("lineage", &err);
+    } else {
+        push.text = buf_span(&outcome.text);
+        if (lineage_push(&push, &err) < 0)
+            code = err.kind == ERR_NONE ? CMD_FAILED : cmd_fail("lineage", &err);
+    }
+    lineage_outcome_done(&outcome);
+    return code;
+}
+
 /* Why the command can't be run like this, or NULL. words[0] is what to do. */
 static const char *lineage_usage(const struct lineage_options *options, char **words, int count)
 {
-    bool is_show = strcmp(words[0], "show") == 0;
+    bool is_lint = strcmp(words[0], "lint") == 0, is_show = strcmp(words[0], "show") == 0;
+    bool is_push = strcmp(words[0], "push") == 0;
 
-    if (count < 2 || (is_show && count > 2) || (!is_show && strcmp(words[0], "lint") != 0))
-        return "takes lint FILE... or show FILE";
-    if (is_show ? options->models.len > 0 : options->json)
+    if (count < 2 || (!is_lint && count > 2) || !(is_lint || is_show || is_push))
+        return "takes lint FILE..., show FILE or push FILE --build CRN";
+    if ((options->json && !is_show) || (options->models.len && !is_lint))
         return "--json goes with show, --model with lint";
-    if (!*options->name_space || strpbrk(options->name_space, "@ ,"))
+    if (is_push ? !options->build_crn : options->build_crn || options->url)
+        return "push takes --build CRN and maybe --url, nothing else does";
+    if (is_push && !*options->build_crn)
+        return "--build takes the CRN of a build";
+    if (options->name_space && (!*options->name_space || strpbrk(options->name_space, "@ ,")))
         return "--namespace takes one word without @";
     return NULL;
 }
 
 int cmd_lineage(int argc, char **argv)
 {
-    struct lineage_options options = { .name_space = LINKING_NAMESPACE_DEFAULT };
+    struct lineage_options options = { 0 };
     int code, first = options_begin(&lineage_line, argc, argv, &options, &code);
     const char *wrong = first < 0 ? NULL : lineage_usage(&options, argv + first, argc - first);
 
@@ -289,6 +340,8 @@ int cmd_lineage(int argc, char **argv)
         (void)fprintf(stderr, "plumbline lineage: %s; `plumbline lineage --help` says more\n",
                       wrong);
         code = CMD_USAGE;
+    } else if (first >= 0 && strcmp(argv[first], "push") == 0) {
+        code = lineage_push_file(&options, argv[first + 1]);
     } else if (first >= 0) {
         code = strcmp(argv[first], "show") == 0 ? lineage_show(&options, argv[first + 1])
                                                 : lineage_lint(&options, argv + first + 1);

@@ -38,6 +38,27 @@ static const struct parameter http_messages_parameters[] = {
     { 0 },
 };
 
+static const struct parameter http_deployments_parameters[] = {
+    { "status", false },
+    { "environment", false },
+    { "model_name", false },
+    { "training_data", false },
+    { "last_prediction_from_ms", false },
+    { "last_prediction_to_ms", false },
+    { "limit", false },
+    { "cursor", false },
+    { 0 },
+};
+
+static const struct parameter http_warnings_parameters[] = {
+    { "model_build_crn", false },
+    { "model_deployment_crn", false },
+    { "code", false },
+    { "limit", false },
+    { "cursor", false },
+    { 0 },
+};
+
 #define HTTP_INGEST(of_kind)                                                                       \
     .method = "POST", .handle = http_ingest_event, .resume = http_ingest_resume, .kind = (of_kind)
 #define HTTP_QUERY(of_method, of_run)                                                              \
@@ -62,11 +83,18 @@ static const struct http_route http_routes[] = {
       HTTP_QUERY("GET", query_rollups),
       .parameters = http_rollups_parameters,
       .negotiates = true },
-    { .path = "/v1/deployments", HTTP_QUERY("GET", query_deployments) },
+    { .path = "/v1/deployments",
+      HTTP_QUERY("GET", query_deployments),
+      .parameters = http_deployments_parameters },
     { .path = "/v1/deployments/{crn}", HTTP_QUERY("GET", query_deployment) },
     { .path = "/v1/lineage/messages",
       HTTP_QUERY("GET", query_messages),
       .parameters = http_messages_parameters },
+    { .path = "/v1/lineage/builds/{crn}", HTTP_QUERY("GET", query_build) },
+    { .path = "/v1/lineage/warnings",
+      HTTP_QUERY("GET", query_lineage_warnings),
+      .parameters = http_warnings_parameters,
+      .negotiates = true },
     { .path = "/api/atlas/{path}", HTTP_QUERY("GET", query_atlas), .is_atlas = true },
     { .path = "/api/atlas/{path}", HTTP_QUERY("POST", query_atlas), .is_atlas = true },
     { .path = "/v1/balance", HTTP_QUERY("GET", query_balance) },

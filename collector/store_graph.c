@@ -31,8 +31,10 @@ struct graph_work {
     struct err *err;
 
     struct map *fresh;       /* identities whose event is new: what they describe is written */
+    bool is_project;         /* there is a project_created among them */
     struct map *builds;      /* CRNs of builds that are new or that deployments name */
     struct map *deployments; /* CRNs of deployments to look at */
+    struct map *served;      /* of those, where metrics alone say it: CRN -> char *, the build's */
     struct graph_facts facts;
     struct graph graph;
 };
@@ -45,12 +47,22 @@ static void graph_work_init(struct graph_work *work, PGconn *conn, const struct 
                                  .err = err,
                                  .fresh = map_new(),
                                  .builds = map_new(),
-                                 .deployments = map_new() };
+                                 .deployments = map_new(),
+                                 .served = map_new() };
     graph_init(&work->graph, setup->types, setup->config->atlas_namespace);
+}
+
+static void graph_drop_text(struct span key, uint64_t value, void *ctx)
+{
+    (void)key;
+    (void)ctx;
+    free((char *)(uintptr_t)value);
 }
 
 static void graph_work_done(struct graph_work *work)
 {
+    map_each(work->served, graph_drop_text, NULL);
+    map_free(work->served);
     graph_done(&work->graph);
     graph_facts_done(&work->facts);
     map_free(work->fresh);
@@ -157,7 +169,7 @@ static int graph_read_projects(struct graph_work *work)
 {
     AUTO(store_result_free) PGresult *result = NULL;
 
-    if (map_len(work->fresh) == 0)
+    if (!work->is_project)
         return 0;
     result = graph_query_keys(work,
                               "SELECT " GRAPH_EVENT_COLUMNS
@@ -169,35 +181,52 @@ static int graph_read_projects(struct graph_work *work)
     return result ? 0 : -1;
 }
 
+/* Whom nobody has described, among the builds. */
+struct graph_shells {
+    const struct graph_facts *facts;
+    struct map *builds;
+};
+
+static void graph_note_shell(struct span key, uint64_t value, void *ctx)
+{
+    const struct graph_shells *shells = ctx;
+    AUTO(mem_free) char *crn = xmemdup0(key.data, key.len);
+
+    (void)value;
+    if (!graph_facts_find(shells->facts, LINEAGE_MODEL_BUILT, crn))
+        graph_note(shells->builds, key);
+}
+
 /* Builds that nobody has described, and the project that deployments say they belong to; where they
  * disagree, the first in byte order. */
 static int graph_read_shells(struct graph_work *work)
 {
+    AUTO(map_free) struct map *builds = map_new();
     AUTO(store_result_free) PGresult *result = NULL;
+    struct graph_shells shells = { &work->facts, builds };
 
-    if (map_len(work->builds) == 0)
+    map_each(work->builds, graph_note_shell, &shells);
+    if (map_len(builds) == 0)
         return 0;
     result = graph_query_keys(work,
                               "SELECT build_crn, min(project_crn COLLATE \"C\") FROM lineage_event"
                               " WHERE kind = 'model_deployed' AND build_crn = ANY ($1)"
                               " GROUP BY build_crn",
-                              work->builds, "read builds of deployments");
-    for (int i = 0; result && i < PQntuples(result); i++) {
-        const char *crn = PQgetvalue(result, i, 0);
-
-        if (!graph_facts_find(&work->facts, LINEAGE_MODEL_BUILT, crn))
-            graph_add_build(&work->graph, crn,
-                            PQgetisnull(result, i, 1) ? NULL : PQgetvalue(result, i, 1));
-    }
+                              builds, "read builds of deployments");
+    for (int i = 0; result && i < PQntuples(result); i++)
+        graph_add_build(&work->graph, PQgetvalue(result, i, 0),
+                        PQgetisnull(result, i, 1) ? NULL : PQgetvalue(result, i, 1));
     return result ? 0 : -1;
 }
 
 static void graph_add_seen(struct span key, uint64_t value, void *ctx)
 {
+    struct graph_work *work = ctx;
     AUTO(mem_free) char *crn = xmemdup0(key.data, key.len);
+    const uint64_t *build = map_get(work->served, key);
 
     (void)value;
-    graph_add_deployment(ctx, crn);
+    graph_add_deployment(&work->graph, crn, build ? (const char *)(uintptr_t)*build : NULL);
 }
 
 static int graph_read(struct graph_work *work)
@@ -206,7 +235,7 @@ static int graph_read(struct graph_work *work)
         graph_read_builds(work) < 0 || graph_read_projects(work) < 0)
         return -1;
     graph_derive(&work->graph, &work->facts);
-    map_each(work->deployments, graph_add_seen, &work->graph);
+    map_each(work->deployments, graph_add_seen, work);
     return graph_read_shells(work);
 }
 
@@ -229,7 +258,7 @@ static void graph_param_batch(struct store_params *params, const struct graph_wo
     store_param_text(params, number);
 }
 
-/* The result has the entity_id of each entity. Owned. */
+/* The result has the entity_id of each entity, and whether it is new. Owned. */
 static PGresult *graph_put_entities(struct graph_work *work)
 {
     const struct graph *graph = &work->graph;
@@ -258,14 +287,14 @@ static PGresult *graph_put_entities(struct graph_work *work)
     store_param_binary(&params, store_array_end(&complete));
     store_param_binary(&params, store_array_end(&attributes));
     store_param_binary(&params, store_array_end(&users));
-    return store_query_params(work->conn, "SELECT graph_put($1, $2, $3, $4, $5, $6)", &params,
-                              "write entities", work->err);
+    return store_query_params(work->conn, "SELECT * FROM graph_put($1, $2, $3, $4, $5, $6)",
+                              &params, "write entities", work->err);
 }
 
 static int graph_link_entities(struct graph_work *work, const PGresult *ids)
 {
     const struct graph *graph = &work->graph;
-    AUTO(store_array_done) struct store_array types, ends1, ends2, single, users;
+    AUTO(store_array_done) struct store_array types, ends1, ends2, single, fresh, users;
     AUTO(store_result_free) PGresult *result = NULL;
     struct store_params params = { 0 };
     char batch_id[24];
@@ -274,6 +303,7 @@ static int graph_link_entities(struct graph_work *work, const PGresult *ids)
     store_array_init(&ends1, STORE_OID_INT8);
     store_array_init(&ends2, STORE_OID_INT8);
     store_array_init(&single, STORE_OID_BOOL);
+    store_array_init(&fresh, STORE_OID_BOOL);
     store_array_init(&users, STORE_OID_TEXT);
     for (size_t i = 0; i < graph->edges_len; i++) {
         const struct graph_edge *edge = &graph->edges[i];
@@ -282,6 +312,8 @@ static int graph_link_entities(struct graph_work *work, const PGresult *ids)
         store_array_add_i64(&ends1, store_get_i64(ids, (int)edge->end1, 0));
         store_array_add_i64(&ends2, store_get_i64(ids, (int)edge->end2, 0));
         graph_array_add_bool(&single, edge->is_single);
+        graph_array_add_bool(&fresh, store_get_bool(ids, (int)edge->end1, 1) ||
+                                         store_get_bool(ids, (int)edge->end2, 1));
         store_array_add_text(&users, span_of(graph_user(graph->entities[edge->end2].user)));
     }
     graph_param_batch(&params, work, batch_id);
@@ -289,9 +321,10 @@ static int graph_link_entities(struct graph_work *work, const PGresult *ids)
     store_param_binary(&params, store_array_end(&ends1));
     store_param_binary(&params, store_array_end(&ends2));
     store_param_binary(&params, store_array_end(&single));
+    store_param_binary(&params, store_array_end(&fresh));
     store_param_binary(&params, store_array_end(&users));
-    result = store_query_params(work->conn, "SELECT graph_link($1, $2, $3, $4, $5, $6)", &params,
-                                "write relationships", work->err);
+    result = store_query_params(work->conn, "SELECT graph_link($1, $2, $3, $4, $5, $6, $7)",
+                                &params, "write relationships", work->err);
     return result ? 0 : -1;
 }
 
@@ -368,6 +401,8 @@ static void graph_note_event(struct graph_work *work, const struct lineage_event
         graph_note(work->builds, span_of(event->build_crn));
         break;
     case LINEAGE_PROJECT_CREATED:
+        work->is_project = true;
+        break;
     case LINEAGE_EVENT_KINDS:
         break;
     }
@@ -428,34 +463,78 @@ int graph_write_events(struct attempt *attempt)
 
 /* ----------------------------------------------------------------------------------- background */
 
+/* Deployments that are new to the graph, and those whose build metrics have named since. Of each
+ * the build as far as metrics alone say it, whether it has one, and whether it is new. */
+#define GRAPH_UNSEEN_COLUMNS                                                                       \
+    "SELECT crn, deployment, CASE WHEN NOT declared THEN build_crn END, build_crn IS NOT NULL, "
 #define GRAPH_UNSEEN_SQL                                                                           \
-    "SELECT crn, deployment FROM model_deployment"                                                 \
-    " WHERE deployment > (SELECT deployment FROM graph_position) ORDER BY deployment LIMIT 200"
+    "(" GRAPH_UNSEEN_COLUMNS "true FROM model_deployment"                                          \
+    " WHERE deployment > (SELECT deployment FROM graph_position) ORDER BY deployment LIMIT 200)"   \
+    " UNION ALL (" GRAPH_UNSEEN_COLUMNS "false FROM graph_waiting JOIN model_deployment"           \
+    " USING (deployment) WHERE deployment <= (SELECT deployment FROM graph_position)"              \
+    " ORDER BY deployment LIMIT 200)"
+
+static void graph_note_unseen(struct graph_work *work, const PGresult *unseen, int row)
+{
+    struct span crn = store_get_span(unseen, row, 0);
+    uint64_t *build;
+    bool added;
+
+    graph_note(work->deployments, crn);
+    if (PQgetisnull(unseen, row, 2))
+        return;
+    build = map_put(work->served, crn, 0, &added);
+    if (added)
+        *build = (uint64_t)(uintptr_t)xstrdup(PQgetvalue(unseen, row, 2));
+}
+
+/* They are in the graph now. One whose build was not there yet may wait again by now. */
+static int graph_settle_unseen(struct graph_work *work, const PGresult *unseen)
+{
+    AUTO(store_array_done) struct store_array settled;
+    AUTO(store_result_free) PGresult *result = NULL;
+    struct store_params params = { 0 };
+    int64_t last = 0;
+    char number[24];
+
+    store_array_init(&settled, STORE_OID_INT8);
+    for (int i = 0; i < PQntuples(unseen); i++) {
+        if (store_get_bool(unseen, i, 3))
+            store_array_add_i64(&settled, store_get_i64(unseen, i, 1));
+        if (store_get_bool(unseen, i, 4))
+            last = store_get_i64(unseen, i, 1);
+    }
+    (void)snprintf(number, sizeof(number), "%lld", (long long)last);
+    store_param_text(&params, number);
+    store_param_binary(&params, store_array_end(&settled));
+    result = store_query_params(work->conn,
+                                "WITH moved AS (UPDATE graph_position SET deployment = $1::int"
+                                " WHERE deployment < $1::int)"
+                                " DELETE FROM graph_waiting WHERE deployment = ANY ($2::bigint[])",
+                                &params, "move graph position", work->err);
+    return result ? 0 : -1;
+}
 
 /* In a transaction and under the lock. */
 static int graph_write_unseen(struct graph_work *work, bool *more)
 {
     AUTO(store_result_free)
     PGresult *unseen = store_query(work->conn, GRAPH_UNSEEN_SQL, "read new deployments", work->err);
-    AUTO(store_result_free) PGresult *begun = NULL, *moved = NULL;
-    struct store_params params = { 0 };
+    AUTO(store_result_free) PGresult *begun = NULL;
     int len = unseen ? PQntuples(unseen) : 0;
 
     if (len == 0) /* somebody else was faster */
         return unseen ? 0 : -1;
     for (int i = 0; i < len; i++)
-        graph_note(work->deployments, store_get_span(unseen, i, 0));
+        graph_note_unseen(work, unseen, i);
     begun = store_query(work->conn, "SELECT graph_begin()", "begin graph batch", work->err);
     if (!begun)
         return -1;
     work->batch_id = store_get_i64(begun, 0, 0);
-    if (graph_write(work) < 0)
+    if (graph_write(work) < 0 || graph_settle_unseen(work, unseen) < 0)
         return -1;
-    store_param_text(&params, PQgetvalue(unseen, len - 1, 1));
-    moved = store_query_params(work->conn, "UPDATE graph_position SET deployment = $1::int",
-                               &params, "move graph position", work->err);
-    *more = *more || len == GRAPH_ROUND_DEPLOYMENTS;
-    return moved ? 0 : -1;
+    *more = *more || len >= GRAPH_ROUND_DEPLOYMENTS;
+    return 0;
 }
 
 int graph_round(struct store *store, bool *more, struct err *err)

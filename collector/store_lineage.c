@@ -13,6 +13,27 @@
 #include "collector/store_graph_internal.h"
 #include "collector/store_internal.h"
 
+#define LINEAGE_STORE_SQL                                                                          \
+    "INSERT INTO lineage_event (batch_id, ordinal, kind, identity, hash, warnings, event,"         \
+    " project_crn, build_crn, deployment_crn, received_at)"                                        \
+    " SELECT b.batch_id, e.ordinal, e.kind, e.identity, sha256(convert_to(e.event, 'UTF8')),"      \
+    " e.warnings::json, e.event::json, e.project, e.build, e.deployment, b.recorded_at"            \
+    " FROM ingest_batch AS b, unnest($2::bigint[], $3::text[], $4::text[], $5::text[],"            \
+    " $6::text[], $7::text[], $8::text[], $9::text[]) AS e(ordinal, kind, identity, event,"        \
+    " warnings, project, build, deployment) WHERE b.batch_id = $1::bigint"
+#define LINEAGE_COMPLETE_SQL                                                                       \
+    "UPDATE model_deployment AS d SET declared = true, build_crn = said.build,"                    \
+    " model_crn = coalesce(said.models[1], d.model_crn),"                                          \
+    " project_crn = coalesce(said.projects[1], d.project_crn),"                                    \
+    " model_deployment_id = coalesce(said.numbers[1], d.model_deployment_id)"                      \
+    " FROM (SELECT crn, min(build) AS build,"                                                      \
+    "  array_agg(model ORDER BY place DESC) FILTER (WHERE model IS NOT NULL) AS models,"           \
+    "  array_agg(project ORDER BY place DESC) FILTER (WHERE project IS NOT NULL) AS projects,"     \
+    "  array_agg(number ORDER BY place DESC) FILTER (WHERE number IS NOT NULL) AS numbers"         \
+    "  FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[])"                  \
+    "  WITH ORDINALITY AS e(crn, build, model, project, number, place) GROUP BY crn) AS said"      \
+    " WHERE d.crn = said.crn"
+
 /* What is known while a batch is being compared. */
 struct lineage_known {
     struct map *
@@ -149,6 +170,8 @@ static int lineage_read_builds(struct attempt *attempt, struct lineage_known *kn
         if (rows->items[i]->lineage->deployment_crn)
             store_array_add_text(&crns, span_of(rows->items[i]->lineage->deployment_crn));
     }
+    if (crns.len == 0)
+        return 0;
     store_param_binary(&params, store_array_end(&crns));
     result = store_query_params(
         attempt->store->conn,
@@ -204,81 +227,208 @@ static void lineage_judge(struct lineage_known *known, struct batch_row *row)
         lineage_learn_build(known, event->deployment_crn, event->build_crn);
 }
 
+static void lineage_write_warning(struct buf *out, const char *code, const char *field,
+                                  const char *message, const struct lineage_note *place)
+{
+    buf_append_fmt(out, "%s{\"code\":\"%s\",\"field\":", out->len > 1 ? "," : "", code);
+    buf_append_json(out, span_of(field));
+    buf_append_text(out, ",\"message\":");
+    buf_append_json(out, span_of(message));
+    if (place && place->line)
+        buf_append_fmt(out, ",\"line\":%u,\"column\":%u", place->line, place->column);
+    buf_append_char(out, '}');
+}
+
+/* Into an empty buf. */
 static void lineage_write_warnings(const struct batch_row *row, struct buf *out)
 {
     const struct lineage_notes *warnings = row->lineage_warnings;
+    struct event_note assumed;
 
     buf_append_char(out, '[');
     for (uint32_t i = 0; i < warnings->len; i++) {
         const struct lineage_note *warning = &warnings->items[i];
 
-        buf_append_fmt(out, "%s{\"code\":\"%s\",\"field\":", i ? "," : "", warning->code);
-        buf_append_json(out, span_of(warning->field));
-        buf_append_text(out, ",\"message\":");
-        buf_append_json(out, span_of(warning->message));
-        if (warning->line)
-            buf_append_fmt(out, ",\"line\":%u,\"column\":%u", warning->line, warning->column);
-        buf_append_char(out, '}');
+        lineage_write_warning(out, warning->code, warning->field, warning->message, warning);
+    }
+    if (row->is_assumed) {
+        batch_note_assumed(row, &assumed);
+        lineage_write_warning(out, assumed.code, assumed.field, assumed.message, NULL);
     }
     buf_append_char(out, ']');
 }
 
-/* What an event says of its deployment: ids only, names and states live in the graph. */
-static int lineage_complete(struct attempt *attempt, const struct lineage_event *event)
+static void lineage_array_add(struct store_array *array, const char *text)
 {
+    if (text)
+        store_array_add_text(array, span_of(text));
+    else
+        store_array_add_null(array);
+}
+
+/* What events say of their deployments: ids only, names and states live in the graph. Of several
+ * events the last that says something counts; they all say the same build. */
+static int lineage_complete(struct attempt *attempt)
+{
+    const struct batch_rows *rows = &attempt->batch->lineage;
+    AUTO(store_array_done) struct store_array crns, builds, models, projects, numbers;
     AUTO(store_result_free) PGresult *completed = NULL;
     struct store_params params = { 0 };
-    char number[24];
 
-    (void)snprintf(number, sizeof(number), "%lld", (long long)event->deployment_id.value);
-    store_param_text(&params, event->deployment_crn);
-    store_param_text(&params, event->build_crn);
-    store_param_text(&params, event->model_crn);
-    store_param_text(&params, event->project_crn);
-    store_param_text(&params, event->deployment_id.is_given ? number : NULL);
-    completed = store_query_params(attempt->store->conn,
-                                   "UPDATE model_deployment SET declared = true, build_crn = $2, "
-                                   "model_crn = coalesce($3, model_crn),"
-                                   " project_crn = coalesce($4, project_crn), model_deployment_id "
-                                   "= coalesce($5::bigint, model_deployment_id)"
-                                   " WHERE crn = $1",
-                                   &params, "complete deployment", attempt->err);
+    store_array_init(&crns, STORE_OID_TEXT);
+    store_array_init(&builds, STORE_OID_TEXT);
+    store_array_init(&models, STORE_OID_TEXT);
+    store_array_init(&projects, STORE_OID_TEXT);
+    store_array_init(&numbers, STORE_OID_INT8);
+    for (uint32_t i = 0; i < rows->len; i++) {
+        const struct lineage_event *event = rows->items[i]->lineage;
+
+        if (!attempt_wants(attempt, rows->items[i]) || event->kind != LINEAGE_MODEL_DEPLOYED)
+            continue;
+        lineage_array_add(&crns, event->deployment_crn);
+        lineage_array_add(&builds, event->build_crn);
+        lineage_array_add(&models, event->model_crn);
+        lineage_array_add(&projects, event->project_crn);
+        if (event->deployment_id.is_given)
+            store_array_add_i64(&numbers, event->deployment_id.value);
+        else
+            store_array_add_null(&numbers);
+    }
+    if (crns.len == 0)
+        return 0;
+    store_param_binary(&params, store_array_end(&crns));
+    store_param_binary(&params, store_array_end(&builds));
+    store_param_binary(&params, store_array_end(&models));
+    store_param_binary(&params, store_array_end(&projects));
+    store_param_binary(&params, store_array_end(&numbers));
+    completed = store_query_params(attempt->store->conn, LINEAGE_COMPLETE_SQL, &params,
+                                   "complete deployments", attempt->err);
     return completed ? 0 : -1;
 }
 
-/* The event as posted. */
-static int lineage_store(struct attempt *attempt, const struct batch_row *row)
+static void lineage_param_batch(struct store_params *params, const struct attempt *attempt,
+                                char number[24])
+{
+    (void)snprintf(number, 24, "%lld", (long long)attempt->batch_id);
+    store_param_text(params, number);
+}
+
+/* The batch's new events, as columns. */
+struct lineage_columns {
+    struct store_array ordinals, kinds, identities, events, warnings, projects, builds, deployments;
+};
+
+static void lineage_columns_init(struct lineage_columns *columns)
+{
+    store_array_init(&columns->ordinals, STORE_OID_INT8);
+    store_array_init(&columns->kinds, STORE_OID_TEXT);
+    store_array_init(&columns->identities, STORE_OID_TEXT);
+    store_array_init(&columns->events, STORE_OID_TEXT);
+    store_array_init(&columns->warnings, STORE_OID_TEXT);
+    store_array_init(&columns->projects, STORE_OID_TEXT);
+    store_array_init(&columns->builds, STORE_OID_TEXT);
+    store_array_init(&columns->deployments, STORE_OID_TEXT);
+}
+
+static void lineage_columns_done(struct lineage_columns *columns)
+{
+    store_array_done(&columns->ordinals);
+    store_array_done(&columns->kinds);
+    store_array_done(&columns->identities);
+    store_array_done(&columns->events);
+    store_array_done(&columns->warnings);
+    store_array_done(&columns->projects);
+    store_array_done(&columns->builds);
+    store_array_done(&columns->deployments);
+}
+
+static void lineage_columns_add(struct lineage_columns *columns, const struct batch_row *row)
 {
     const struct lineage_event *event = row->lineage;
-    AUTO(store_result_free) PGresult *stored = NULL;
-    AUTO(mem_free) char *text = xmemdup0(row->event->text.data, row->event->text.len);
     AUTO(buf_done) struct buf warnings;
-    struct store_params params = { 0 };
-    char batch_id[24], ordinal[24];
 
     buf_init(&warnings, SIZE_MAX);
     lineage_write_warnings(row, &warnings);
-    (void)snprintf(batch_id, sizeof(batch_id), "%lld", (long long)attempt->batch_id);
-    (void)snprintf(ordinal, sizeof(ordinal), "%u", row->ordinal);
-    store_param_text(&params, batch_id);
-    store_param_text(&params, ordinal);
-    store_param_text(&params, event->identity);
-    store_param_text(&params, text);
-    store_param_text(&params, buf_text(&warnings));
-    store_param_text(&params, lineage_kind_name(event->kind));
-    store_param_text(&params, event->project_crn);
-    store_param_text(&params, event->build_crn);
-    store_param_text(&params, event->deployment_crn);
-    stored = store_query_params(
-        attempt->store->conn,
-        "INSERT INTO lineage_event (batch_id, ordinal, kind, identity, hash, warnings, event,"
-        " project_crn, build_crn, deployment_crn, received_at)"
-        " SELECT $1, $2, $6, $3, sha256(convert_to($4, 'UTF8')), $5, $4::json, $7, $8, $9,"
-        " recorded_at FROM ingest_batch WHERE batch_id = $1::bigint",
-        &params, "store lineage event", attempt->err);
-    if (!stored)
-        return -1;
-    return event->kind == LINEAGE_MODEL_DEPLOYED ? lineage_complete(attempt, event) : 0;
+    store_array_add_i64(&columns->ordinals, row->ordinal);
+    lineage_array_add(&columns->kinds, lineage_kind_name(event->kind));
+    lineage_array_add(&columns->identities, event->identity);
+    store_array_add_text(&columns->events, row->event->text);
+    store_array_add_text(&columns->warnings, buf_span(&warnings));
+    lineage_array_add(&columns->projects, event->project_crn);
+    lineage_array_add(&columns->builds, event->build_crn);
+    lineage_array_add(&columns->deployments, event->deployment_crn);
+}
+
+static int lineage_columns_write(struct attempt *attempt, struct lineage_columns *columns)
+{
+    AUTO(store_result_free) PGresult *stored = NULL;
+    struct store_params params = { 0 };
+    char batch_id[24];
+
+    lineage_param_batch(&params, attempt, batch_id);
+    store_param_binary(&params, store_array_end(&columns->ordinals));
+    store_param_binary(&params, store_array_end(&columns->kinds));
+    store_param_binary(&params, store_array_end(&columns->identities));
+    store_param_binary(&params, store_array_end(&columns->events));
+    store_param_binary(&params, store_array_end(&columns->warnings));
+    store_param_binary(&params, store_array_end(&columns->projects));
+    store_param_binary(&params, store_array_end(&columns->builds));
+    store_param_binary(&params, store_array_end(&columns->deployments));
+    stored = store_query_params(attempt->store->conn, LINEAGE_STORE_SQL, &params,
+                                "store lineage events", attempt->err);
+    return stored ? 0 : -1;
+}
+
+/* The events as posted. */
+static int lineage_store(struct attempt *attempt)
+{
+    const struct batch_rows *rows = &attempt->batch->lineage;
+    struct lineage_columns columns;
+    int rc = 0;
+
+    lineage_columns_init(&columns);
+    for (uint32_t i = 0; i < rows->len; i++) {
+        if (attempt_wants(attempt, rows->items[i]))
+            lineage_columns_add(&columns, rows->items[i]);
+    }
+    if (columns.ordinals.len)
+        rc = lineage_columns_write(attempt, &columns);
+    lineage_columns_done(&columns);
+    return rc == 0 ? lineage_complete(attempt) : -1;
+}
+
+/* What only the graph knew goes to the warnings of the events that are stored already. */
+static int lineage_store_assumed(struct attempt *attempt)
+{
+    const struct batch_rows *rows = &attempt->batch->lineage;
+    AUTO(store_array_done) struct store_array ordinals, warnings;
+    AUTO(store_result_free) PGresult *result = NULL;
+    struct store_params params = { 0 };
+    char batch_id[24];
+
+    store_array_init(&ordinals, STORE_OID_INT8);
+    store_array_init(&warnings, STORE_OID_TEXT);
+    for (uint32_t i = 0; i < rows->len; i++) {
+        AUTO(buf_done) struct buf text;
+
+        buf_init(&text, SIZE_MAX);
+        if (!attempt_wants(attempt, rows->items[i]) || !rows->items[i]->is_assumed)
+            continue;
+        lineage_write_warnings(rows->items[i], &text);
+        store_array_add_i64(&ordinals, rows->items[i]->ordinal);
+        store_array_add_text(&warnings, buf_span(&text));
+    }
+    if (ordinals.len == 0)
+        return 0;
+    lineage_param_batch(&params, attempt, batch_id);
+    store_param_binary(&params, store_array_end(&ordinals));
+    store_param_binary(&params, store_array_end(&warnings));
+    result = store_query_params(attempt->store->conn,
+                                "UPDATE lineage_event AS e SET warnings = w.warnings::json"
+                                " FROM unnest($2::bigint[], $3::text[]) AS w(ordinal, warnings)"
+                                " WHERE e.batch_id = $1::bigint AND e.ordinal = w.ordinal",
+                                &params, "store warnings", attempt->err);
+    return result ? 0 : -1;
 }
 
 enum step lineage_write(struct attempt *attempt)
@@ -294,11 +444,13 @@ enum step lineage_write(struct attempt *attempt)
 
         if (row->fate == ROW_ACCEPTED)
             lineage_judge(&known, row);
-        if (attempt_wants(attempt, row))
-            rc = lineage_store(attempt, row);
     }
     if (rc == 0)
+        rc = lineage_store(attempt);
+    if (rc == 0)
         rc = graph_write_events(attempt);
+    if (rc == 0)
+        rc = lineage_store_assumed(attempt);
     lineage_known_done(&known);
     return rc < 0 ? attempt_failed(NULL, attempt->err) : STEP_DONE;
 }

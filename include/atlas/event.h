@@ -95,7 +95,8 @@ enum lineage_comparison {
 /* What an event adds to a known one of the same identity. Members are compared as JSON (1 and 1.0
  * are equal, the order of members means nothing); null is absent, and a member that only the known
  * event has is no contradiction, so that the first of two events may be sent again after the second
- * has supplemented it. With LINEAGE_CONFLICT *member is the name of the first that differs,
+ * has supplemented it. A namespace can't be supplied behind the linking file that it is for: that
+ * is a conflict too. With LINEAGE_CONFLICT *member is the name of the first that differs,
  * borrowed from `event`; NULL otherwise. */
 enum lineage_comparison lineage_event_compare(const json_t *known, const json_t *event,
                                               const char **member);

@@ -83,8 +83,9 @@ static inline void graph_done_auto(struct graph *graph) /* AUTO(graph_done) */
 void graph_derive(struct graph *graph, const struct graph_facts *facts);
 /* A build that no model_built describes: deployments say to which project it belongs. */
 void graph_add_build(struct graph *graph, const char *crn, const char *project_crn);
-/* A deployment that no event describes: its predictions were seen. */
-void graph_add_deployment(struct graph *graph, const char *crn);
+/* A deployment that no event describes: its predictions were seen. build_crn: what they say that it
+ * serves, NULL: nothing. */
+void graph_add_deployment(struct graph *graph, const char *crn, const char *build_crn);
 
 /* The deployment's entity; NULL: it is not in the graph. */
 const struct graph_entity *graph_find_deployment(const struct graph *graph, const char *crn);

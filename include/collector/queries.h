@@ -18,6 +18,10 @@ query_run query_deployments;
 query_run query_deployment;
 /* GET /v1/lineage/messages: the outbox as NDJSON. */
 query_run query_messages;
+/* GET /v1/lineage/builds/{crn}: query->argument. */
+query_run query_build;
+/* GET /v1/lineage/warnings: a page of them. */
+query_run query_lineage_warnings;
 /* GET /v1/balance. */
 query_run query_balance;
 /* POST /get-model-deployment-crn: query->body. */

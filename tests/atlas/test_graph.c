@@ -342,7 +342,8 @@ START_TEST(shells)
     AUTO(mem_free) char *have = NULL;
 
     graph_init(&graph, types, "prod");
-    graph_add_deployment(&graph, "d");
+    graph_add_deployment(&graph, "d", NULL);
+    graph_add_deployment(&graph, "e", "c");
     graph_add_build(&graph, "b", "p");
     graph_add_build(&graph, "c", NULL);
     graph_add_build(&graph, "b", "p");
@@ -352,7 +353,9 @@ START_TEST(shells)
     ck_assert_str_eq(have, "- ml_model_build b@prod {\"name\":\"b@prod\"}\n"
                            "- ml_model_build c@prod {\"name\":\"c@prod\"}\n"
                            "- ml_model_deployment d@prod {\"name\":\"d@prod\"}\n"
+                           "- ml_model_deployment e@prod {\"name\":\"e@prod\"}\n"
                            "- ml_project p@prod {\"name\":\"p@prod\"}\n"
+                           "ml_build_deployment c@prod e@prod\n"
                            "ml_project_model_build p@prod b@prod\n");
 }
 END_TEST

@@ -483,15 +483,22 @@ static void cpu_write(struct buf *buf, const struct bench_cpu *cpu, bool ours)
     share_write(buf, "others", cpu->machine > known ? cpu->machine - known : 0, cpu->wall);
 }
 
+/* A ratio is wanted of what it is measured by, anything else of the value. */
+static bool want_is_ratio(enum bench_want want)
+{
+    return want == BENCH_RATIO_MIN || want == BENCH_RATIO_MAX;
+}
+
 static void want_write(struct buf *buf, const struct bench_row *row, double value)
 {
-    bool met = row->want == BENCH_RATIO_MIN ? value >= row->limit : value <= row->limit;
+    bool is_least = row->want == BENCH_RATIO_MIN || row->want == BENCH_VALUE_MIN;
+    bool met = is_least ? value >= row->limit : value <= row->limit;
 
     if (row->want == BENCH_REPORTED) {
         buf_append_text(buf, "reported\t");
         return;
     }
-    buf_append_fmt(buf, "%s %g", row->want == BENCH_RATIO_MIN ? "at least" : "at most", row->limit);
+    buf_append_fmt(buf, "%s %g", is_least ? "at least" : "at most", row->limit);
     if (row->aim > 0)
         buf_append_fmt(buf, ", aim %g", row->aim);
     buf_append_fmt(buf, "\t%s", met ? "met" : "MISSED");
@@ -521,7 +528,7 @@ void bench_row(const struct bench_row *row)
             cpu_write(&cpu_theirs, &row->theirs->cpu, false);
         (void)snprintf(ratio_text, sizeof(ratio_text), "%.2f", ratio);
     }
-    want_write(&want, row, row->want == BENCH_RATIO_MIN ? ratio : value);
+    want_write(&want, row, want_is_ratio(row->want) ? ratio : value);
     bench_write("row\t%s\t%s\t%s\t%s\t%s\t%s\t%s", row->measure, buf_text(&ours), buf_text(&theirs),
                 ratio_text, buf_text(&want), buf_text(&cpu), buf_text(&cpu_theirs));
 }

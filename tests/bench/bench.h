@@ -101,6 +101,8 @@ double bench_side_median(const struct bench_side *side);
 enum bench_want {
     BENCH_REPORTED,
     BENCH_RATIO_MIN, /* ours / theirs is at least `limit` */
+    BENCH_RATIO_MAX, /* ours / theirs is at most `limit` */
+    BENCH_VALUE_MIN, /* ours is at least `limit` */
     BENCH_VALUE_MAX, /* ours is at most `limit` */
 };
 

@@ -357,11 +357,15 @@ START_TEST(catalog_lists_them)
     json_auto_t *none = service_get(service, 200, "/v1/deployments");
     json_auto_t *want_none = service_json("{\"deployments\":[],\"nextCursor\":null}");
     json_auto_t *want =
-        json_pack("{s:[{s:s,s:s,s:s,s:s,s:n},{s:s,s:s,s:s,s:s,s:i}],s:n}", "deployments",
-                  "modelDeploymentCrn", "crn:z/with/slashes", "modelBuildCrn", "", "modelCrn", "",
-                  "projectCrn", "", "modelDeploymentId", "modelDeploymentCrn", "crn:a \xC3\xA9\"",
+        json_pack("{s:[{s:s,s:s,s:s,s:s,s:n,s:s,s:s,s:s,s:s,s:I},"
+                  "{s:s,s:s,s:s,s:s,s:i,s:s,s:s,s:s,s:s,s:n}],s:n}",
+                  "deployments", "modelDeploymentCrn", "crn:z/with/slashes", "modelBuildCrn", "",
+                  "modelCrn", "", "projectCrn", "", "modelDeploymentId", "modelName", "", "status",
+                  "", "environment", "", "trainingData", "unknown", "lastPredictionMs",
+                  (json_int_t)1704067200000, "modelDeploymentCrn", "crn:a \xC3\xA9\"",
                   "modelBuildCrn", "crn:b", "modelCrn", "crn:m", "projectCrn", "crn:p",
-                  "modelDeploymentId", -7, "nextCursor");
+                  "modelDeploymentId", -7, "modelName", "", "status", "deployed", "environment", "",
+                  "trainingData", "unknown", "lastPredictionMs", "nextCursor");
     json_auto_t *all = NULL;
     json_auto_t *one = NULL;
     json_auto_t *same = NULL;
@@ -404,6 +408,8 @@ static const struct {
     { "/v1/deployments", "get", NULL, 200 },
     { "/v1/rollups", "get", "/v1/rollups?model_crn=crn:m&window=1h", 200 },
     { "/v1/deployments/{crn}", "get", "/v1/deployments/crn%3Anone", 404 },
+    { "/v1/lineage/builds/{crn}", "get", "/v1/lineage/builds/crn%3Anone", 404 },
+    { "/v1/lineage/warnings", "get", NULL, 200 },
     { ATLAS "types/typedefs", "get", NULL, 200 },
     { ATLAS "types/typedefs/headers", "get", NULL, 200 },
     { ATLAS "types/{kind}/{by}/{key}", "get", ATLAS "types/typedef/name/none", 404 },

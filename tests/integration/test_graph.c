@@ -1,5 +1,6 @@
 /* Lineage events of every kind, and the graph that follows from them. */
 #include <check.h>
+#include <libpq-fe.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,6 +87,85 @@ START_TEST(warned_and_stored)
     ck_assert_int_eq(service_number(json_array_get(warnings, 0), "line"), 2);
     ck_assert_int_eq(service_number(json_array_get(warnings, 0), "column"), 3);
     ck_assert_str_eq(stored, "unknown_key@2 model_empty@1 model_not_in_file@1");
+}
+END_TEST
+
+/* "code@line build deployment" of each. Owned. */
+static char *warnings_text(const json_t *warnings)
+{
+    AUTO(buf_done) struct buf out;
+    const char *deployment;
+    size_t i;
+    json_t *warning;
+
+    buf_init(&out, SIZE_MAX);
+    json_array_foreach(warnings, i, warning)
+    {
+        deployment = json_string_value(json_object_get(warning, "modelDeploymentCrn"));
+        buf_append_fmt(&out, "%s%s@%lld %s %s", i ? ", " : "", service_text(warning, "code"),
+                       json_integer_value(json_object_get(warning, "line")),
+                       service_text(warning, "modelBuildCrn"), deployment ? deployment : "-");
+    }
+    return xstrdup(buf_text(&out));
+}
+
+static const struct {
+    const char *query, *want;
+} warnings_cases[] = {
+    { "", "unknown_key@2 crn:b -, model_empty@1 crn:b -, model_not_in_file@1 crn:b -, "
+          "cpu_assumed@0 crn:b crn:d, unknown_field@0 crn:b crn:d, cpu_assumed@0 crn:b crn:d" },
+    { "?code=cpu_assumed", "cpu_assumed@0 crn:b crn:d, cpu_assumed@0 crn:b crn:d" },
+    { "?model_deployment_crn=crn:d&limit=1", "cpu_assumed@0 crn:b crn:d" },
+    { "?model_build_crn=crn:none", "" },
+    { "?limit=2", "unknown_key@2 crn:b -, model_empty@1 crn:b -" },
+};
+
+#define STATUS(status, more)                                                                       \
+    "{\"event\":\"model_deployed\",\"modelBuildCrn\":\"crn:b\",\"modelDeploymentCrn\":\"crn:d\","  \
+    "\"userName\":\"eve\"," more "\"status\":\"" status "\"}"
+
+START_TEST(warnings_are_kept)
+{
+    AUTO(service_free) struct service *service = service_start();
+    AUTO(mem_free) char *lines = NULL;
+    AUTO(buf_done) struct buf pages;
+    json_auto_t *error = NULL;
+    const char *cursor = NULL;
+
+    buf_init(&pages, SIZE_MAX);
+    service_take(service, BUILT("crn:p", "crn:b", "Churn", FILE_OF("Other:\\n  colour: red\\n")));
+    service_take(service, STATUS("deploying", ""));
+    service_take(service, STATUS("deployed", "\"colour\":1,"));
+    service_take(service, STATUS("stopped", "\"cpuMillicores\":5,"));
+    for (size_t i = 0; i < LENGTH(warnings_cases); i++) {
+        AUTO(mem_free) char *path = xasprintf("/v1/lineage/warnings%s", warnings_cases[i].query);
+        json_auto_t *page = service_get(service, 200, path);
+        AUTO(mem_free) char *have = warnings_text(json_object_get(page, "warnings"));
+
+        ck_assert_str_eq(have, warnings_cases[i].want);
+    }
+    for (int i = 0; i < 4 && (cursor || i == 0); i++) {
+        AUTO(mem_free)
+        char *path = xasprintf("/v1/lineage/warnings?limit=2%s%.60s", cursor ? "&cursor=" : "",
+                               cursor ? cursor : "");
+        json_auto_t *page = service_get(service, 200, path);
+        AUTO(mem_free) char *have = warnings_text(json_object_get(page, "warnings"));
+        static char next[64];
+
+        buf_append_fmt(&pages, "%s%s", i ? ", " : "", have);
+        cursor = json_string_value(json_object_get(page, "nextCursor"));
+        if (cursor)
+            cursor = memcpy(next, cursor, strlen(cursor) + 1);
+    }
+    ck_assert_ptr_null(cursor);
+    ck_assert_str_eq(buf_text(&pages), warnings_cases[0].want);
+    lines = service_get_text(service, 200, "/v1/lineage/warnings?code=model_empty",
+                             "application/x-ndjson");
+    ck_assert_ptr_nonnull(strstr(lines, "\"event\":\"model_built\",\"projectCrn\":\"crn:p\","));
+    ck_assert_ptr_nonnull(strstr(lines, "\"line\":1,\"column\":1}\n"));
+    error = service_get(service, 400, "/v1/lineage/warnings?cursor=7.x");
+    service_check_error(error, "invalid_parameter", "cursor",
+                        "\"cursor\" is not one of an answer: \"7.x\"", "cursor");
 }
 END_TEST
 
@@ -301,6 +381,43 @@ START_TEST(same_names_stay_apart_and_tables_are_shared)
 }
 END_TEST
 
+/* Everything is called the same in two environments, but by other CRNs and in other namespaces:
+ * nothing is shared. What is trained in one of them and deployed in the other is one graph. */
+START_TEST(environments_stay_apart)
+{
+    static const char *const environment[] = {
+        PROJECT("@p", "Churn", ""),
+        BUILT("@p", "@b", "Model",
+              "\"namespace\":\"@\"," FILE_OF("Model:\\n"
+                                             "  hive_table_qualified_names: [default.telco]\\n")),
+        DEPLOYED("@b", "@d", "deployed", "1704067204000",
+                 "\"environment\":\"@\",\"modelName\":\"Model\","),
+    };
+    AUTO(service_free) struct service *service = service_start();
+    AUTO(mem_free) char *east = NULL, *west = NULL, *across = NULL;
+    const char *events[LENGTH(environment)];
+
+    memcpy(events, environment, sizeof(events));
+    company_post(service, events, LENGTH(events), "east", true);
+    company_post(service, events, LENGTH(events), "west", false);
+    east = graph_text(service->dsn, "east");
+    west = graph_text(service->dsn, "west");
+    ck_assert_str_eq(east, west);
+    ck_assert_ptr_nonnull(strstr(east, "hive_table default.telco@ shell"));
+    ck_assert_int_eq(entities_count(service->dsn, "type = 'hive_table'"), 2);
+    ck_assert_int_eq(entities_count(service->dsn, "true"), 14);
+    ck_assert_int_eq(pg_query_i64(service->dsn,
+                                  "SELECT count(*) FROM relationship AS r"
+                                  " JOIN entity AS a ON a.entity_id = r.end1"
+                                  " JOIN entity AS b ON b.entity_id = r.end2 WHERE"
+                                  " a.qualified_name ~ 'east' <> (b.qualified_name ~ 'east')"),
+                     0);
+    service_take(service, DEPLOYED("eastb", "westd2", "deployed", "1704067204000", ""));
+    across = graph_text(service->dsn, "eastb@cm > westd2@cm");
+    ck_assert_str_eq(across, "ml_build_deployment ");
+}
+END_TEST
+
 /* An entity is changed in versions; what was before stays readable. */
 START_TEST(versions_follow_statuses)
 {
@@ -353,18 +470,18 @@ START_TEST(only_what_changes_is_written)
 }
 END_TEST
 
+#define SEEN(n, more)                                                                              \
+    "{\"event\":\"track_metrics\",\"modelDeploymentCrn\":\"d\"," more                              \
+    "\"predictionUuid\":\"00000000-0000-4000-8000-00000000000" n                                   \
+    "\",\"startTimestampMs\":1704067200000,\"endTimestampMs\":1704067200001,\"metrics\":{}}"
+
 /* What governance has to see: it predicts, and nobody has said where it comes from. */
 START_TEST(seen_in_metrics_only)
 {
     AUTO(service_free) struct service *service = service_start();
     AUTO(mem_free) char *guid = NULL, *again = NULL;
 
-    service_take(
-        service,
-        "{\"event\":\"track_metrics\",\"modelDeploymentCrn\":\"d\",\"modelBuildCrn\":\"b\","
-        "\"predictionUuid\":\"00000000-0000-4000-8000-000000000001\","
-        "\"startTimestampMs\":1704067200000,\"endTimestampMs\":1704067200001,"
-        "\"metrics\":{}}");
+    service_take(service, SEEN("1", ""));
     WAIT_UNTIL(10000,
                entities_count(service->dsn, "qualified_name = 'd@cm' AND is_incomplete") == 1);
     ck_assert_int_eq(entities_count(service->dsn, "true"), 1);
@@ -373,6 +490,61 @@ START_TEST(seen_in_metrics_only)
     again = pg_query_text(service->dsn, "SELECT guid FROM entity WHERE to_batch IS NULL AND"
                                         " qualified_name = 'd@cm' AND NOT is_incomplete");
     ck_assert_str_eq(again, guid);
+}
+END_TEST
+
+static int64_t served_count(struct service *service)
+{
+    return pg_query_i64(service->dsn, "SELECT count(*) FROM relationship"
+                                      " WHERE type = 'ml_build_deployment' AND to_batch IS NULL");
+}
+
+/* The build that predictions name, at once or later, is related to its deployment, as a shell if
+ * need be; what model_deployed says goes before it, and stays. */
+START_TEST(built_by_what_metrics_say)
+{
+    AUTO(service_free) struct service *service = service_start();
+    AUTO(mem_free) char *shells = NULL, *built = NULL, *deployed = NULL, *after = NULL;
+
+    service_take(service, SEEN("1", ""));
+    WAIT_UNTIL(10000, pg_query_i64(service->dsn, "SELECT deployment FROM graph_position") == 1);
+    service_take(service, SEEN("2", "\"modelBuildCrn\":\"b\","));
+    WAIT_UNTIL(10000, served_count(service) == 1);
+    shells = graph_text(service->dsn, "cm");
+    ck_assert_ptr_nonnull(strstr(shells, "ml_build_deployment b@ > d@"));
+    ck_assert_int_eq(entities_count(service->dsn, "is_incomplete"), 2);
+    service_take(service, BUILT("p", "b", "Model", ""));
+    built = graph_text(service->dsn, "cm");
+    ck_assert_ptr_nonnull(strstr(built, "ml_build_deployment b@ > d@"));
+    ck_assert_int_eq(entities_count(service->dsn, "qualified_name = 'b@cm' AND is_incomplete"), 0);
+    service_take(service, DEPLOYED("b2", "d", "deployed", "1704067203000", ""));
+    deployed = graph_text(service->dsn, "cm");
+    ck_assert_ptr_nonnull(strstr(deployed, "ml_build_deployment b2@ > d@"));
+    ck_assert_int_eq(served_count(service), 1);
+    service_take(service, SEEN("3", "\"modelBuildCrn\":\"b3\","));
+    ck_assert_int_eq(daemon_stop(service->daemon), 0);
+    daemon_resume(service->daemon);
+    /* a new deployment: whatever waits has been looked at when it is there */
+    service_take(service,
+                 "{\"event\":\"aggregate_metrics\",\"modelDeploymentCrn\":\"e\",\"metrics\":{},"
+                 "\"startTimestampMs\":1704067200000,\"endTimestampMs\":1704067200001}");
+    WAIT_UNTIL(10000, entities_count(service->dsn, "qualified_name = 'e@cm'") == 1);
+    after = graph_text(service->dsn, "d@cm");
+    ck_assert_ptr_nonnull(strstr(after, "ml_build_deployment b2@cm > "));
+    ck_assert_int_eq(served_count(service), 1);
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM graph_waiting"), 0);
+}
+END_TEST
+
+/* What a prediction says at first sight is there as soon as the deployment is. */
+START_TEST(built_at_first_sight)
+{
+    AUTO(service_free) struct service *service = service_start();
+
+    service_take(service, SEEN("1", "\"modelBuildCrn\":\"b\",\"modelCrn\":\"m\","));
+    WAIT_UNTIL(10000, entities_count(service->dsn, "qualified_name = 'd@cm'") == 1);
+    ck_assert_int_eq(served_count(service), 1);
+    ck_assert_int_eq(entities_count(service->dsn, "is_incomplete"), 2);
 }
 END_TEST
 
@@ -526,6 +698,15 @@ static void check_builds(const char *dsn, int64_t builds)
                      0);
 }
 
+static int posters_taken(struct poster posters[POSTERS])
+{
+    int taken = 0;
+
+    for (int i = 0; i < POSTERS; i++)
+        taken += posters[i].taken;
+    return taken;
+}
+
 START_TEST(two_daemons_at_once)
 {
     AUTO(mem_free) char *dsn = pg_database_new(pg_shared());
@@ -547,14 +728,28 @@ START_TEST(two_daemons_at_once)
 }
 END_TEST
 
-static int posters_taken(struct poster posters[POSTERS])
+/* Somebody else has the graph: builds wait for it, predictions don't. */
+START_TEST(predictions_do_not_wait_for_the_graph)
 {
-    int taken = 0;
+    AUTO(service_free) struct service *service = service_start();
+    AUTO(mem_free) char *url = daemon_url(service->daemon, "/v1/events");
+    const char *const urls[] = { url, url };
+    struct poster posters[POSTERS];
+    PGconn *conn = PQconnectdb(service->dsn);
 
-    for (int i = 0; i < POSTERS; i++)
-        taken += posters[i].taken;
-    return taken;
+    service_take(service, SEEN("0", "")); /* what is made once is there */
+    PQclear(PQexec(conn, "SELECT pg_advisory_lock(7236, 4)"));
+    posters_start(posters, urls);
+    WAIT_UNTIL(10000, pg_query_i64(service->dsn, "SELECT count(*) FROM pg_locks WHERE NOT granted"
+                                                 " AND locktype = 'advisory' AND objid = 4") > 0);
+    service_take(service, "[" SEEN("1", "") "," SEEN("2", "\"modelBuildCrn\":\"b-0-0\",") "]");
+    service_take(service, SEEN("3", "\"modelCrn\":\"m\","));
+    ck_assert_int_eq(posters_taken(posters), 0);
+    PQfinish(conn);
+    posters_finish(posters);
+    check_builds(service->dsn, POSTERS * POSTER_BUILDS);
 }
+END_TEST
 
 START_TEST(killed_between)
 {
@@ -588,19 +783,24 @@ Suite *graph_suite(void)
     tcase_add_unchecked_fixture(events, pg_shared_start, NULL);
     tcase_add_test(events, refused_with_its_place);
     tcase_add_test(events, warned_and_stored);
+    tcase_add_test(events, warnings_are_kept);
     tcase_add_test(events, counted_once);
     suite_add_tcase(suite, events);
     tcase_add_unchecked_fixture(graph, pg_shared_start, NULL);
     tcase_add_test(graph, any_order_ends_in_the_same_graph);
     tcase_add_test(graph, replay_changes_nothing);
     tcase_add_test(graph, same_names_stay_apart_and_tables_are_shared);
+    tcase_add_test(graph, environments_stay_apart);
     tcase_add_test(graph, versions_follow_statuses);
     tcase_add_test(graph, only_what_changes_is_written);
     tcase_add_test(graph, seen_in_metrics_only);
+    tcase_add_test(graph, built_by_what_metrics_say);
+    tcase_add_test(graph, built_at_first_sight);
     tcase_add_test(graph, older_events_are_caught_up_with);
     tcase_add_test(graph, a_build_completes_its_deployments);
     tcase_add_test(graph, longest_names);
     tcase_add_test(graph, two_daemons_at_once);
+    tcase_add_test(graph, predictions_do_not_wait_for_the_graph);
     tcase_add_test(graph, killed_between);
     suite_add_tcase(suite, graph);
     return suite;
