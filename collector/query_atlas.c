@@ -1,5 +1,6 @@
 /* What Atlas's clients read: types, entities and lineage, at the paths of its REST interface and
  * with its errors. Unknown parameters and slashes too many are as good as not there. */
+#include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdlib.h>
@@ -30,6 +31,8 @@ struct atlas {
     size_t segments_len;
     struct store_pool *pool;
     PGconn *conn; /* owned, of the pool; NULL until it is needed */
+    int64_t as_of_ms;
+    struct atlas_view view; /* what is read, behind atlas_begin_read */
     struct err *err;
 };
 
@@ -51,7 +54,9 @@ static int atlas_no_guid(struct atlas *atlas, struct span guid)
 static int atlas_begin_read(struct atlas *atlas)
 {
     atlas->conn = store_pool_take(atlas->pool, atlas->err);
-    return atlas->conn ? atlas_begin(atlas->conn, atlas->err) : -1;
+    if (!atlas->conn)
+        return -1;
+    return atlas_begin(&atlas->view, atlas->conn, atlas_types(atlas), atlas->as_of_ms, atlas->err);
 }
 
 /* ----------------------------------------------------------------------------------- parameters */
@@ -139,7 +144,7 @@ static int entities_add_guid(struct atlas *atlas, struct span guid, struct entit
 
     if (uuid_parse(&uuid, guid) < 0)
         return atlas_no_guid(atlas, guid);
-    if (atlas_read_guid(atlas->conn, atlas_types(atlas), &uuid, list, atlas->err) < 0)
+    if (atlas_read_guid(&atlas->view, &uuid, list, atlas->err) < 0)
         return -1;
     uuid_format(&uuid, text);
     for (size_t i = list->len; i > 0; i--) {
@@ -155,7 +160,7 @@ static int entities_add_name(struct atlas *atlas, const struct type *type, struc
 {
     size_t before = list->len;
 
-    if (atlas_read_name(atlas->conn, atlas_types(atlas), type, name, list, atlas->err) < 0)
+    if (atlas_read_name(&atlas->view, type, name, list, atlas->err) < 0)
         return -1;
     *found = list->len > before;
     return 0;
@@ -237,8 +242,8 @@ static int entity_answer_expand(struct atlas *atlas, struct entity_answer *answe
 
     for (size_t i = 0; i < len; i++)
         ids[i] = answer->list.items[from + i].id;
-    if (atlas_read_links(atlas->conn, atlas_types(atlas), ids, len, ATLAS_LINKS_MAX - first + 1,
-                         &answer->links, atlas->err) < 0)
+    if (atlas_read_links(&atlas->view, ids, len, ATLAS_LINKS_MAX - first + 1, &answer->links,
+                         atlas->err) < 0)
         return -1;
     if (answer->links.len > ATLAS_LINKS_MAX) {
         answer->links.len = ATLAS_LINKS_MAX;
@@ -252,9 +257,7 @@ static int entity_answer_expand(struct atlas *atlas, struct entity_answer *answe
         if (with_owned && entity && atlas_link_owns(entity, link))
             others[owned++] = link->other_id;
     }
-    return owned ? atlas_read_ids(atlas->conn, atlas_types(atlas), others, owned, &answer->list,
-                                  atlas->err)
-                 : 0;
+    return owned ? atlas_read_ids(&atlas->view, others, owned, &answer->list, atlas->err) : 0;
 }
 
 /* Relationships, and what they lead to. */
@@ -276,8 +279,7 @@ static int entity_answer_read(struct atlas *atlas, struct entity_answer *answer)
     ids = xcalloc(answer->links.len, sizeof(*ids));
     for (size_t i = 0; i < answer->links.len; i++)
         ids[i] = answer->links.items[i].other_id;
-    return atlas_read_ids(atlas->conn, atlas_types(atlas), ids, answer->links.len, &answer->others,
-                          atlas->err);
+    return atlas_read_ids(&atlas->view, ids, answer->links.len, &answer->others, atlas->err);
 }
 
 /* The links as JSON wants them; owned. */
@@ -515,10 +517,9 @@ static int lineage_walk(struct atlas *atlas, const struct entity *base,
     int rc;
 
     entity_list_init(&list);
-    if (walk_run(request, atlas_walk_step, atlas->conn, &result, atlas->err) < 0)
+    if (walk_run(request, atlas_walk_step, &atlas->view, &result, atlas->err) < 0)
         return -1;
-    rc = atlas_read_ids(atlas->conn, atlas_types(atlas), result.entities, result.entities_len,
-                        &list, atlas->err);
+    rc = atlas_read_ids(&atlas->view, result.entities, result.entities_len, &list, atlas->err);
     if (rc == 0)
         *answer = lineage_json(base, request, direction, &result, &list);
     walk_result_done(&result);
@@ -559,19 +560,20 @@ static int lineage(struct atlas *atlas, json_t **answer)
 static const struct {
     const char *path;
     int (*run)(struct atlas *atlas, json_t **answer);
+    bool takes_as_of;
 } atlas_paths[] = {
-    { "v2/types/typedefs", types_all },
-    { "v2/types/typedefs/headers", types_all },
-    { "v2/types/*/name/*", types_one },
-    { "v2/types/*/guid/*", types_one },
-    { "v2/entity/guid/*", entity_one },
-    { "v2/entity/guid/*/header", entity_one },
-    { "v2/entity/uniqueAttribute/type/*", entity_one },
-    { "v2/entity/uniqueAttribute/type/*/header", entity_one },
-    { "v2/entity/bulk", entity_bulk },
-    { "v2/entity/bulk/uniqueAttribute/type/*", entity_bulk_names },
-    { "v2/lineage/*", lineage },
-    { "v2/lineage/uniqueAttribute/type/*", lineage },
+    { "v2/types/typedefs", types_all, false },
+    { "v2/types/typedefs/headers", types_all, false },
+    { "v2/types/*/name/*", types_one, false },
+    { "v2/types/*/guid/*", types_one, false },
+    { "v2/entity/guid/*", entity_one, true },
+    { "v2/entity/guid/*/header", entity_one, true },
+    { "v2/entity/uniqueAttribute/type/*", entity_one, true },
+    { "v2/entity/uniqueAttribute/type/*/header", entity_one, true },
+    { "v2/entity/bulk", entity_bulk, true },
+    { "v2/entity/bulk/uniqueAttribute/type/*", entity_bulk_names, true },
+    { "v2/lineage/*", lineage, true },
+    { "v2/lineage/uniqueAttribute/type/*", lineage, true },
 };
 
 /* -1: there are more than any path has. */
@@ -607,6 +609,30 @@ static bool atlas_matches(const struct atlas *atlas, const char *path)
     return !*path && n == atlas->segments_len;
 }
 
+/* The moment that is asked for. */
+static int atlas_parse_as_of(struct atlas *atlas, bool takes_as_of)
+{
+    struct span text = atlas_parameter(atlas, "as_of");
+    char *end;
+    long long number;
+
+    atlas->as_of_ms = ATLAS_NOW;
+    if (!text.data)
+        return 0;
+    if (!takes_as_of)
+        return ATLAS_FAULT(atlas, 400, "ATLAS-400-00-029",
+                           "\"as_of\" is for entities, their audit and lineage: this has no "
+                           "history");
+    errno = 0;
+    number = strtoll(text.data, &end, 10);
+    if (!text.len || strspn(text.data, "-0123456789") != text.len || *end || errno)
+        return ATLAS_FAULT(atlas, 400, "ATLAS-400-00-029",
+                           "\"as_of\" must be a whole number of milliseconds: \"%.*s\"",
+                           fault_quote_len(text.len), text.data);
+    atlas->as_of_ms = number < 0 ? 0 : number;
+    return 0;
+}
+
 static int atlas_write(const char *data, size_t len, void *out)
 {
     buf_append(out, data, len);
@@ -627,6 +653,8 @@ int query_atlas(struct store_pool *pool, struct query *query, struct buf *out, u
     if (rc < 0 || i == LENGTH(atlas_paths))
         return ATLAS_FAULT(&atlas, 404, "ATLAS-404-00-000", "no such path: %.*s",
                            fault_quote_len(query->argument.len), query->argument.data);
+    if (atlas_parse_as_of(&atlas, atlas_paths[i].takes_as_of) < 0)
+        return -1;
     rc = atlas_paths[i].run(&atlas, &answer);
     store_pool_give(pool, atlas.conn, rc == 0);
     if (rc < 0)

@@ -1,5 +1,6 @@
 #include "collector/store_atlas_internal.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,14 +9,12 @@
 #include "base/mem.h"
 #include "collector/store_internal.h"
 
-#define ATLAS_ENTITY_SQL                                                                           \
-    "SELECT e.entity_id, e.guid, e.type, e.qualified_name, e.created_by, e.updated_by,"            \
-    " e.attributes, (extract(epoch FROM c.recorded_at) * 1000)::bigint,"                           \
-    " (extract(epoch FROM u.recorded_at) * 1000)::bigint, e.is_deleted, e.is_incomplete"           \
-    " FROM entity AS e JOIN graph_batch AS c ON c.batch_id = e.created_batch"                      \
-    " JOIN graph_batch AS u ON u.batch_id = e.from_batch WHERE e.to_batch IS NULL AND "
+/* Event time ends in the year 3000, and so does what can be asked for. */
+#define ATLAS_MS_MAX INT64_C(32503680000000)
 
-int atlas_begin(PGconn *conn, struct err *err)
+/* ------------------------------------------------------------------------------------- the view */
+
+static int atlas_begin_snapshot(PGconn *conn, struct err *err)
 {
     /* look-ups by keys, all of them */
     return store_exec(conn,
@@ -24,6 +23,52 @@ int atlas_begin(PGconn *conn, struct err *err)
                       "SET LOCAL enable_mergejoin = off;"
                       "SET LOCAL max_parallel_workers_per_gather = 0",
                       "read graph", err);
+}
+
+static void atlas_view_set(struct atlas_view *view, int64_t batch_id)
+{
+    view->batch_id = batch_id;
+    view->parts_len = 1;
+    (void)snprintf(view->stands, sizeof(view->stands), "to_batch IS NULL");
+    (void)snprintf(view->parts[0], sizeof(view->parts[0]), "to_batch IS NULL");
+    if (batch_id == ATLAS_NOW)
+        return;
+    view->parts_len = 2;
+    (void)snprintf(view->stands, sizeof(view->stands),
+                   "from_batch <= %1$" PRId64 " AND (to_batch IS NULL OR to_batch > %1$" PRId64 ")",
+                   batch_id);
+    (void)snprintf(view->parts[0], sizeof(view->parts[0]),
+                   "to_batch IS NULL AND from_batch <= %" PRId64, batch_id);
+    (void)snprintf(view->parts[1], sizeof(view->parts[1]),
+                   "to_batch IS NOT NULL AND to_batch > %1$" PRId64 " AND from_batch <= %1$" PRId64,
+                   batch_id);
+}
+
+int atlas_begin_batch(struct atlas_view *view, PGconn *conn, const struct type_registry *types,
+                      int64_t batch_id, struct err *err)
+{
+    *view = (struct atlas_view){ .conn = conn, .types = types };
+    atlas_view_set(view, batch_id);
+    return atlas_begin_snapshot(conn, err);
+}
+
+int atlas_begin(struct atlas_view *view, PGconn *conn, const struct type_registry *types,
+                int64_t as_of_ms, struct err *err)
+{
+    AUTO(store_result_free) PGresult *result = NULL;
+    struct store_params params = { 0 };
+    char number[24];
+
+    if (as_of_ms == ATLAS_NOW)
+        return atlas_begin_batch(view, conn, types, ATLAS_NOW, err);
+    (void)snprintf(number, sizeof(number), "%" PRId64,
+                   as_of_ms < ATLAS_MS_MAX ? as_of_ms : ATLAS_MS_MAX);
+    store_param_text(&params, number);
+    /* before the snapshot, which is to see what this waits for */
+    result = store_query_params(conn, "SELECT graph_batch_at($1)", &params, "find moment", err);
+    if (!result)
+        return -1;
+    return atlas_begin_batch(view, conn, types, store_get_i64(result, 0, 0), err);
 }
 
 /* ------------------------------------------------------------------------------------- entities */
@@ -79,20 +124,29 @@ static void atlas_add_entity(const struct type_registry *types, const PGresult *
     list->items[list->len++] = entity;
 }
 
-/* `sql` has its condition behind ATLAS_ENTITY_SQL. */
-static int atlas_read_entities(PGconn *conn, const struct type_registry *types, const char *sql,
+/* Of the entities that `condition`, of the version `e`, is true of. Times are cut to milliseconds:
+ * as_of of a time shown shows what it tells of. */
+static int atlas_read_entities(const struct atlas_view *view, const char *condition,
                                const struct store_params *params, struct entity_list *list,
                                struct err *err)
 {
+    AUTO(mem_free)
+    char *sql = xasprintf(
+        "SELECT e.entity_id, e.guid, e.type, e.qualified_name, e.created_by, e.updated_by,"
+        " e.attributes, floor(extract(epoch FROM c.recorded_at) * 1000)::bigint,"
+        " floor(extract(epoch FROM u.recorded_at) * 1000)::bigint, e.is_deleted, e.is_incomplete"
+        " FROM entity AS e JOIN graph_batch AS c ON c.batch_id = e.created_batch"
+        " JOIN graph_batch AS u ON u.batch_id = e.from_batch WHERE %s AND %s",
+        view->stands, condition);
     AUTO(store_result_free)
-    PGresult *result = store_query_params(conn, sql, params, "read entities", err);
+    PGresult *result = store_query_params(view->conn, sql, params, "read entities", err);
 
     for (int row = 0; result && row < PQntuples(result); row++)
-        atlas_add_entity(types, result, row, list);
+        atlas_add_entity(view->types, result, row, list);
     return result ? 0 : -1;
 }
 
-int atlas_read_guid(PGconn *conn, const struct type_registry *types, const struct uuid *guid,
+int atlas_read_guid(const struct atlas_view *view, const struct uuid *guid,
                     struct entity_list *list, struct err *err)
 {
     struct store_params params = { 0 };
@@ -100,14 +154,34 @@ int atlas_read_guid(PGconn *conn, const struct type_registry *types, const struc
 
     uuid_format(guid, text);
     store_param_text(&params, text);
-    return atlas_read_entities(conn, types, ATLAS_ENTITY_SQL "e.guid = $1::uuid", &params, list,
-                               err);
+    /* all versions have it */
+    return atlas_read_entities(view,
+                               "e.entity_id = (SELECT entity_id FROM entity"
+                               " WHERE guid = $1::uuid AND to_batch IS NULL)",
+                               &params, list, err);
 }
 
-int atlas_read_name(PGconn *conn, const struct type_registry *types, const struct type *type,
+/* Of the entities that had this name at that moment. */
+static char *atlas_name_condition(const struct atlas_view *view)
+{
+    AUTO(buf_done) struct buf sql;
+
+    buf_init(&sql, SIZE_MAX);
+    buf_append_text(&sql, "(e.entity_id, e.from_batch) IN (");
+    for (size_t i = 0; i < view->parts_len; i++)
+        buf_append_fmt(&sql,
+                       "%sSELECT entity_id, from_batch FROM entity WHERE NOT is_deleted AND %s"
+                       " AND type = ANY ($1) AND qualified_name = ANY ($2)",
+                       i ? " UNION ALL " : "", view->parts[i]);
+    buf_append_text(&sql, ") ORDER BY e.entity_id LIMIT 1");
+    return xstrdup(buf_text(&sql));
+}
+
+int atlas_read_name(const struct atlas_view *view, const struct type *type,
                     struct span qualified_name, struct entity_list *list, struct err *err)
 {
     AUTO(store_array_done) struct store_array names, kinds;
+    AUTO(mem_free) char *condition = atlas_name_condition(view);
     struct store_params params = { 0 };
 
     store_array_init(&kinds, STORE_OID_TEXT);
@@ -118,14 +192,10 @@ int atlas_read_name(PGconn *conn, const struct type_registry *types, const struc
     store_array_add_text(&names, qualified_name);
     store_param_binary(&params, store_array_end(&kinds));
     store_param_binary(&params, store_array_end(&names));
-    return atlas_read_entities(conn, types,
-                               ATLAS_ENTITY_SQL "NOT e.is_deleted AND e.type = ANY ($1)"
-                                                " AND e.qualified_name = ANY ($2)"
-                                                " ORDER BY e.entity_id LIMIT 1",
-                               &params, list, err);
+    return atlas_read_entities(view, condition, &params, list, err);
 }
 
-int atlas_read_ids(PGconn *conn, const struct type_registry *types, const int64_t *ids, size_t len,
+int atlas_read_ids(const struct atlas_view *view, const int64_t *ids, size_t len,
                    struct entity_list *list, struct err *err)
 {
     AUTO(store_array_done) struct store_array array;
@@ -135,38 +205,46 @@ int atlas_read_ids(PGconn *conn, const struct type_registry *types, const int64_
     for (size_t i = 0; i < len; i++)
         store_array_add_i64(&array, ids[i]);
     store_param_binary(&params, store_array_end(&array));
-    return atlas_read_entities(conn, types,
-                               ATLAS_ENTITY_SQL "e.entity_id = ANY ($1) ORDER BY e.entity_id",
-                               &params, list, err);
+    return atlas_read_entities(view, "e.entity_id = ANY ($1) ORDER BY e.entity_id", &params, list,
+                               err);
 }
 
 /* -------------------------------------------------------------------------------- relationships */
 
-int atlas_read_links(PGconn *conn, const struct type_registry *types, const int64_t *ids,
-                     size_t len, size_t max, struct atlas_links *links, struct err *err)
+static void atlas_write_links(struct buf *sql, const struct atlas_view *view)
+{
+    for (size_t i = 0; i < view->parts_len; i++)
+        buf_append_fmt(sql,
+                       "%1$sSELECT type, 0, end1, end2, guid, is_deleted, relationship_id"
+                       " FROM relationship WHERE %2$s AND end1 = ANY ($1)"
+                       " UNION ALL"
+                       " SELECT type, 1, end2, end1, guid, is_deleted, relationship_id"
+                       " FROM relationship WHERE %2$s AND end2 = ANY ($1)",
+                       i ? " UNION ALL " : "", view->parts[i]);
+    buf_append_text(sql, " ORDER BY 7, 2 LIMIT $2::bigint");
+}
+
+int atlas_read_links(const struct atlas_view *view, const int64_t *ids, size_t len, size_t max,
+                     struct atlas_links *links, struct err *err)
 {
     AUTO(store_array_done) struct store_array array;
     AUTO(store_result_free) PGresult *result = NULL;
+    AUTO(buf_done) struct buf sql;
     struct store_params params = { 0 };
     char limit[24];
 
     store_array_init(&array, STORE_OID_INT8);
+    buf_init(&sql, SIZE_MAX);
     for (size_t i = 0; i < len; i++)
         store_array_add_i64(&array, ids[i]);
     (void)snprintf(limit, sizeof(limit), "%zu", max);
     store_param_binary(&params, store_array_end(&array));
     store_param_text(&params, limit);
-    result = store_query_params(conn,
-                                "SELECT type, 0, end1, end2, guid, is_deleted, relationship_id"
-                                " FROM relationship WHERE to_batch IS NULL AND end1 = ANY ($1)"
-                                " UNION ALL"
-                                " SELECT type, 1, end2, end1, guid, is_deleted, relationship_id"
-                                " FROM relationship WHERE to_batch IS NULL AND end2 = ANY ($1)"
-                                " ORDER BY 7, 2 LIMIT $2::bigint",
-                                &params, "read relationships", err);
+    atlas_write_links(&sql, view);
+    result = store_query_params(view->conn, buf_text(&sql), &params, "read relationships", err);
     for (int row = 0; result && row < PQntuples(result); row++) {
         struct atlas_link link = { .relationship =
-                                       type_by_name(types, store_get_span(result, row, 0)),
+                                       type_by_name(view->types, store_get_span(result, row, 0)),
                                    .end = (size_t)store_get_i64(result, row, 1),
                                    .entity_id = store_get_i64(result, row, 2),
                                    .other_id = store_get_i64(result, row, 3),
@@ -181,42 +259,42 @@ int atlas_read_links(PGconn *conn, const struct type_registry *types, const int6
     return result ? 0 : -1;
 }
 
-/* Processes are the first end of both kinds of edges: inputs flow to them, outputs from them. */
-static const char *atlas_walk_sql(const struct walk_frontier *frontier)
+void atlas_write_edges(struct buf *sql, const struct atlas_view *view,
+                       const struct walk_frontier *frontier, const char *columns)
 {
-    bool is_upstream = frontier->direction == WALK_INPUT;
+    bool is_inputs = (frontier->direction == WALK_INPUT) == frontier->is_process;
 
-    if (is_upstream == frontier->is_process) /* between processes and what they read */
-        return frontier->is_process
-                   ? "SELECT relationship_id, end2, end1, guid FROM relationship"
-                     " WHERE to_batch IS NULL AND type = 'dataset_process_inputs'"
-                     " AND end1 = ANY ($1) ORDER BY relationship_id LIMIT $2::bigint"
-                   : "SELECT relationship_id, end2, end1, guid FROM relationship"
-                     " WHERE to_batch IS NULL AND type = 'dataset_process_inputs'"
-                     " AND end2 = ANY ($1) ORDER BY relationship_id LIMIT $2::bigint";
-    return frontier->is_process ? "SELECT relationship_id, end1, end2, guid FROM relationship"
-                                  " WHERE to_batch IS NULL AND type = 'process_dataset_outputs'"
-                                  " AND end1 = ANY ($1) ORDER BY relationship_id LIMIT $2::bigint"
-                                : "SELECT relationship_id, end1, end2, guid FROM relationship"
-                                  " WHERE to_batch IS NULL AND type = 'process_dataset_outputs'"
-                                  " AND end2 = ANY ($1) ORDER BY relationship_id LIMIT $2::bigint";
+    for (size_t i = 0; i < view->parts_len; i++)
+        buf_append_fmt(sql,
+                       "%sSELECT %s FROM relationship WHERE %s AND type = '%s' AND %s = ANY ($1)",
+                       i ? " UNION ALL " : "", columns, view->parts[i],
+                       is_inputs ? "dataset_process_inputs" : "process_dataset_outputs",
+                       frontier->is_process ? "end1" : "end2");
 }
 
 int atlas_walk_step(void *ctx, const struct walk_frontier *frontier, struct walk *walk,
                     struct err *err)
 {
+    const struct atlas_view *view = ctx;
+    bool is_inputs = (frontier->direction == WALK_INPUT) == frontier->is_process;
     AUTO(store_array_done) struct store_array array;
     AUTO(store_result_free) PGresult *result = NULL;
+    AUTO(buf_done) struct buf sql;
     struct store_params params = { 0 };
     char limit[24];
 
     store_array_init(&array, STORE_OID_INT8);
+    buf_init(&sql, SIZE_MAX);
     for (size_t i = 0; i < frontier->len; i++)
         store_array_add_i64(&array, frontier->ids[i]);
     (void)snprintf(limit, sizeof(limit), "%zu", frontier->edges_max);
     store_param_binary(&params, store_array_end(&array));
     store_param_text(&params, limit);
-    result = store_query_binary(ctx, atlas_walk_sql(frontier), &params, "walk", err);
+    atlas_write_edges(&sql, view, frontier,
+                      is_inputs ? "relationship_id, end2, end1, guid"
+                                : "relationship_id, end1, end2, guid");
+    buf_append_text(&sql, " ORDER BY relationship_id LIMIT $2::bigint");
+    result = store_query_binary(view->conn, buf_text(&sql), &params, "walk", err);
     for (int row = 0; result && row < PQntuples(result); row++) {
         struct span guid = store_get_span(result, row, 3);
         struct walk_edge edge = { .id = store_get_i64(result, row, 0),
