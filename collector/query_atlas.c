@@ -656,7 +656,7 @@ int query_atlas(struct store_pool *pool, struct query *query, struct buf *out, u
     if (atlas_parse_as_of(&atlas, atlas_paths[i].takes_as_of) < 0)
         return -1;
     rc = atlas_paths[i].run(&atlas, &answer);
-    store_pool_give(pool, atlas.conn, rc == 0);
+    store_pool_give(pool, atlas.conn, rc == 0 || query->fault.status);
     if (rc < 0)
         return -1;
     (void)json_dump_callback(answer, atlas_write, out, JSON_COMPACT);

@@ -9,26 +9,13 @@
 #include "base/mem.h"
 #include "collector/store_internal.h"
 
-/* Event time ends in the year 3000, and so does what can be asked for. */
-#define ATLAS_MS_MAX INT64_C(32503680000000)
-
 /* ------------------------------------------------------------------------------------- the view */
 
-static int atlas_begin_snapshot(PGconn *conn, struct err *err)
+void atlas_view_init(struct atlas_view *view, PGconn *conn, const struct type_registry *types,
+                     int64_t batch_id)
 {
-    /* look-ups by keys, all of them */
-    return store_exec(conn,
-                      "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
-                      "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off;"
-                      "SET LOCAL enable_mergejoin = off;"
-                      "SET LOCAL max_parallel_workers_per_gather = 0",
-                      "read graph", err);
-}
-
-static void atlas_view_set(struct atlas_view *view, int64_t batch_id)
-{
-    view->batch_id = batch_id;
-    view->parts_len = 1;
+    *view =
+        (struct atlas_view){ .conn = conn, .types = types, .batch_id = batch_id, .parts_len = 1 };
     (void)snprintf(view->stands, sizeof(view->stands), "to_batch IS NULL");
     (void)snprintf(view->parts[0], sizeof(view->parts[0]), "to_batch IS NULL");
     if (batch_id == ATLAS_NOW)
@@ -44,31 +31,48 @@ static void atlas_view_set(struct atlas_view *view, int64_t batch_id)
                    batch_id);
 }
 
-int atlas_begin_batch(struct atlas_view *view, PGconn *conn, const struct type_registry *types,
-                      int64_t batch_id, struct err *err)
-{
-    *view = (struct atlas_view){ .conn = conn, .types = types };
-    atlas_view_set(view, batch_id);
-    return atlas_begin_snapshot(conn, err);
-}
-
-int atlas_begin(struct atlas_view *view, PGconn *conn, const struct type_registry *types,
-                int64_t as_of_ms, struct err *err)
+int atlas_find_batch(PGconn *conn, int64_t as_of_ms, int64_t *batch_id, struct err *err)
 {
     AUTO(store_result_free) PGresult *result = NULL;
     struct store_params params = { 0 };
     char number[24];
 
+    *batch_id = ATLAS_NOW;
     if (as_of_ms == ATLAS_NOW)
-        return atlas_begin_batch(view, conn, types, ATLAS_NOW, err);
-    (void)snprintf(number, sizeof(number), "%" PRId64,
-                   as_of_ms < ATLAS_MS_MAX ? as_of_ms : ATLAS_MS_MAX);
+        return 0;
+    if (as_of_ms > STORE_MS_MAX)
+        as_of_ms = STORE_MS_MAX;
+    (void)snprintf(number, sizeof(number), "%" PRId64, as_of_ms < 0 ? 0 : as_of_ms);
     store_param_text(&params, number);
-    /* before the snapshot, which is to see what this waits for */
     result = store_query_params(conn, "SELECT graph_batch_at($1)", &params, "find moment", err);
     if (!result)
         return -1;
-    return atlas_begin_batch(view, conn, types, store_get_i64(result, 0, 0), err);
+    *batch_id = store_get_i64(result, 0, 0);
+    return 0;
+}
+
+int atlas_find_newest(PGconn *conn, int64_t *batch_id, struct err *err)
+{
+    AUTO(store_result_free)
+    PGresult *result =
+        store_query(conn, "SELECT coalesce(max(batch_id), 0) FROM graph_batch", "find newest", err);
+
+    if (!result)
+        return -1;
+    *batch_id = store_get_i64(result, 0, 0);
+    return 0;
+}
+
+int atlas_begin(struct atlas_view *view, PGconn *conn, const struct type_registry *types,
+                int64_t as_of_ms, struct err *err)
+{
+    int64_t batch_id;
+
+    if (atlas_find_batch(conn, as_of_ms, &batch_id, err) < 0)
+        return -1;
+    atlas_view_init(view, conn, types, batch_id);
+    return store_exec(conn, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;" ATLAS_PLANS,
+                      "read graph", err);
 }
 
 /* ------------------------------------------------------------------------------------- entities */

@@ -61,14 +61,21 @@ struct atlas_view {
 
 #define ATLAS_NOW INT64_MAX
 
-/* Takes the snapshot of a request. as_of_ms: what was known at the end of that millisecond, or
- * ATLAS_NOW. Waits for a change of the graph that is being committed, if it may belong to the time
- * before as_of_ms. ERR_RETRY: the server is away, or that wait was too long. */
+/* The last batch of the graph that was recorded by the end of that millisecond; ATLAS_NOW for
+ * ATLAS_NOW. Waits for a change that is being committed, if it may be of that time; not in a
+ * transaction. ERR_RETRY: the server is away, or that wait was too long. */
+int atlas_find_batch(PGconn *conn, int64_t as_of_ms, int64_t *batch_id, struct err *err) MUST_CHECK;
+/* The last batch of the graph in this snapshot. */
+int atlas_find_newest(PGconn *conn, int64_t *batch_id, struct err *err) MUST_CHECK;
+void atlas_view_init(struct atlas_view *view, PGconn *conn, const struct type_registry *types,
+                     int64_t batch_id);
+/* What the transaction of a reader is told before it reads: look-ups by keys, all of them. */
+#define ATLAS_PLANS                                                                                \
+    "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off;"                             \
+    "SET LOCAL enable_mergejoin = off; SET LOCAL max_parallel_workers_per_gather = 0"
+/* Takes the snapshot of a request. as_of_ms: what was known at that moment, or ATLAS_NOW. */
 int atlas_begin(struct atlas_view *view, PGconn *conn, const struct type_registry *types,
                 int64_t as_of_ms, struct err *err) MUST_CHECK;
-/* The same for a batch that was seen before; without waiting. */
-int atlas_begin_batch(struct atlas_view *view, PGconn *conn, const struct type_registry *types,
-                      int64_t batch_id, struct err *err) MUST_CHECK;
 
 /* Each appends what it finds; entities of types that are not known to the registry are left out. */
 int atlas_read_guid(const struct atlas_view *view, const struct uuid *guid,

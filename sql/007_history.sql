@@ -22,3 +22,26 @@ BEGIN
                    ORDER BY recorded_at DESC, batch_id DESC LIMIT 1), 0);
 END
 $$;
+
+-- The same for batches of events. Their times have the order of their numbers, so that no index of the times is needed.
+CREATE FUNCTION ingest_batch_at(in_ms bigint) RETURNS bigint LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  behind timestamptz := timestamptz 'epoch' + (in_ms + 1) * interval '1 millisecond';
+  low    bigint := 0; -- recorded by then, as are all before it
+  high   bigint := coalesce((SELECT batch_id FROM ingest_batch ORDER BY batch_id DESC LIMIT 1), 0) + 1; -- not so
+  middle bigint;
+  next   record;
+BEGIN
+  WHILE high - low > 1 LOOP
+    middle := low + (high - low) / 2;
+    SELECT batch_id, recorded_at INTO next FROM ingest_batch
+    WHERE batch_id >= middle AND batch_id < high ORDER BY batch_id LIMIT 1;
+    IF FOUND AND next.recorded_at < behind THEN
+      low := next.batch_id;
+    ELSE
+      high := middle;
+    END IF;
+  END LOOP;
+  RETURN low;
+END
+$$;

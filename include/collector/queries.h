@@ -16,6 +16,8 @@ query_run query_rollups;
 query_run query_deployments;
 /* GET /v1/deployments/{crn}: query->argument. */
 query_run query_deployment;
+/* GET /v1/impact. */
+query_run query_impact;
 /* GET /v1/balance. */
 query_run query_balance;
 /* POST /get-model-deployment-crn: query->body. */

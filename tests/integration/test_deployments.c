@@ -419,6 +419,7 @@ static const struct {
     { ATLAS "lineage/{guid}", "get", ATLAS "lineage/none", 404 },
     { ATLAS "lineage/uniqueAttribute/type/{type}", "get",
       ATLAS "lineage/uniqueAttribute/type/hive_table", 400 },
+    { "/v1/impact", "get", "/v1/impact?type=hive_table&qualifiedName=x.t@cm", 404 },
     { "/v1/balance", "get", NULL, 200 },
     { "/v1/limits", "get", NULL, 200 },
     { "/healthz", "get", NULL, 200 },
