@@ -33,6 +33,7 @@ struct atlas {
     PGconn *conn; /* owned, of the pool; NULL until it is needed */
     int64_t as_of_ms;
     struct atlas_view view; /* what is read, behind atlas_begin_read */
+    struct buf *out;        /* for answers that are written as they are read */
     struct err *err;
 };
 
@@ -464,70 +465,110 @@ static int lineage_request(struct atlas *atlas, struct walk_request *request, co
     return 0;
 }
 
-static json_t *lineage_relations(const struct walk_result *result, const struct entity_list *list)
+/* Sends what is written, if it is enough. */
+static int lineage_flush(struct atlas *atlas)
 {
-    json_t *relations = json_array();
-
-    for (size_t i = 0; i < result->relations_len; i++) {
-        const struct walk_edge *edge = &result->relations[i];
-        const struct entity *from = entity_list_find(list, edge->from);
-        const struct entity *to = entity_list_find(list, edge->to);
-        char guid[UUID_TEXT_LEN + 1];
-        json_t *relation;
-
-        if (!from || !to)
-            continue;
-        uuid_format(&edge->guid, guid);
-        relation = json_object();
-        (void)json_object_set_new(relation, "fromEntityId", json_string(from->guid));
-        (void)json_object_set_new(relation, "toEntityId", json_string(to->guid));
-        (void)json_object_set_new(relation, "relationshipId", json_string(guid));
-        (void)json_array_append_new(relations, relation);
-    }
-    return relations;
+    if (atlas->out->len <= QUERY_FLUSH_BYTES && !atlas->out->full)
+        return 0;
+    return query_flush(atlas->query, atlas->out, atlas->err);
 }
 
-static json_t *lineage_json(const struct entity *base, const struct walk_request *request,
-                            const char *direction, const struct walk_result *result,
-                            const struct entity_list *list)
+/* "guidEntityMap", the nearest first, some at a time. Their guids go to `guids`, "" for those of a
+ * type that nobody knows. */
+static int lineage_write_entities(struct atlas *atlas, const struct walk_result *result,
+                                  char (*guids)[UUID_TEXT_LEN + 1])
 {
-    json_t *json = json_object(), *map = json_object();
+    AUTO(atlas_headers_done) struct atlas_headers headers = { 0 };
+    const char *separator = "";
+    int rc;
 
-    for (size_t i = 0; i < result->entities_len; i++) {
-        const struct entity *entity = entity_list_find(list, result->entities[i]);
+    if (atlas_headers_open(&headers, &atlas->view, result->entities, result->entities_len,
+                           atlas->err) < 0)
+        return -1;
+    while ((rc = atlas_headers_next(&headers, atlas->err)) > 0) {
+        for (int row = 0; row < PQntuples(headers.rows); row++) {
+            struct entity_header header;
+            size_t place = atlas_headers_get(&headers, row, &header);
 
-        if (entity)
-            (void)json_object_set_new(map, entity->guid, entity_header_json(entity));
+            if (!header.type)
+                continue;
+            memcpy(guids[place], header.guid, sizeof(header.guid));
+            buf_append_text(atlas->out, separator);
+            buf_append_char(atlas->out, '"');
+            buf_append(atlas->out, header.guid, UUID_TEXT_LEN);
+            buf_append_text(atlas->out, "\":");
+            entity_header_write(&header, atlas->out);
+            separator = ",";
+            if (lineage_flush(atlas) < 0)
+                return -1;
+        }
     }
-    (void)json_object_set_new(json, "baseEntityGuid", json_string(base->guid));
-    (void)json_object_set_new(json, "lineageDirection", json_string(direction));
-    (void)json_object_set_new(json, "lineageDepth", json_integer(request->depth));
-    (void)json_object_set_new(json, "guidEntityMap", map);
-    (void)json_object_set_new(json, "relations", lineage_relations(result, list));
-    (void)json_object_set_new(json, "relationsOnDemand", json_object());
-    (void)json_object_set_new(json, "truncated", json_boolean(result->truncated));
-    return json;
+    return rc;
+}
+
+static int lineage_write_relations(struct atlas *atlas, const struct walk_result *result,
+                                   char (*guids)[UUID_TEXT_LEN + 1])
+{
+    struct buf *out = atlas->out;
+    const char *separator = "{\"fromEntityId\":\"";
+
+    for (size_t i = 0; i < result->relations_len; i++) {
+        const char *from = guids[result->ends[i][0]], *to = guids[result->ends[i][1]];
+        char guid[UUID_TEXT_LEN + 1];
+
+        if (!*from || !*to)
+            continue;
+        uuid_format(&result->relations[i].guid, guid);
+        buf_append_text(out, separator);
+        buf_append(out, from, UUID_TEXT_LEN);
+        buf_append_text(out, "\",\"toEntityId\":\"");
+        buf_append(out, to, UUID_TEXT_LEN);
+        buf_append_text(out, "\",\"relationshipId\":\"");
+        buf_append(out, guid, UUID_TEXT_LEN);
+        buf_append_text(out, "\"}");
+        separator = ",{\"fromEntityId\":\"";
+        if (lineage_flush(atlas) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int lineage_write(struct atlas *atlas, const struct entity *base,
+                         const struct walk_request *request, const char *direction,
+                         const struct walk_result *result)
+{
+    struct buf *out = atlas->out;
+    AUTO(mem_free) void *guids = xcalloc(result->entities_len, UUID_TEXT_LEN + 1);
+
+    buf_append_fmt(out,
+                   "{\"baseEntityGuid\":\"%s\",\"lineageDirection\":\"%s\",\"lineageDepth\":%d,"
+                   "\"guidEntityMap\":{",
+                   base->guid, direction, request->depth);
+    if (lineage_write_entities(atlas, result, guids) < 0)
+        return -1;
+    buf_append_text(out, "},\"relations\":[");
+    if (lineage_write_relations(atlas, result, guids) < 0)
+        return -1;
+    buf_append_fmt(out, "],\"relationsOnDemand\":{},\"truncated\":%s}",
+                   result->truncated ? "true" : "false");
+    return 0;
 }
 
 static int lineage_walk(struct atlas *atlas, const struct entity *base,
-                        struct walk_request *request, const char *direction, json_t **answer)
+                        struct walk_request *request, const char *direction)
 {
-    AUTO(entity_list_done) struct entity_list list;
     struct walk_result result;
     int rc;
 
-    entity_list_init(&list);
     if (walk_run(request, atlas_walk_step, &atlas->view, &result, atlas->err) < 0)
         return -1;
-    rc = atlas_read_ids(&atlas->view, result.entities, result.entities_len, &list, atlas->err);
-    if (rc == 0)
-        *answer = lineage_json(base, request, direction, &result, &list);
+    rc = lineage_write(atlas, base, request, direction, &result);
     walk_result_done(&result);
     return rc;
 }
 
-/* v2/lineage/X, v2/lineage/uniqueAttribute/type/T */
-static int lineage(struct atlas *atlas, json_t **answer)
+/* v2/lineage/X, v2/lineage/uniqueAttribute/type/T; written as it is read. */
+static int lineage(struct atlas *atlas, json_t **answer UNUSED)
 {
     struct span type = atlas->segments_len == 5 ? atlas->segments[4] : (struct span){ 0 };
     AUTO(entity_list_done) struct entity_list list;
@@ -551,7 +592,7 @@ static int lineage(struct atlas *atlas, json_t **answer)
             atlas, 404, "ATLAS-404-00-011",
             "Given instance guid %s with type %s is not a valid lineage entity type.", base->guid,
             base->type->def->name);
-    return lineage_walk(atlas, base, &request, direction, answer);
+    return lineage_walk(atlas, base, &request, direction);
 }
 
 /* ---------------------------------------------------------------------------------------- paths */
@@ -642,7 +683,7 @@ static int atlas_write(const char *data, size_t len, void *out)
 int query_atlas(struct store_pool *pool, struct query *query, struct buf *out, unsigned *status,
                 struct err *err)
 {
-    struct atlas atlas = { .query = query, .pool = pool, .err = err };
+    struct atlas atlas = { .query = query, .pool = pool, .out = out, .err = err };
     json_auto_t *answer = NULL;
     size_t i = 0;
     int rc = atlas_split(&atlas, query->argument);
@@ -659,6 +700,7 @@ int query_atlas(struct store_pool *pool, struct query *query, struct buf *out, u
     store_pool_give(pool, atlas.conn, rc == 0 || query->fault.status);
     if (rc < 0)
         return -1;
-    (void)json_dump_callback(answer, atlas_write, out, JSON_COMPACT);
+    if (answer)
+        (void)json_dump_callback(answer, atlas_write, out, JSON_COMPACT);
     return 0;
 }

@@ -213,6 +213,146 @@ int atlas_read_ids(const struct atlas_view *view, const int64_t *ids, size_t len
                                err);
 }
 
+/* -------------------------------------------------------------------------------------- headers */
+
+enum { HEADERS_AT_ONCE = 1000 };
+
+enum headers_column {
+    HEADERS_ID,
+    HEADERS_GUID,
+    HEADERS_TYPE,
+    HEADERS_QUALIFIED_NAME,
+    HEADERS_IS_DELETED,
+    HEADERS_IS_INCOMPLETE,
+    HEADERS_NAME,
+    HEADERS_DISPLAY_NAME,
+    HEADERS_DESCRIPTION,
+    HEADERS_OWNER,
+    HEADERS_CREATE_TIME
+};
+
+/* Where ids stand in the list, by id. */
+struct atlas_places {
+    size_t len;
+    struct {
+        int64_t id;
+        size_t place;
+    } items[HEADERS_AT_ONCE];
+};
+
+static int places_compare(const void *a, const void *b)
+{
+    const int64_t *one = a, *two = b; /* the first members */
+
+    return (*one > *two) - (*one < *two);
+}
+
+/* Asks for the next ids, if there are any. */
+static int atlas_headers_ask(struct atlas_headers *headers, struct err *err)
+{
+    PGconn *conn = headers->view->conn;
+    struct atlas_places *places = headers->next;
+    AUTO(store_array_done) struct store_array ids;
+    struct store_params params = { 0 };
+
+    store_array_init(&ids, STORE_OID_INT8);
+    for (places->len = 0; places->len < HEADERS_AT_ONCE && headers->asked < headers->len;
+         places->len++) {
+        places->items[places->len].id = headers->ids[headers->asked];
+        places->items[places->len].place = headers->asked++;
+    }
+    if (places->len == 0)
+        return 0;
+    qsort(places->items, places->len, sizeof(*places->items), places_compare);
+    for (size_t i = 0; i < places->len; i++)
+        store_array_add_i64(&ids, places->items[i].id);
+    store_param_binary(&params, store_array_end(&ids));
+    if (PQsendQueryParams(conn, headers->sql, params.len, NULL, params.values, params.lengths,
+                          params.formats, 1) != 1)
+        return store_fail(conn, NULL, "read headers", err);
+    return 0;
+}
+
+int atlas_headers_open(struct atlas_headers *headers, const struct atlas_view *view,
+                       const int64_t *ids, size_t len, struct err *err)
+{
+    *headers = (struct atlas_headers){ .view = view, .ids = ids, .len = len };
+    headers->places = xcalloc(1, sizeof(*headers->places));
+    headers->next = xcalloc(1, sizeof(*headers->next));
+    headers->sql = xasprintf("SELECT entity_id, guid, type, qualified_name, is_deleted,"
+                             " is_incomplete, (attributes -> 'name')::text,"
+                             " (attributes -> 'displayName')::text,"
+                             " (attributes -> 'description')::text,"
+                             " (attributes -> 'owner')::text, (attributes -> 'createTime')::text"
+                             " FROM entity WHERE entity_id = ANY ($1) AND %s ORDER BY entity_id",
+                             view->stands);
+    return atlas_headers_ask(headers, err);
+}
+
+int atlas_headers_next(struct atlas_headers *headers, struct err *err)
+{
+    PGconn *conn = headers->view->conn;
+    struct atlas_places *places = headers->places;
+    PGresult *rest;
+
+    PQclear(TAKE(headers->rows));
+    headers->rows = PQgetResult(conn);
+    if (!headers->rows)
+        return 0;
+    while ((rest = PQgetResult(conn)))
+        PQclear(rest);
+    if (PQresultStatus(headers->rows) != PGRES_TUPLES_OK)
+        return store_fail(conn, headers->rows, "read headers", err);
+    headers->places = headers->next;
+    headers->next = places;
+    return atlas_headers_ask(headers, err) < 0 ? -1 : 1;
+}
+
+size_t atlas_headers_get(const struct atlas_headers *headers, int row, struct entity_header *header)
+{
+    const PGresult *rows = headers->rows;
+    int64_t id = store_get_i64(rows, row, HEADERS_ID);
+    const struct atlas_places *places = headers->places;
+    size_t low = 0, high = places->len;
+    struct uuid guid;
+
+    *header = (struct entity_header){
+        .type = type_by_name(headers->view->types, store_get_span(rows, row, HEADERS_TYPE)),
+        .qualified_name = store_get_span(rows, row, HEADERS_QUALIFIED_NAME),
+        .name = store_get_span(rows, row, HEADERS_NAME),
+        .display_name = store_get_span(rows, row, HEADERS_DISPLAY_NAME),
+        .description = store_get_span(rows, row, HEADERS_DESCRIPTION),
+        .owner = store_get_span(rows, row, HEADERS_OWNER),
+        .create_time = store_get_span(rows, row, HEADERS_CREATE_TIME),
+        .is_deleted = store_get_bool(rows, row, HEADERS_IS_DELETED),
+        .is_incomplete = store_get_bool(rows, row, HEADERS_IS_INCOMPLETE),
+    };
+    memcpy(guid.bytes, PQgetvalue(rows, row, HEADERS_GUID), sizeof(guid.bytes));
+    uuid_format(&guid, header->guid);
+    while (high - low > 1) {
+        size_t middle = low + (high - low) / 2;
+
+        if (places->items[middle].id <= id)
+            low = middle;
+        else
+            high = middle;
+    }
+    return places->items[low].place;
+}
+
+void atlas_headers_done(struct atlas_headers *headers)
+{
+    PGresult *rest;
+
+    PQclear(headers->rows);
+    while (headers->view && (rest = PQgetResult(headers->view->conn)))
+        PQclear(rest);
+    free(headers->sql);
+    free(headers->places);
+    free(headers->next);
+    *headers = (struct atlas_headers){ 0 };
+}
+
 /* -------------------------------------------------------------------------------- relationships */
 
 static void atlas_write_links(struct buf *sql, const struct atlas_view *view)

@@ -69,10 +69,12 @@ int atlas_find_batch(PGconn *conn, int64_t as_of_ms, int64_t *batch_id, struct e
 int atlas_find_newest(PGconn *conn, int64_t *batch_id, struct err *err) MUST_CHECK;
 void atlas_view_init(struct atlas_view *view, PGconn *conn, const struct type_registry *types,
                      int64_t batch_id);
-/* What the transaction of a reader is told before it reads: look-ups by keys, all of them. */
+/* What the transaction of a reader is told before it reads: look-ups by keys, all of them, planned
+ * without a look at thousands of keys. */
 #define ATLAS_PLANS                                                                                \
     "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off;"                             \
-    "SET LOCAL enable_mergejoin = off; SET LOCAL max_parallel_workers_per_gather = 0"
+    "SET LOCAL enable_mergejoin = off; SET LOCAL max_parallel_workers_per_gather = 0;"             \
+    "SET LOCAL plan_cache_mode = force_generic_plan"
 /* Takes the snapshot of a request. as_of_ms: what was known at that moment, or ATLAS_NOW. */
 int atlas_begin(struct atlas_view *view, PGconn *conn, const struct type_registry *types,
                 int64_t as_of_ms, struct err *err) MUST_CHECK;
@@ -86,6 +88,35 @@ int atlas_read_name(const struct atlas_view *view, const struct type *type,
                     struct err *err) MUST_CHECK;
 int atlas_read_ids(const struct atlas_view *view, const int64_t *ids, size_t len,
                    struct entity_list *list, struct err *err) MUST_CHECK;
+/* Headers of many entities, some at a time: while these are written the server looks for the next.
+ * Nothing else may use the connection until atlas_headers_done. */
+struct atlas_places;
+
+struct atlas_headers {
+    const struct atlas_view *view; /* borrowed, as are the ids */
+    const int64_t *ids;
+    size_t len;
+    size_t asked;                /* as many of the ids are asked for */
+    char *sql;                   /* owned */
+    PGresult *rows;              /* owned; by id */
+    struct atlas_places *places; /* owned; of the ids whose rows these are */
+    struct atlas_places *next;   /* owned; of those that the server is looking for */
+};
+
+int atlas_headers_open(struct atlas_headers *headers, const struct atlas_view *view,
+                       const int64_t *ids, size_t len, struct err *err) MUST_CHECK;
+/* 1: `rows` are the next. 0: there are no more. */
+int atlas_headers_next(struct atlas_headers *headers, struct err *err) MUST_CHECK;
+/* Returns the place in ids of the entity in that row. header->type is NULL where the registry does
+ * not know it. Borrowed until the next call of atlas_headers_next. */
+size_t atlas_headers_get(const struct atlas_headers *headers, int row,
+                         struct entity_header *header);
+void atlas_headers_done(struct atlas_headers *headers);
+static inline void atlas_headers_done_auto(struct atlas_headers *headers)
+{
+    atlas_headers_done(headers);
+}
+
 /* Relationships of these entities, at most `max`, the oldest first. */
 int atlas_read_links(const struct atlas_view *view, const int64_t *ids, size_t len, size_t max,
                      struct atlas_links *links, struct err *err) MUST_CHECK;

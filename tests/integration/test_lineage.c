@@ -238,6 +238,49 @@ START_TEST(random_graphs)
 }
 END_TEST
 
+enum { STAR_TABLES = 2500 };
+
+/* An answer that is read and sent in several pieces. */
+START_TEST(many_entities_in_one_answer)
+{
+    AUTO(service_free) struct service *service = service_start();
+    json_auto_t *answer = NULL;
+    const json_t *map, *relations, *header;
+    const char *guid;
+
+    pg_exec(service->dsn,
+            "INSERT INTO graph_batch VALUES (1, now());"
+            "INSERT INTO entity (entity_id, from_batch, created_batch, guid, type, qualified_name,"
+            " is_incomplete, created_by, updated_by, attributes) SELECT i, 1, 1,"
+            " ('00000000-0000-4000-8000-' || lpad(i::text, 12, '0'))::uuid, CASE i WHEN 0 THEN"
+            " 'hive_process' ELSE 'hive_table' END, 'n' || i, i %% 2 = 1, 'a', 'a',"
+            " jsonb_build_object('name', 'N' || i) FROM generate_series(0, %1$d) AS i;"
+            "INSERT INTO relationship (relationship_id, from_batch, created_batch, guid, type,"
+            " end1, end2, created_by, updated_by) SELECT i, 1, 1, gen_random_uuid(),"
+            " 'process_dataset_outputs', 0, (i * 7) %% %1$d + 1, 'a', 'a'"
+            " FROM generate_series(1, %1$d) AS i",
+            STAR_TABLES);
+    answer = service_get(service, 200,
+                         "/api/atlas/v2/lineage/00000000-0000-4000-8000-000000000000?depth=1");
+    map = json_object_get(answer, "guidEntityMap");
+    relations = json_object_get(answer, "relations");
+    ck_assert_uint_eq(json_object_size(map), STAR_TABLES + 1);
+    ck_assert_uint_eq(json_array_size(relations), STAR_TABLES);
+    json_object_foreach(json_object_get(answer, "guidEntityMap"), guid, header)
+    {
+        long number = strtol(strrchr(guid, '-') + 1, NULL, 10);
+        AUTO(mem_free) char *name = xasprintf("N%ld", number);
+
+        ck_assert_str_eq(service_text(header, "guid"), guid);
+        ck_assert_str_eq(service_text(header, "displayText"), name);
+        ck_assert(json_is_true(json_object_get(header, "isIncomplete")) == (number % 2 == 1));
+    }
+    for (int i = 1; i <= STAR_TABLES; i++)
+        ck_assert_int_eq(guid_number(json_array_get(relations, (size_t)i - 1), "toEntityId", 0),
+                         i * 7 % STAR_TABLES + 1);
+}
+END_TEST
+
 Suite *lineage_suite(void)
 {
     Suite *suite = suite_create("lineage");
@@ -245,6 +288,7 @@ Suite *lineage_suite(void)
 
     tcase_add_unchecked_fixture(tc, pg_shared_start, NULL);
     tcase_add_test(tc, random_graphs);
+    tcase_add_test(tc, many_entities_in_one_answer);
     suite_add_tcase(suite, tc);
     return suite;
 }
