@@ -242,7 +242,7 @@ static int impact_answer_some(struct impact_answer *answer, const struct impact_
     if (rc == 0)
         rc = impact_write_rows(answer, &rows, &latest, err);
     impact_latest_done(&latest);
-    return rc < 0 ? -1 : store_exec(answer->view.conn, "CLOSE latest", "latest", err);
+    return rc;
 }
 
 static void impact_write_end(const struct impact_answer *answer, bool has_more)

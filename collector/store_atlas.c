@@ -165,19 +165,19 @@ int atlas_read_guid(const struct atlas_view *view, const struct uuid *guid,
                                &params, list, err);
 }
 
-/* Of the entities that had this name at that moment. */
+/* Of the entities that had this name at that moment the first. Owned. */
 static char *atlas_name_condition(const struct atlas_view *view)
 {
     AUTO(buf_done) struct buf sql;
 
     buf_init(&sql, SIZE_MAX);
-    buf_append_text(&sql, "(e.entity_id, e.from_batch) IN (");
+    buf_append_text(&sql, "e.entity_id = (SELECT min(entity_id) FROM (");
     for (size_t i = 0; i < view->parts_len; i++)
         buf_append_fmt(&sql,
-                       "%sSELECT entity_id, from_batch FROM entity WHERE NOT is_deleted AND %s"
+                       "%sSELECT entity_id FROM entity WHERE NOT is_deleted AND %s"
                        " AND type = ANY ($1) AND qualified_name = ANY ($2)",
                        i ? " UNION ALL " : "", view->parts[i]);
-    buf_append_text(&sql, ") ORDER BY e.entity_id LIMIT 1");
+    buf_append_text(&sql, ") AS named)");
     return xstrdup(buf_text(&sql));
 }
 

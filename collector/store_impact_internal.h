@@ -98,11 +98,12 @@ int impact_scope_begin(struct impact_scope *scope, int64_t as_of_ms, struct err 
 int impact_count(const struct impact_scope *scope, struct impact_rows *rows,
                  struct err *err) MUST_CHECK;
 
-/* The newest aggregates, row by row. */
+/* The newest aggregates, row by row, as the server sends them: nothing else may use the connection
+ * until impact_latest_done. */
 struct impact_latest {
-    struct store_cursor cursor;
-    int rc; /* of the row of the cursor that stands: 1, 0 behind the last one */
-    struct map *names;
+    PGconn *conn;      /* borrowed */
+    PGresult *row;     /* owned; the aggregate that comes next, NULL behind the last one */
+    struct map *names; /* of the row that is being written */
     struct buf name;
 };
 

@@ -666,8 +666,17 @@ enum latest_column { LATEST_PLACE, LATEST_METRICS, LATEST_START, LATEST_END };
 
 static int impact_latest_step(struct impact_latest *latest, struct err *err)
 {
-    latest->rc = store_cursor_next(&latest->cursor, err);
-    return latest->rc < 0 ? -1 : 0;
+    PQclear(TAKE(latest->row));
+    latest->row = PQgetResult(latest->conn);
+    if (PQresultStatus(latest->row) == PGRES_SINGLE_TUPLE)
+        return 0;
+    if (PQresultStatus(latest->row) != PGRES_TUPLES_OK) {
+        (void)store_fail(latest->conn, latest->row, "read aggregates", err);
+        err->kind = ERR_RETRY;
+        return -1;
+    }
+    PQclear(TAKE(latest->row));
+    return 0;
 }
 
 int impact_latest_open(struct impact_latest *latest, const struct impact_scope *scope,
@@ -678,30 +687,34 @@ int impact_latest_open(struct impact_latest *latest, const struct impact_scope *
     AUTO(buf_done) struct buf sql;
     struct store_params params = { 0 };
 
-    *latest = (struct impact_latest){ .names = map_new() };
+    *latest = (struct impact_latest){ .conn = scope->conn, .names = map_new() };
     buf_init(&latest->name, SIZE_MAX);
     impact_param_rows(&params, &deployments, rows);
     buf_init(&sql, SIZE_MAX);
-    buf_append_text(&sql, "SELECT w.place, a.metrics::text, " IMPACT_MS(
-                              "a.start_at") ", " IMPACT_MS("a.end_at") IMPACT_ROWS_SQL
-                    " JOIN aggregate_metric AS a ON a.deployment = w.deployment");
+    buf_append_text(&sql, "SELECT w.place, a.metrics, a.start_at, a.end_at" IMPACT_ROWS_SQL
+                          " JOIN aggregate_metric AS a ON a.deployment = w.deployment");
     impact_write_bound(&sql, " WHERE a.start_at >= ", from_ms > rows_ms ? from_ms : rows_ms);
     impact_write_bound(&sql, " AND a.start_at < ", scope->to_ms);
     buf_append_fmt(&sql,
                    " AND a.batch_id <= %" PRId64
                    " ORDER BY w.place, a.batch_id DESC, a.ordinal DESC",
                    scope->batch_id);
-    if (store_cursor_open(&latest->cursor, scope->conn, "latest", buf_text(&sql), &params, err) < 0)
-        return -1;
+    if (PQsendQueryParams(scope->conn, buf_text(&sql), params.len, NULL, params.values,
+                          params.lengths, params.formats, 1) != 1 ||
+        PQsetSingleRowMode(scope->conn) != 1)
+        return store_fail(scope->conn, NULL, "read aggregates", err);
     return impact_latest_step(latest, err);
+}
+
+static int64_t impact_latest_ms(const struct impact_latest *latest, int column)
+{
+    return (store_get_i64(latest->row, 0, column) + STORE_EPOCH_US) / 1000;
 }
 
 /* Those members of the aggregate that stands that no later one has. */
 static void impact_latest_add(struct impact_latest *latest, struct buf *out)
 {
-    const PGresult *rows = latest->cursor.rows;
-    int row = latest->cursor.row;
-    struct json_walk walk = json_walk_begin(store_get_span(rows, row, LATEST_METRICS));
+    struct json_walk walk = json_walk_begin(store_get_span(latest->row, 0, LATEST_METRICS));
     struct json_member member;
 
     while (json_walk_next(&walk, &member)) {
@@ -719,8 +732,8 @@ static void impact_latest_add(struct impact_latest *latest, struct buf *out)
         buf_append_text(out, "\":{\"value\":");
         buf_append_span(out, member.value.text);
         buf_append_fmt(out, ",\"startTimestampMs\":%" PRId64 ",\"endTimestampMs\":%" PRId64 "}",
-                       store_get_i64(rows, row, LATEST_START),
-                       store_get_i64(rows, row, LATEST_END));
+                       impact_latest_ms(latest, LATEST_START),
+                       impact_latest_ms(latest, LATEST_END));
     }
 }
 
@@ -728,8 +741,7 @@ int impact_latest_write(struct impact_latest *latest, size_t place, struct buf *
                         struct err *err)
 {
     map_clear(latest->names);
-    while (latest->rc > 0 && store_get_i64(latest->cursor.rows, latest->cursor.row, LATEST_PLACE) <=
-                                 (int64_t)place + 1) {
+    while (latest->row && store_get_i64(latest->row, 0, LATEST_PLACE) <= (int64_t)place + 1) {
         impact_latest_add(latest, out);
         if (impact_latest_step(latest, err) < 0)
             return -1;
@@ -739,7 +751,11 @@ int impact_latest_write(struct impact_latest *latest, size_t place, struct buf *
 
 void impact_latest_done(struct impact_latest *latest)
 {
-    store_cursor_done(&latest->cursor);
+    PGresult *rest;
+
+    PQclear(TAKE(latest->row));
+    while ((rest = PQgetResult(latest->conn)))
+        PQclear(rest);
     map_free(latest->names);
     buf_done(&latest->name);
 }
