@@ -295,13 +295,13 @@ static int64_t impact_delta_predictions(struct rollup *rollup, struct span delta
 static struct impact_pending *impact_pending_at(struct impact_count *count, size_t row,
                                                 int64_t at_ms)
 {
-    struct impact_pending *last = count->pending + count->pending_len - 1;
+    size_t len = count->pending_len;
+    struct impact_pending *last = len ? &count->pending[len - 1] : NULL;
 
-    if (count->pending_len && last->row == row && last->at_ms == at_ms)
+    if (last && last->row == row && last->at_ms == at_ms)
         return last;
-    if ((count->pending_len & (count->pending_len - 1)) == 0) /* a power of two: it is full */
-        count->pending =
-            xreallocarray(count->pending, 2 * count->pending_len + 1, sizeof(*count->pending));
+    if ((len & (len - 1)) == 0) /* a power of two, or nothing: it is full */
+        count->pending = xreallocarray(count->pending, 2 * len + 1, sizeof(*count->pending));
     last = &count->pending[count->pending_len++];
     *last = (struct impact_pending){ .row = row, .at_ms = at_ms };
     return last;
@@ -384,10 +384,12 @@ static const struct impact_pending *impact_find_pending(const struct impact_coun
                                                         size_t row, int64_t at_ms)
 {
     size_t place = impact_pending_from(count, row, at_ms);
-    const struct impact_pending *pending = count->pending + place;
+    const struct impact_pending *pending;
 
-    return place < count->pending_len && pending->row == row && pending->at_ms == at_ms ? pending
-                                                                                        : NULL;
+    if (place == count->pending_len)
+        return NULL;
+    pending = &count->pending[place];
+    return pending->row == row && pending->at_ms == at_ms ? pending : NULL;
 }
 
 /* How many predictions a minute may have, when the table has `rows_max`. */
