@@ -76,6 +76,48 @@ json_t *entity_header_json(const struct entity *entity)
     return header;
 }
 
+static void entity_write_text(struct buf *out, const char *before, struct span text)
+{
+    buf_append_text(out, before);
+    buf_append_json(out, text);
+}
+
+static void entity_write_json(struct buf *out, const char *before, struct span json)
+{
+    if (!json.data)
+        return;
+    buf_append_text(out, before);
+    buf_append_span(out, json);
+}
+
+static bool entity_is_text(struct span json)
+{
+    return json.len > 0 && json.data[0] == '"';
+}
+
+void entity_header_write(const struct entity_header *header, struct buf *out)
+{
+    entity_write_text(out, "{\"typeName\":", span_of(header->type->def->name));
+    entity_write_text(out, ",\"attributes\":{\"qualifiedName\":", header->qualified_name);
+    entity_write_json(out, ",\"name\":", header->name);
+    entity_write_json(out, ",\"description\":", header->description);
+    entity_write_json(out, ",\"owner\":", header->owner);
+    entity_write_json(out, ",\"createTime\":", header->create_time);
+    buf_append_text(out, "},\"guid\":\"");
+    buf_append(out, header->guid, UUID_TEXT_LEN);
+    buf_append_text(out, header->is_deleted ? "\",\"status\":\"DELETED\",\"displayText\":"
+                                            : "\",\"status\":\"ACTIVE\",\"displayText\":");
+    if (entity_is_text(header->name))
+        buf_append_span(out, header->name);
+    else if (entity_is_text(header->display_name))
+        buf_append_span(out, header->display_name);
+    else
+        buf_append_json(out, header->qualified_name);
+    buf_append_text(out, ",\"classificationNames\":[],\"classifications\":[],\"meaningNames\":[],"
+                         "\"meanings\":[],\"isIncomplete\":");
+    buf_append_text(out, header->is_incomplete ? "true,\"labels\":[]}" : "false,\"labels\":[]}");
+}
+
 const struct type_relation *entity_link_relation(const struct entity *entity,
                                                  const struct entity_link *link)
 {

@@ -201,13 +201,15 @@ static int walk_steps(struct walk *walk, walk_source *source, void *ctx, struct 
     return 0;
 }
 
-static void walk_entity_add(struct walk_result *result, struct map *known, int64_t id)
+/* Its place in the entities. */
+static uint32_t walk_entity_add(struct walk_result *result, struct map *known, int64_t id)
 {
     bool added;
+    uint64_t *place = map_put(known, walk_key(&id), result->entities_len, &added);
 
-    (void)map_put(known, walk_key(&id), 0, &added);
     if (added)
         result->entities[result->entities_len++] = id;
+    return (uint32_t)*place;
 }
 
 /* Everything that was taken hangs together, so there is at most one entity more than relations. */
@@ -219,10 +221,11 @@ static void walk_list_entities(struct walk_result *result, int64_t start)
         return;
     known = map_new();
     result->entities = xreallocarray(NULL, result->relations_len + 1, sizeof(*result->entities));
-    walk_entity_add(result, known, start);
+    result->ends = xreallocarray(NULL, result->relations_len, sizeof(*result->ends));
+    (void)walk_entity_add(result, known, start);
     for (size_t i = 0; i < result->relations_len; i++) {
-        walk_entity_add(result, known, result->relations[i].from);
-        walk_entity_add(result, known, result->relations[i].to);
+        result->ends[i][0] = walk_entity_add(result, known, result->relations[i].from);
+        result->ends[i][1] = walk_entity_add(result, known, result->relations[i].to);
     }
 }
 
@@ -250,7 +253,7 @@ int walk_run(const struct walk_request *request, walk_source *source, void *ctx,
     struct walk walk = { .request = request, .result = result, .taken = map_new() };
     int rc;
 
-    assert(request->relations_max < SIZE_MAX / 4 / sizeof(struct walk_edge));
+    assert(request->relations_max < UINT32_MAX);
     *result = (struct walk_result){ 0 };
     walk_side_init(&walk.upstream, WALK_INPUT, request);
     walk_side_init(&walk.downstream, WALK_OUTPUT, request);
@@ -272,5 +275,6 @@ void walk_result_done(struct walk_result *result)
         return;
     free(result->relations);
     free(result->entities);
+    free(result->ends);
     *result = (struct walk_result){ 0 };
 }

@@ -59,6 +59,18 @@ static const struct parameter http_warnings_parameters[] = {
     { 0 },
 };
 
+static const struct parameter http_impact_parameters[] = {
+    { "type", false },
+    { "qualifiedName", false },
+    { "start_timestamp_ms", false },
+    { "end_timestamp_ms", false },
+    { "direct", false },
+    { "as_of", false },
+    { "limit", false },
+    { "cursor", false },
+    { 0 },
+};
+
 #define HTTP_INGEST(of_kind)                                                                       \
     .method = "POST", .handle = http_ingest_event, .resume = http_ingest_resume, .kind = (of_kind)
 #define HTTP_QUERY(of_method, of_run)                                                              \
@@ -97,6 +109,7 @@ static const struct http_route http_routes[] = {
       .negotiates = true },
     { .path = "/api/atlas/{path}", HTTP_QUERY("GET", query_atlas), .is_atlas = true },
     { .path = "/api/atlas/{path}", HTTP_QUERY("POST", query_atlas), .is_atlas = true },
+    { .path = "/v1/impact", HTTP_QUERY("GET", query_impact), .parameters = http_impact_parameters },
     { .path = "/v1/balance", HTTP_QUERY("GET", query_balance) },
     { .path = "/v1/limits", HTTP_STATUS(http_status_limits) },
     { .path = "/healthz", HTTP_STATUS(http_status_health) },

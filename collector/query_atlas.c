@@ -1,5 +1,6 @@
 /* What Atlas's clients read: types, entities and lineage, at the paths of its REST interface and
  * with its errors. Unknown parameters and slashes too many are as good as not there. */
+#include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdlib.h>
@@ -31,7 +32,9 @@ static int atlas_no_guid(struct atlas *atlas, struct span guid)
 int atlas_begin_read(struct atlas *atlas)
 {
     atlas->conn = store_pool_take(atlas->pool, atlas->err);
-    return atlas->conn ? atlas_begin(atlas->conn, atlas->err) : -1;
+    if (!atlas->conn)
+        return -1;
+    return atlas_begin(&atlas->view, atlas->conn, atlas_types(atlas), atlas->as_of_ms, atlas->err);
 }
 
 /* ----------------------------------------------------------------------------------- parameters */
@@ -118,7 +121,7 @@ int atlas_find_guid(struct atlas *atlas, struct span guid, struct entity_list *l
 
     if (uuid_parse(&uuid, guid) < 0)
         return atlas_no_guid(atlas, guid);
-    if (atlas_read_guid(atlas->conn, atlas_types(atlas), &uuid, list, atlas->err) < 0)
+    if (atlas_read_guid(&atlas->view, &uuid, list, atlas->err) < 0)
         return -1;
     uuid_format(&uuid, text);
     for (size_t i = list->len; i > 0; i--) {
@@ -134,7 +137,7 @@ static int entities_add_name(struct atlas *atlas, const struct type *type, struc
 {
     size_t before = list->len;
 
-    if (atlas_read_name(atlas->conn, atlas_types(atlas), type, name, list, atlas->err) < 0)
+    if (atlas_read_name(&atlas->view, type, name, list, atlas->err) < 0)
         return -1;
     *found = list->len > before;
     return 0;
@@ -216,8 +219,8 @@ static int entity_answer_expand(struct atlas *atlas, struct entity_answer *answe
 
     for (size_t i = 0; i < len; i++)
         ids[i] = answer->list.items[from + i].id;
-    if (atlas_read_links(atlas->conn, atlas_types(atlas), ids, len, ATLAS_LINKS_MAX - first + 1,
-                         &answer->links, atlas->err) < 0)
+    if (atlas_read_links(&atlas->view, ids, len, ATLAS_LINKS_MAX - first + 1, &answer->links,
+                         atlas->err) < 0)
         return -1;
     if (answer->links.len > ATLAS_LINKS_MAX) {
         answer->links.len = ATLAS_LINKS_MAX;
@@ -231,9 +234,7 @@ static int entity_answer_expand(struct atlas *atlas, struct entity_answer *answe
         if (with_owned && entity && atlas_link_owns(entity, link))
             others[owned++] = link->other_id;
     }
-    return owned ? atlas_read_ids(atlas->conn, atlas_types(atlas), others, owned, &answer->list,
-                                  atlas->err)
-                 : 0;
+    return owned ? atlas_read_ids(&atlas->view, others, owned, &answer->list, atlas->err) : 0;
 }
 
 /* Relationships, and what they lead to. */
@@ -255,8 +256,7 @@ static int entity_answer_read(struct atlas *atlas, struct entity_answer *answer)
     ids = xcalloc(answer->links.len, sizeof(*ids));
     for (size_t i = 0; i < answer->links.len; i++)
         ids[i] = answer->links.items[i].other_id;
-    return atlas_read_ids(atlas->conn, atlas_types(atlas), ids, answer->links.len, &answer->others,
-                          atlas->err);
+    return atlas_read_ids(&atlas->view, ids, answer->links.len, &answer->others, atlas->err);
 }
 
 /* The links as JSON wants them; owned. */
@@ -441,71 +441,110 @@ static int lineage_request(struct atlas *atlas, struct walk_request *request, co
     return 0;
 }
 
-static json_t *lineage_relations(const struct walk_result *result, const struct entity_list *list)
+/* Sends what is written, if it is enough. */
+static int lineage_flush(struct atlas *atlas)
 {
-    json_t *relations = json_array();
-
-    for (size_t i = 0; i < result->relations_len; i++) {
-        const struct walk_edge *edge = &result->relations[i];
-        const struct entity *from = entity_list_find(list, edge->from);
-        const struct entity *to = entity_list_find(list, edge->to);
-        char guid[UUID_TEXT_LEN + 1];
-        json_t *relation;
-
-        if (!from || !to)
-            continue;
-        uuid_format(&edge->guid, guid);
-        relation = json_object();
-        (void)json_object_set_new(relation, "fromEntityId", json_string(from->guid));
-        (void)json_object_set_new(relation, "toEntityId", json_string(to->guid));
-        (void)json_object_set_new(relation, "relationshipId", json_string(guid));
-        (void)json_array_append_new(relations, relation);
-    }
-    return relations;
+    if (atlas->out->len <= QUERY_FLUSH_BYTES && !atlas->out->full)
+        return 0;
+    return query_flush(atlas->query, atlas->out, atlas->err);
 }
 
-static json_t *lineage_json(const struct entity *base, const struct walk_request *request,
-                            const char *direction, const struct walk_result *result,
-                            const struct entity_list *list)
+/* "guidEntityMap", the nearest first, some at a time. Their guids go to `guids`, "" for those of a
+ * type that nobody knows. */
+static int lineage_write_entities(struct atlas *atlas, const struct walk_result *result,
+                                  char (*guids)[UUID_TEXT_LEN + 1])
 {
-    json_t *json = json_object(), *map = json_object();
+    AUTO(atlas_headers_done) struct atlas_headers headers = { 0 };
+    const char *separator = "";
+    int rc;
 
-    for (size_t i = 0; i < result->entities_len; i++) {
-        const struct entity *entity = entity_list_find(list, result->entities[i]);
+    if (atlas_headers_open(&headers, &atlas->view, result->entities, result->entities_len,
+                           atlas->err) < 0)
+        return -1;
+    while ((rc = atlas_headers_next(&headers, atlas->err)) > 0) {
+        for (int row = 0; row < PQntuples(headers.rows); row++) {
+            struct entity_header header;
+            size_t place = atlas_headers_get(&headers, row, &header);
 
-        if (entity)
-            (void)json_object_set_new(map, entity->guid, entity_header_json(entity));
+            if (!header.type)
+                continue;
+            memcpy(guids[place], header.guid, sizeof(header.guid));
+            buf_append_text(atlas->out, separator);
+            buf_append_char(atlas->out, '"');
+            buf_append(atlas->out, header.guid, UUID_TEXT_LEN);
+            buf_append_text(atlas->out, "\":");
+            entity_header_write(&header, atlas->out);
+            separator = ",";
+            if (lineage_flush(atlas) < 0)
+                return -1;
+        }
     }
-    (void)json_object_set_new(json, "baseEntityGuid", json_string(base->guid));
-    (void)json_object_set_new(json, "lineageDirection", json_string(direction));
-    (void)json_object_set_new(json, "lineageDepth", json_integer(request->depth));
-    (void)json_object_set_new(json, "guidEntityMap", map);
-    (void)json_object_set_new(json, "relations", lineage_relations(result, list));
-    (void)json_object_set_new(json, "relationsOnDemand", json_object());
-    (void)json_object_set_new(json, "truncated", json_boolean(result->truncated));
-    return json;
+    return rc;
+}
+
+static int lineage_write_relations(struct atlas *atlas, const struct walk_result *result,
+                                   char (*guids)[UUID_TEXT_LEN + 1])
+{
+    struct buf *out = atlas->out;
+    const char *separator = "{\"fromEntityId\":\"";
+
+    for (size_t i = 0; i < result->relations_len; i++) {
+        const char *from = guids[result->ends[i][0]], *to = guids[result->ends[i][1]];
+        char guid[UUID_TEXT_LEN + 1];
+
+        if (!*from || !*to)
+            continue;
+        uuid_format(&result->relations[i].guid, guid);
+        buf_append_text(out, separator);
+        buf_append(out, from, UUID_TEXT_LEN);
+        buf_append_text(out, "\",\"toEntityId\":\"");
+        buf_append(out, to, UUID_TEXT_LEN);
+        buf_append_text(out, "\",\"relationshipId\":\"");
+        buf_append(out, guid, UUID_TEXT_LEN);
+        buf_append_text(out, "\"}");
+        separator = ",{\"fromEntityId\":\"";
+        if (lineage_flush(atlas) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int lineage_write(struct atlas *atlas, const struct entity *base,
+                         const struct walk_request *request, const char *direction,
+                         const struct walk_result *result)
+{
+    struct buf *out = atlas->out;
+    AUTO(mem_free) void *guids = xcalloc(result->entities_len, UUID_TEXT_LEN + 1);
+
+    buf_append_fmt(out,
+                   "{\"baseEntityGuid\":\"%s\",\"lineageDirection\":\"%s\",\"lineageDepth\":%d,"
+                   "\"guidEntityMap\":{",
+                   base->guid, direction, request->depth);
+    if (lineage_write_entities(atlas, result, guids) < 0)
+        return -1;
+    buf_append_text(out, "},\"relations\":[");
+    if (lineage_write_relations(atlas, result, guids) < 0)
+        return -1;
+    buf_append_fmt(out, "],\"relationsOnDemand\":{},\"truncated\":%s}",
+                   result->truncated ? "true" : "false");
+    return 0;
 }
 
 static int lineage_walk(struct atlas *atlas, const struct entity *base,
-                        struct walk_request *request, const char *direction, json_t **answer)
+                        struct walk_request *request, const char *direction)
 {
-    AUTO(entity_list_done) struct entity_list list;
     struct walk_result result;
     int rc;
 
-    entity_list_init(&list);
-    if (walk_run(request, atlas_walk_step, atlas->conn, &result, atlas->err) < 0)
+    if (walk_run(request, atlas_walk_step, &atlas->view, &result, atlas->err) < 0)
         return -1;
-    rc = atlas_read_ids(atlas->conn, atlas_types(atlas), result.entities, result.entities_len,
-                        &list, atlas->err);
-    if (rc == 0)
-        *answer = lineage_json(base, request, direction, &result, &list);
+    rc = lineage_write(atlas, base, request, direction, &result);
     walk_result_done(&result);
     return rc;
 }
 
-/* v2/lineage/X, v2/lineage/uniqueAttribute/type/T */
-static int lineage(struct atlas *atlas, json_t **answer)
+/* v2/lineage/X, v2/lineage/uniqueAttribute/type/T; written as it is read. */
+static int lineage(struct atlas *atlas, json_t **answer UNUSED)
 {
     struct span type = atlas->segments_len == 5 ? atlas->segments[4] : (struct span){ 0 };
     AUTO(entity_list_done) struct entity_list list;
@@ -529,7 +568,7 @@ static int lineage(struct atlas *atlas, json_t **answer)
             atlas, 404, "ATLAS-404-00-011",
             "Given instance guid %s with type %s is not a valid lineage entity type.", base->guid,
             base->type->def->name);
-    return lineage_walk(atlas, base, &request, direction, answer);
+    return lineage_walk(atlas, base, &request, direction);
 }
 
 /* What it asks for is the whole of the lineage, a little at a time: the walk gives it at once. */
@@ -550,27 +589,28 @@ static const struct {
     const char *path;
     unsigned methods; /* enum atlas_methods */
     atlas_run *run;
+    bool takes_as_of;
 } atlas_paths[] = {
-    { "v2/types/typedefs", ATLAS_GET, types_all },
-    { "v2/types/typedefs/headers", ATLAS_GET, types_all },
-    { "v2/types/*/name/*", ATLAS_GET, types_one },
-    { "v2/types/*/guid/*", ATLAS_GET, types_one },
-    { "v2/entity/guid/*", ATLAS_GET, entity_one },
-    { "v2/entity/guid/*/header", ATLAS_GET, entity_one },
-    { "v2/entity/uniqueAttribute/type/*", ATLAS_GET, entity_one },
-    { "v2/entity/uniqueAttribute/type/*/header", ATLAS_GET, entity_one },
-    { "v2/entity/bulk", ATLAS_GET, entity_bulk },
-    { "v2/entity/bulk/uniqueAttribute/type/*", ATLAS_GET, entity_bulk_names },
-    { "v2/entity/*/audit", ATLAS_GET, query_audit },
-    { "v2/lineage/*", ATLAS_GET, lineage },
-    { "v2/lineage/uniqueAttribute/type/*", ATLAS_GET, lineage },
-    { "v2/lineage/*", ATLAS_POST, lineage_on_demand },
-    { "v2/search/basic", ATLAS_GET | ATLAS_POST, query_search_basic },
-    { "v2/search/attribute", ATLAS_GET, query_search_attribute },
-    { "admin/version", ATLAS_GET, query_admin_version },
-    { "admin/status", ATLAS_GET, query_admin_status },
-    { "admin/session", ATLAS_GET, query_admin_session },
-    { "admin/metrics", ATLAS_GET, query_admin_metrics },
+    { "v2/types/typedefs", ATLAS_GET, types_all, false },
+    { "v2/types/typedefs/headers", ATLAS_GET, types_all, false },
+    { "v2/types/*/name/*", ATLAS_GET, types_one, false },
+    { "v2/types/*/guid/*", ATLAS_GET, types_one, false },
+    { "v2/entity/guid/*", ATLAS_GET, entity_one, true },
+    { "v2/entity/guid/*/header", ATLAS_GET, entity_one, true },
+    { "v2/entity/uniqueAttribute/type/*", ATLAS_GET, entity_one, true },
+    { "v2/entity/uniqueAttribute/type/*/header", ATLAS_GET, entity_one, true },
+    { "v2/entity/bulk", ATLAS_GET, entity_bulk, true },
+    { "v2/entity/bulk/uniqueAttribute/type/*", ATLAS_GET, entity_bulk_names, true },
+    { "v2/entity/*/audit", ATLAS_GET, query_audit, true },
+    { "v2/lineage/*", ATLAS_GET, lineage, true },
+    { "v2/lineage/uniqueAttribute/type/*", ATLAS_GET, lineage, true },
+    { "v2/lineage/*", ATLAS_POST, lineage_on_demand, false },
+    { "v2/search/basic", ATLAS_GET | ATLAS_POST, query_search_basic, false },
+    { "v2/search/attribute", ATLAS_GET, query_search_attribute, false },
+    { "admin/version", ATLAS_GET, query_admin_version, false },
+    { "admin/status", ATLAS_GET, query_admin_status, false },
+    { "admin/session", ATLAS_GET, query_admin_session, false },
+    { "admin/metrics", ATLAS_GET, query_admin_metrics, false },
 };
 
 /* -1: there are more than any path has. */
@@ -604,6 +644,30 @@ static bool atlas_matches(const struct atlas *atlas, const char *path)
         path += len + (path[len] == '/');
     }
     return !*path && n == atlas->segments_len;
+}
+
+/* The moment that is asked for. */
+static int atlas_parse_as_of(struct atlas *atlas, bool takes_as_of)
+{
+    struct span text = atlas_parameter(atlas, "as_of");
+    char *end;
+    long long number;
+
+    atlas->as_of_ms = ATLAS_NOW;
+    if (!text.data)
+        return 0;
+    if (!takes_as_of)
+        return ATLAS_FAULT(atlas, 400, "ATLAS-400-00-029",
+                           "\"as_of\" is for entities, their audit and lineage: this has no "
+                           "history");
+    errno = 0;
+    number = strtoll(text.data, &end, 10);
+    if (!text.len || strspn(text.data, "-0123456789") != text.len || *end || errno)
+        return ATLAS_FAULT(atlas, 400, "ATLAS-400-00-029",
+                           "\"as_of\" must be a whole number of milliseconds: \"%.*s\"",
+                           fault_quote_len(text.len), text.data);
+    atlas->as_of_ms = number < 0 ? 0 : number;
+    return 0;
 }
 
 static int atlas_write(const char *data, size_t len, void *out)
@@ -654,8 +718,10 @@ int query_atlas(struct store_pool *pool, struct query *query, struct buf *out, u
                            fault_quote_len(query->argument.len), query->argument.data);
     if (!(methods & method))
         return atlas_no_method(&atlas, methods);
+    if (atlas_parse_as_of(&atlas, atlas_paths[place].takes_as_of) < 0)
+        return -1;
     rc = atlas_paths[place].run(&atlas, &answer);
-    store_pool_give(pool, atlas.conn, rc == 0);
+    store_pool_give(pool, atlas.conn, rc == 0 || query->fault.status);
     if (rc == 0 && answer)
         (void)json_dump_callback(answer, atlas_write, out, JSON_COMPACT);
     return rc;

@@ -23,7 +23,9 @@ struct atlas {
     size_t segments_len;
     struct store_pool *pool;
     PGconn *conn; /* owned, of the pool; NULL until it is needed */
-    struct buf *out;
+    int64_t as_of_ms;
+    struct atlas_view view; /* what is read, behind atlas_begin_read */
+    struct buf *out;        /* for answers that are written as they are read */
     struct err *err;
 };
 

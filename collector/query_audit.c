@@ -190,7 +190,7 @@ static int audit_add(void *ctx, const struct audit_event *event, struct err *err
 int query_audit(struct atlas *atlas, json_t **unused)
 {
     struct audit_answer answer = { .atlas = atlas };
-    struct audit_request request = { .batch_max = INT64_MAX };
+    struct audit_request request = { 0 };
     AUTO(entity_list_done) struct entity_list list;
 
     (void)unused;
@@ -199,6 +199,7 @@ int query_audit(struct atlas *atlas, json_t **unused)
         atlas_find_guid(atlas, atlas->segments[2], &list) < 0)
         return -1;
     request.entity = &list.items[0];
+    request.batch_max = atlas->view.batch_id;
     if (audit_start(atlas, request.entity, &request.batch_max) < 0)
         return -1;
     buf_append_char(atlas->out, '[');

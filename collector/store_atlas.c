@@ -1,5 +1,6 @@
 #include "collector/store_atlas_internal.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,21 +9,69 @@
 #include "base/mem.h"
 #include "collector/store_internal.h"
 
-#define ATLAS_ENTITY_SQL                                                                           \
-    "SELECT e.entity_id, e.guid, e.type, e.qualified_name, e.created_by, e.updated_by,"            \
-    " e.attributes, (extract(epoch FROM c.recorded_at) * 1000)::bigint,"                           \
-    " (extract(epoch FROM u.recorded_at) * 1000)::bigint, e.is_deleted, e.is_incomplete"           \
-    " FROM entity AS e JOIN graph_batch AS c ON c.batch_id = e.created_batch"                      \
-    " JOIN graph_batch AS u ON u.batch_id = e.from_batch WHERE e.to_batch IS NULL AND "
+/* ------------------------------------------------------------------------------------- the view */
 
-int atlas_begin(PGconn *conn, struct err *err)
+void atlas_view_init(struct atlas_view *view, PGconn *conn, const struct type_registry *types,
+                     int64_t batch_id)
 {
-    /* look-ups by keys, all of them */
-    return store_exec(conn,
-                      "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
-                      "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off;"
-                      "SET LOCAL enable_mergejoin = off;"
-                      "SET LOCAL max_parallel_workers_per_gather = 0",
+    *view =
+        (struct atlas_view){ .conn = conn, .types = types, .batch_id = batch_id, .parts_len = 1 };
+    (void)snprintf(view->stands, sizeof(view->stands), "to_batch IS NULL");
+    (void)snprintf(view->parts[0], sizeof(view->parts[0]), "to_batch IS NULL");
+    if (batch_id == ATLAS_NOW)
+        return;
+    view->parts_len = 2;
+    (void)snprintf(view->stands, sizeof(view->stands),
+                   "from_batch <= %1$" PRId64 " AND (to_batch IS NULL OR to_batch > %1$" PRId64 ")",
+                   batch_id);
+    (void)snprintf(view->parts[0], sizeof(view->parts[0]),
+                   "to_batch IS NULL AND from_batch <= %" PRId64, batch_id);
+    (void)snprintf(view->parts[1], sizeof(view->parts[1]),
+                   "to_batch IS NOT NULL AND to_batch > %1$" PRId64 " AND from_batch <= %1$" PRId64,
+                   batch_id);
+}
+
+int atlas_find_batch(PGconn *conn, int64_t as_of_ms, int64_t *batch_id, struct err *err)
+{
+    AUTO(store_result_free) PGresult *result = NULL;
+    struct store_params params = { 0 };
+    char number[24];
+
+    *batch_id = ATLAS_NOW;
+    if (as_of_ms == ATLAS_NOW)
+        return 0;
+    if (as_of_ms > STORE_MS_MAX)
+        as_of_ms = STORE_MS_MAX;
+    (void)snprintf(number, sizeof(number), "%" PRId64, as_of_ms < 0 ? 0 : as_of_ms);
+    store_param_text(&params, number);
+    result = store_query_params(conn, "SELECT graph_batch_at($1)", &params, "find moment", err);
+    if (!result)
+        return -1;
+    *batch_id = store_get_i64(result, 0, 0);
+    return 0;
+}
+
+int atlas_find_newest(PGconn *conn, int64_t *batch_id, struct err *err)
+{
+    AUTO(store_result_free)
+    PGresult *result =
+        store_query(conn, "SELECT coalesce(max(batch_id), 0) FROM graph_batch", "find newest", err);
+
+    if (!result)
+        return -1;
+    *batch_id = store_get_i64(result, 0, 0);
+    return 0;
+}
+
+int atlas_begin(struct atlas_view *view, PGconn *conn, const struct type_registry *types,
+                int64_t as_of_ms, struct err *err)
+{
+    int64_t batch_id;
+
+    if (atlas_find_batch(conn, as_of_ms, &batch_id, err) < 0)
+        return -1;
+    atlas_view_init(view, conn, types, batch_id);
+    return store_exec(conn, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;" ATLAS_PLANS,
                       "read graph", err);
 }
 
@@ -79,20 +128,29 @@ static void atlas_add_entity(const struct type_registry *types, const PGresult *
     list->items[list->len++] = entity;
 }
 
-/* `sql` has its condition behind ATLAS_ENTITY_SQL. */
-static int atlas_read_entities(PGconn *conn, const struct type_registry *types, const char *sql,
+/* Of the entities that `condition`, of the version `e`, is true of. Times are cut to milliseconds:
+ * as_of of a time shown shows what it tells of. */
+static int atlas_read_entities(const struct atlas_view *view, const char *condition,
                                const struct store_params *params, struct entity_list *list,
                                struct err *err)
 {
+    AUTO(mem_free)
+    char *sql = xasprintf(
+        "SELECT e.entity_id, e.guid, e.type, e.qualified_name, e.created_by, e.updated_by,"
+        " e.attributes, floor(extract(epoch FROM c.recorded_at) * 1000)::bigint,"
+        " floor(extract(epoch FROM u.recorded_at) * 1000)::bigint, e.is_deleted, e.is_incomplete"
+        " FROM entity AS e JOIN graph_batch AS c ON c.batch_id = e.created_batch"
+        " JOIN graph_batch AS u ON u.batch_id = e.from_batch WHERE %s AND %s",
+        view->stands, condition);
     AUTO(store_result_free)
-    PGresult *result = store_query_params(conn, sql, params, "read entities", err);
+    PGresult *result = store_query_params(view->conn, sql, params, "read entities", err);
 
     for (int row = 0; result && row < PQntuples(result); row++)
-        atlas_add_entity(types, result, row, list);
+        atlas_add_entity(view->types, result, row, list);
     return result ? 0 : -1;
 }
 
-int atlas_read_guid(PGconn *conn, const struct type_registry *types, const struct uuid *guid,
+int atlas_read_guid(const struct atlas_view *view, const struct uuid *guid,
                     struct entity_list *list, struct err *err)
 {
     struct store_params params = { 0 };
@@ -100,14 +158,34 @@ int atlas_read_guid(PGconn *conn, const struct type_registry *types, const struc
 
     uuid_format(guid, text);
     store_param_text(&params, text);
-    return atlas_read_entities(conn, types, ATLAS_ENTITY_SQL "e.guid = $1::uuid", &params, list,
-                               err);
+    /* all versions have it */
+    return atlas_read_entities(view,
+                               "e.entity_id = (SELECT entity_id FROM entity"
+                               " WHERE guid = $1::uuid AND to_batch IS NULL)",
+                               &params, list, err);
 }
 
-int atlas_read_name(PGconn *conn, const struct type_registry *types, const struct type *type,
+/* Of the entities that had this name at that moment the first. Owned. */
+static char *atlas_name_condition(const struct atlas_view *view)
+{
+    AUTO(buf_done) struct buf sql;
+
+    buf_init(&sql, SIZE_MAX);
+    buf_append_text(&sql, "e.entity_id = (SELECT min(entity_id) FROM (");
+    for (size_t i = 0; i < view->parts_len; i++)
+        buf_append_fmt(&sql,
+                       "%sSELECT entity_id FROM entity WHERE NOT is_deleted AND %s"
+                       " AND type = ANY ($1) AND qualified_name = ANY ($2)",
+                       i ? " UNION ALL " : "", view->parts[i]);
+    buf_append_text(&sql, ") AS named)");
+    return xstrdup(buf_text(&sql));
+}
+
+int atlas_read_name(const struct atlas_view *view, const struct type *type,
                     struct span qualified_name, struct entity_list *list, struct err *err)
 {
     AUTO(store_array_done) struct store_array names, kinds;
+    AUTO(mem_free) char *condition = atlas_name_condition(view);
     struct store_params params = { 0 };
 
     store_array_init(&kinds, STORE_OID_TEXT);
@@ -118,14 +196,10 @@ int atlas_read_name(PGconn *conn, const struct type_registry *types, const struc
     store_array_add_text(&names, qualified_name);
     store_param_binary(&params, store_array_end(&kinds));
     store_param_binary(&params, store_array_end(&names));
-    return atlas_read_entities(conn, types,
-                               ATLAS_ENTITY_SQL "NOT e.is_deleted AND e.type = ANY ($1)"
-                                                " AND e.qualified_name = ANY ($2)"
-                                                " ORDER BY e.entity_id LIMIT 1",
-                               &params, list, err);
+    return atlas_read_entities(view, condition, &params, list, err);
 }
 
-int atlas_read_ids(PGconn *conn, const struct type_registry *types, const int64_t *ids, size_t len,
+int atlas_read_ids(const struct atlas_view *view, const int64_t *ids, size_t len,
                    struct entity_list *list, struct err *err)
 {
     AUTO(store_array_done) struct store_array array;
@@ -135,38 +209,186 @@ int atlas_read_ids(PGconn *conn, const struct type_registry *types, const int64_
     for (size_t i = 0; i < len; i++)
         store_array_add_i64(&array, ids[i]);
     store_param_binary(&params, store_array_end(&array));
-    return atlas_read_entities(conn, types,
-                               ATLAS_ENTITY_SQL "e.entity_id = ANY ($1) ORDER BY e.entity_id",
-                               &params, list, err);
+    return atlas_read_entities(view, "e.entity_id = ANY ($1) ORDER BY e.entity_id", &params, list,
+                               err);
+}
+
+/* -------------------------------------------------------------------------------------- headers */
+
+enum { HEADERS_AT_ONCE = 1000 };
+
+enum headers_column {
+    HEADERS_ID,
+    HEADERS_GUID,
+    HEADERS_TYPE,
+    HEADERS_QUALIFIED_NAME,
+    HEADERS_IS_DELETED,
+    HEADERS_IS_INCOMPLETE,
+    HEADERS_NAME,
+    HEADERS_DISPLAY_NAME,
+    HEADERS_DESCRIPTION,
+    HEADERS_OWNER,
+    HEADERS_CREATE_TIME
+};
+
+/* Where ids stand in the list, by id. */
+struct atlas_places {
+    size_t len;
+    struct {
+        int64_t id;
+        size_t place;
+    } items[HEADERS_AT_ONCE];
+};
+
+static int places_compare(const void *a, const void *b)
+{
+    const int64_t *one = a, *two = b; /* the first members */
+
+    return (*one > *two) - (*one < *two);
+}
+
+/* Asks for the next ids, if there are any. */
+static int atlas_headers_ask(struct atlas_headers *headers, struct err *err)
+{
+    PGconn *conn = headers->view->conn;
+    struct atlas_places *places = headers->next;
+    AUTO(store_array_done) struct store_array ids;
+    struct store_params params = { 0 };
+
+    store_array_init(&ids, STORE_OID_INT8);
+    for (places->len = 0; places->len < HEADERS_AT_ONCE && headers->asked < headers->len;
+         places->len++) {
+        places->items[places->len].id = headers->ids[headers->asked];
+        places->items[places->len].place = headers->asked++;
+    }
+    if (places->len == 0)
+        return 0;
+    qsort(places->items, places->len, sizeof(*places->items), places_compare);
+    for (size_t i = 0; i < places->len; i++)
+        store_array_add_i64(&ids, places->items[i].id);
+    store_param_binary(&params, store_array_end(&ids));
+    if (PQsendQueryParams(conn, headers->sql, params.len, NULL, params.values, params.lengths,
+                          params.formats, 1) != 1)
+        return store_fail(conn, NULL, "read headers", err);
+    return 0;
+}
+
+int atlas_headers_open(struct atlas_headers *headers, const struct atlas_view *view,
+                       const int64_t *ids, size_t len, struct err *err)
+{
+    *headers = (struct atlas_headers){ .view = view, .ids = ids, .len = len };
+    headers->places = xcalloc(1, sizeof(*headers->places));
+    headers->next = xcalloc(1, sizeof(*headers->next));
+    headers->sql = xasprintf("SELECT entity_id, guid, type, qualified_name, is_deleted,"
+                             " is_incomplete, (attributes -> 'name')::text,"
+                             " (attributes -> 'displayName')::text,"
+                             " (attributes -> 'description')::text,"
+                             " (attributes -> 'owner')::text, (attributes -> 'createTime')::text"
+                             " FROM entity WHERE entity_id = ANY ($1) AND %s ORDER BY entity_id",
+                             view->stands);
+    return atlas_headers_ask(headers, err);
+}
+
+int atlas_headers_next(struct atlas_headers *headers, struct err *err)
+{
+    PGconn *conn = headers->view->conn;
+    struct atlas_places *places = headers->places;
+    PGresult *rest;
+
+    PQclear(TAKE(headers->rows));
+    headers->rows = PQgetResult(conn);
+    if (!headers->rows)
+        return 0;
+    while ((rest = PQgetResult(conn)))
+        PQclear(rest);
+    if (PQresultStatus(headers->rows) != PGRES_TUPLES_OK)
+        return store_fail(conn, headers->rows, "read headers", err);
+    headers->places = headers->next;
+    headers->next = places;
+    return atlas_headers_ask(headers, err) < 0 ? -1 : 1;
+}
+
+size_t atlas_headers_get(const struct atlas_headers *headers, int row, struct entity_header *header)
+{
+    const PGresult *rows = headers->rows;
+    int64_t id = store_get_i64(rows, row, HEADERS_ID);
+    const struct atlas_places *places = headers->places;
+    size_t low = 0, high = places->len;
+    struct uuid guid;
+
+    *header = (struct entity_header){
+        .type = type_by_name(headers->view->types, store_get_span(rows, row, HEADERS_TYPE)),
+        .qualified_name = store_get_span(rows, row, HEADERS_QUALIFIED_NAME),
+        .name = store_get_span(rows, row, HEADERS_NAME),
+        .display_name = store_get_span(rows, row, HEADERS_DISPLAY_NAME),
+        .description = store_get_span(rows, row, HEADERS_DESCRIPTION),
+        .owner = store_get_span(rows, row, HEADERS_OWNER),
+        .create_time = store_get_span(rows, row, HEADERS_CREATE_TIME),
+        .is_deleted = store_get_bool(rows, row, HEADERS_IS_DELETED),
+        .is_incomplete = store_get_bool(rows, row, HEADERS_IS_INCOMPLETE),
+    };
+    memcpy(guid.bytes, PQgetvalue(rows, row, HEADERS_GUID), sizeof(guid.bytes));
+    uuid_format(&guid, header->guid);
+    while (high - low > 1) {
+        size_t middle = low + (high - low) / 2;
+
+        if (places->items[middle].id <= id)
+            low = middle;
+        else
+            high = middle;
+    }
+    return places->items[low].place;
+}
+
+void atlas_headers_done(struct atlas_headers *headers)
+{
+    PGresult *rest;
+
+    PQclear(headers->rows);
+    while (headers->view && (rest = PQgetResult(headers->view->conn)))
+        PQclear(rest);
+    free(headers->sql);
+    free(headers->places);
+    free(headers->next);
+    *headers = (struct atlas_headers){ 0 };
 }
 
 /* -------------------------------------------------------------------------------- relationships */
 
-int atlas_read_links(PGconn *conn, const struct type_registry *types, const int64_t *ids,
-                     size_t len, size_t max, struct atlas_links *links, struct err *err)
+static void atlas_write_links(struct buf *sql, const struct atlas_view *view)
+{
+    for (size_t i = 0; i < view->parts_len; i++)
+        buf_append_fmt(sql,
+                       "%1$sSELECT type, 0, end1, end2, guid, is_deleted, relationship_id"
+                       " FROM relationship WHERE %2$s AND end1 = ANY ($1)"
+                       " UNION ALL"
+                       " SELECT type, 1, end2, end1, guid, is_deleted, relationship_id"
+                       " FROM relationship WHERE %2$s AND end2 = ANY ($1)",
+                       i ? " UNION ALL " : "", view->parts[i]);
+    buf_append_text(sql, " ORDER BY 7, 2 LIMIT $2::bigint");
+}
+
+int atlas_read_links(const struct atlas_view *view, const int64_t *ids, size_t len, size_t max,
+                     struct atlas_links *links, struct err *err)
 {
     AUTO(store_array_done) struct store_array array;
     AUTO(store_result_free) PGresult *result = NULL;
+    AUTO(buf_done) struct buf sql;
     struct store_params params = { 0 };
     char limit[24];
 
     store_array_init(&array, STORE_OID_INT8);
+    buf_init(&sql, SIZE_MAX);
     for (size_t i = 0; i < len; i++)
         store_array_add_i64(&array, ids[i]);
     (void)snprintf(limit, sizeof(limit), "%zu", max);
     store_param_binary(&params, store_array_end(&array));
     store_param_text(&params, limit);
-    result = store_query_params(conn,
-                                "SELECT type, 0, end1, end2, guid, is_deleted, relationship_id"
-                                " FROM relationship WHERE to_batch IS NULL AND end1 = ANY ($1)"
-                                " UNION ALL"
-                                " SELECT type, 1, end2, end1, guid, is_deleted, relationship_id"
-                                " FROM relationship WHERE to_batch IS NULL AND end2 = ANY ($1)"
-                                " ORDER BY 7, 2 LIMIT $2::bigint",
-                                &params, "read relationships", err);
+    atlas_write_links(&sql, view);
+    result = store_query_params(view->conn, buf_text(&sql), &params, "read relationships", err);
     for (int row = 0; result && row < PQntuples(result); row++) {
         struct atlas_link link = { .relationship =
-                                       type_by_name(types, store_get_span(result, row, 0)),
+                                       type_by_name(view->types, store_get_span(result, row, 0)),
                                    .end = (size_t)store_get_i64(result, row, 1),
                                    .entity_id = store_get_i64(result, row, 2),
                                    .other_id = store_get_i64(result, row, 3),
@@ -181,42 +403,42 @@ int atlas_read_links(PGconn *conn, const struct type_registry *types, const int6
     return result ? 0 : -1;
 }
 
-/* Processes are the first end of both kinds of edges: inputs flow to them, outputs from them. */
-static const char *atlas_walk_sql(const struct walk_frontier *frontier)
+void atlas_write_edges(struct buf *sql, const struct atlas_view *view,
+                       const struct walk_frontier *frontier, const char *columns)
 {
-    bool is_upstream = frontier->direction == WALK_INPUT;
+    bool is_inputs = (frontier->direction == WALK_INPUT) == frontier->is_process;
 
-    if (is_upstream == frontier->is_process) /* between processes and what they read */
-        return frontier->is_process
-                   ? "SELECT relationship_id, end2, end1, guid FROM relationship"
-                     " WHERE to_batch IS NULL AND type = 'dataset_process_inputs'"
-                     " AND end1 = ANY ($1) ORDER BY relationship_id LIMIT $2::bigint"
-                   : "SELECT relationship_id, end2, end1, guid FROM relationship"
-                     " WHERE to_batch IS NULL AND type = 'dataset_process_inputs'"
-                     " AND end2 = ANY ($1) ORDER BY relationship_id LIMIT $2::bigint";
-    return frontier->is_process ? "SELECT relationship_id, end1, end2, guid FROM relationship"
-                                  " WHERE to_batch IS NULL AND type = 'process_dataset_outputs'"
-                                  " AND end1 = ANY ($1) ORDER BY relationship_id LIMIT $2::bigint"
-                                : "SELECT relationship_id, end1, end2, guid FROM relationship"
-                                  " WHERE to_batch IS NULL AND type = 'process_dataset_outputs'"
-                                  " AND end2 = ANY ($1) ORDER BY relationship_id LIMIT $2::bigint";
+    for (size_t i = 0; i < view->parts_len; i++)
+        buf_append_fmt(sql,
+                       "%sSELECT %s FROM relationship WHERE %s AND type = '%s' AND %s = ANY ($1)",
+                       i ? " UNION ALL " : "", columns, view->parts[i],
+                       is_inputs ? "dataset_process_inputs" : "process_dataset_outputs",
+                       frontier->is_process ? "end1" : "end2");
 }
 
 int atlas_walk_step(void *ctx, const struct walk_frontier *frontier, struct walk *walk,
                     struct err *err)
 {
+    const struct atlas_view *view = ctx;
+    bool is_inputs = (frontier->direction == WALK_INPUT) == frontier->is_process;
     AUTO(store_array_done) struct store_array array;
     AUTO(store_result_free) PGresult *result = NULL;
+    AUTO(buf_done) struct buf sql;
     struct store_params params = { 0 };
     char limit[24];
 
     store_array_init(&array, STORE_OID_INT8);
+    buf_init(&sql, SIZE_MAX);
     for (size_t i = 0; i < frontier->len; i++)
         store_array_add_i64(&array, frontier->ids[i]);
     (void)snprintf(limit, sizeof(limit), "%zu", frontier->edges_max);
     store_param_binary(&params, store_array_end(&array));
     store_param_text(&params, limit);
-    result = store_query_binary(ctx, atlas_walk_sql(frontier), &params, "walk", err);
+    atlas_write_edges(&sql, view, frontier,
+                      is_inputs ? "relationship_id, end2, end1, guid"
+                                : "relationship_id, end1, end2, guid");
+    buf_append_text(&sql, " ORDER BY relationship_id LIMIT $2::bigint");
+    result = store_query_binary(view->conn, buf_text(&sql), &params, "walk", err);
     for (int row = 0; result && row < PQntuples(result); row++) {
         struct span guid = store_get_span(result, row, 3);
         struct walk_edge edge = { .id = store_get_i64(result, row, 0),

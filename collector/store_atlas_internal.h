@@ -1,5 +1,6 @@
-/* The graph in Postgres, read as it stands: what answers under /api/atlas are made of. All reads of
- * one answer are in one transaction, begun by atlas_begin, and so see one graph. */
+/* The graph in Postgres, read as it stands or as it stood: what answers under /api/atlas are made
+ * of. All reads of one answer are in one transaction, begun by atlas_begin, and so see one graph.
+ */
 #ifndef COLLECTOR_STORE_ATLAS_INTERNAL_H
 #define COLLECTOR_STORE_ATLAS_INTERNAL_H
 
@@ -11,6 +12,7 @@
 #include "atlas/type_def.h"
 #include "atlas/walk.h"
 #include "base/attr.h"
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/span.h"
 #include "base/uuid.h"
@@ -45,23 +47,86 @@ struct atlas_links {
     size_t len;
 };
 
-/* Takes the snapshot of a request. ERR_RETRY: the server is away. */
-int atlas_begin(PGconn *conn, struct err *err) MUST_CHECK;
+/* The graph at one moment. */
+struct atlas_view {
+    PGconn *conn; /* borrowed, as are the types */
+    const struct type_registry *types;
+    int64_t batch_id; /* after which it stood so; ATLAS_NOW: as it stands */
+    /* What is true of the versions of that moment: of all of them, and of parts that together are
+     * all of them and have an index each. */
+    char stands[128];
+    char parts[2][128];
+    size_t parts_len;
+};
+
+#define ATLAS_NOW INT64_MAX
+
+/* The last batch of the graph that was recorded by the end of that millisecond; ATLAS_NOW for
+ * ATLAS_NOW. Waits for a change that is being committed, if it may be of that time; not in a
+ * transaction. ERR_RETRY: the server is away, or that wait was too long. */
+int atlas_find_batch(PGconn *conn, int64_t as_of_ms, int64_t *batch_id, struct err *err) MUST_CHECK;
+/* The last batch of the graph in this snapshot. */
+int atlas_find_newest(PGconn *conn, int64_t *batch_id, struct err *err) MUST_CHECK;
+void atlas_view_init(struct atlas_view *view, PGconn *conn, const struct type_registry *types,
+                     int64_t batch_id);
+/* What the transaction of a reader is told before it reads: look-ups by keys, all of them, planned
+ * without a look at thousands of keys. */
+#define ATLAS_PLANS                                                                                \
+    "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off;"                             \
+    "SET LOCAL enable_mergejoin = off; SET LOCAL max_parallel_workers_per_gather = 0;"             \
+    "SET LOCAL plan_cache_mode = force_generic_plan"
+/* Takes the snapshot of a request. as_of_ms: what was known at that moment, or ATLAS_NOW. */
+int atlas_begin(struct atlas_view *view, PGconn *conn, const struct type_registry *types,
+                int64_t as_of_ms, struct err *err) MUST_CHECK;
 
 /* Each appends what it finds; entities of types that are not known to the registry are left out. */
-int atlas_read_guid(PGconn *conn, const struct type_registry *types, const struct uuid *guid,
+int atlas_read_guid(const struct atlas_view *view, const struct uuid *guid,
                     struct entity_list *list, struct err *err) MUST_CHECK;
 /* The active entity of the type, or of one that inherits from it. */
-int atlas_read_name(PGconn *conn, const struct type_registry *types, const struct type *type,
+int atlas_read_name(const struct atlas_view *view, const struct type *type,
                     struct span qualified_name, struct entity_list *list,
                     struct err *err) MUST_CHECK;
-int atlas_read_ids(PGconn *conn, const struct type_registry *types, const int64_t *ids, size_t len,
+int atlas_read_ids(const struct atlas_view *view, const int64_t *ids, size_t len,
                    struct entity_list *list, struct err *err) MUST_CHECK;
-/* Relationships of these entities, at most `max`, the oldest first. */
-int atlas_read_links(PGconn *conn, const struct type_registry *types, const int64_t *ids,
-                     size_t len, size_t max, struct atlas_links *links, struct err *err) MUST_CHECK;
+/* Headers of many entities, some at a time: while these are written the server looks for the next.
+ * Nothing else may use the connection until atlas_headers_done. */
+struct atlas_places;
 
-/* A walk_source; ctx is the connection. */
+struct atlas_headers {
+    const struct atlas_view *view; /* borrowed, as are the ids */
+    const int64_t *ids;
+    size_t len;
+    size_t asked;                /* as many of the ids are asked for */
+    char *sql;                   /* owned */
+    PGresult *rows;              /* owned; by id */
+    struct atlas_places *places; /* owned; of the ids whose rows these are */
+    struct atlas_places *next;   /* owned; of those that the server is looking for */
+};
+
+int atlas_headers_open(struct atlas_headers *headers, const struct atlas_view *view,
+                       const int64_t *ids, size_t len, struct err *err) MUST_CHECK;
+/* 1: `rows` are the next. 0: there are no more. */
+int atlas_headers_next(struct atlas_headers *headers, struct err *err) MUST_CHECK;
+/* Returns the place in ids of the entity in that row. header->type is NULL where the registry does
+ * not know it. Borrowed until the next call of atlas_headers_next. */
+size_t atlas_headers_get(const struct atlas_headers *headers, int row,
+                         struct entity_header *header);
+void atlas_headers_done(struct atlas_headers *headers);
+static inline void atlas_headers_done_auto(struct atlas_headers *headers)
+{
+    atlas_headers_done(headers);
+}
+
+/* Relationships of these entities, at most `max`, the oldest first. */
+int atlas_read_links(const struct atlas_view *view, const int64_t *ids, size_t len, size_t max,
+                     struct atlas_links *links, struct err *err) MUST_CHECK;
+
+/* The edges that a step of a walk asks for: statements of `columns` with the frontier's ids as $1,
+ * and UNION ALL between them. Processes are the first end of both kinds of edges: inputs flow to
+ * them, outputs from them. */
+void atlas_write_edges(struct buf *sql, const struct atlas_view *view,
+                       const struct walk_frontier *frontier, const char *columns);
+/* A walk_source; ctx is the view. */
 walk_source atlas_walk_step;
 
 #endif

@@ -43,6 +43,8 @@ enum {
 /* Event time begins here in the tables: microseconds between 1970 and 2000, as timestamptz
  * counts. */
 #define STORE_EPOCH_US INT64_C(946684800000000)
+/* Event times are between 2000 and a day ahead; bounds outside would only overflow timestamptz. */
+#define STORE_MS_MAX INT64_C(32503680000000) /* the year 3000 */
 
 /* A read waits in its transaction for whoever takes its rows, or for another connection, and
  * nobody waits for it: it may do so longer than a batch. */

@@ -147,12 +147,9 @@ static int rollups_parse_lists(struct rollups_query *asked, const struct paramet
     return 0;
 }
 
-/* Event times are between 2000 and a day ahead; bounds outside would only overflow timestamptz. */
 static int64_t rollups_clamp(int64_t ms)
 {
-    const int64_t max = INT64_C(32503680000000); /* the year 3000 */
-
-    return ms < 0 ? 0 : ms > max ? max : ms;
+    return ms < 0 ? 0 : ms > STORE_MS_MAX ? STORE_MS_MAX : ms;
 }
 
 /* Both bounds are inclusive: the windows that hold them are the first and the last. */

@@ -21,13 +21,11 @@
  * name (3 MB of CRNs at most). */
 enum { READ_STREAMS_MAX = 1024 };
 
-/* Event times are between 2000 and a day ahead; bounds outside would only overflow timestamptz. */
 #define READ_MS_MIN INT64_C(0)
-#define READ_MS_MAX INT64_C(32503680000000) /* the year 3000 */
 
 static int64_t read_clamp(int64_t ms)
 {
-    return ms < READ_MS_MIN ? READ_MS_MIN : ms > READ_MS_MAX ? READ_MS_MAX : ms;
+    return ms < READ_MS_MIN ? READ_MS_MIN : ms > STORE_MS_MAX ? STORE_MS_MAX : ms;
 }
 
 /* Both bounds inclusive. */

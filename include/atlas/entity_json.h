@@ -9,6 +9,8 @@
 #include <stdint.h>
 
 #include "atlas/type_def.h"
+#include "base/buf.h"
+#include "base/span.h"
 #include "base/uuid.h"
 
 /* An entity as it stands in the graph. */
@@ -40,6 +42,20 @@ struct entity_link {
 
 /* An AtlasEntityHeader. */
 json_t *entity_header_json(const struct entity *entity);
+
+/* What a header shows of an entity, for answers that have thousands of them. All borrowed. */
+struct entity_header {
+    const struct type *type;
+    char guid[UUID_TEXT_LEN + 1];
+    struct span qualified_name;
+    /* JSON, as it stands in the attributes; data NULL: it has none */
+    struct span name, display_name, description, owner, create_time;
+    bool is_deleted;
+    bool is_incomplete;
+};
+
+/* The same text as that of entity_header_json. */
+void entity_header_write(const struct entity_header *header, struct buf *out);
 /* An AtlasEntity: every attribute of its type, null where it has none, and what its links give it.
  * Only those of the links that are of this entity count. */
 json_t *entity_json(const struct entity *entity, const struct entity_link *links, size_t links_len);

@@ -70,7 +70,8 @@ struct walk_result {
     size_t relations_len;
     int64_t *entities; /* owned; all ends of relations, the start first; none without relations */
     size_t entities_len;
-    bool truncated; /* there are more relations: these are the first of their order */
+    uint32_t (*ends)[2]; /* owned; of each relation: where from and to are in `entities` */
+    bool truncated;      /* there are more relations: these are the first of their order */
 };
 
 /* Fills the result, which is made new. -1: the source failed, err is its own, the result empty. */

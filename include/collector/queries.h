@@ -22,6 +22,8 @@ query_run query_messages;
 query_run query_build;
 /* GET /v1/lineage/warnings: a page of them. */
 query_run query_lineage_warnings;
+/* GET /v1/impact. */
+query_run query_impact;
 /* GET /v1/balance. */
 query_run query_balance;
 /* POST /get-model-deployment-crn: query->body. */

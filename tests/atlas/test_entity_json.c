@@ -2,6 +2,7 @@
 
 #include <check.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/mem.h"
 
@@ -52,6 +53,66 @@ START_TEST(header)
                         "\"isIncomplete\":false,"
                         "\"labels\":[]}");
     entity_done(&entity);
+}
+END_TEST
+
+/* JSON of one of its attributes, as a query gives it; owned. */
+static char *attribute_text(const struct entity *entity, const char *name)
+{
+    const json_t *value = json_object_get(entity->attributes, name);
+
+    return value ? json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
+}
+
+static struct span text_span(const char *text)
+{
+    return text ? span_of(text) : (struct span){ 0 };
+}
+
+/* Both ways to write a header give the same bytes. */
+START_TEST(header_as_text)
+{
+    static const char *const attributes[] = {
+        "{\"name\":\"B\",\"owner\":\"ada\",\"createTime\":5,\"version\":7}",
+        "{}",
+        "{\"displayName\":\"D\",\"description\":\"a \\\"quoted\\\" \\u00e9\\n\"}",
+        "{\"name\":7,\"displayName\":\"\",\"createTime\":\"x\"}",
+        "{\"name\":7,\"displayName\":{\"a\":[1]}}",
+    };
+    AUTO(type_registry_free) struct type_registry *types = type_registry_new();
+
+    for (unsigned i = 0; i < LENGTH(attributes) * 4; i++) {
+        struct entity entity = made(types, "ml_model_build", 1, "b\"\\", attributes[i / 4]);
+        AUTO(mem_free) char *name = attribute_text(&entity, "name");
+        AUTO(mem_free) char *display_name = attribute_text(&entity, "displayName");
+        AUTO(mem_free) char *description = attribute_text(&entity, "description");
+        AUTO(mem_free) char *owner = attribute_text(&entity, "owner");
+        AUTO(mem_free) char *create_time = attribute_text(&entity, "createTime");
+        struct entity_header shown = {
+            .type = entity.type,
+            .qualified_name = span_of(entity.qualified_name),
+            .name = text_span(name),
+            .display_name = text_span(display_name),
+            .description = text_span(description),
+            .owner = text_span(owner),
+            .create_time = text_span(create_time),
+            .is_deleted = i & 1,
+            .is_incomplete = i & 2,
+        };
+        AUTO(buf_done) struct buf have;
+        AUTO(mem_free) char *want = NULL;
+        json_auto_t *json = NULL;
+
+        entity.is_deleted = i & 1;
+        entity.is_incomplete = i & 2;
+        memcpy(shown.guid, entity.guid, sizeof(shown.guid));
+        buf_init(&have, SIZE_MAX);
+        entity_header_write(&shown, &have);
+        json = entity_header_json(&entity);
+        want = json_dumps(json, JSON_COMPACT);
+        ck_assert_str_eq(buf_text(&have), want);
+        entity_done(&entity);
+    }
 }
 END_TEST
 
@@ -144,6 +205,7 @@ Suite *entity_json_suite(void)
     TCase *tc = tcase_create("entity_json");
 
     tcase_add_test(tc, header);
+    tcase_add_test(tc, header_as_text);
     tcase_add_test(tc, nulls_and_states);
     tcase_add_test(tc, relationships);
     suite_add_tcase(suite, tc);

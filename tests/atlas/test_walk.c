@@ -304,6 +304,8 @@ static void check_entities(const struct walk_result *result, int64_t start)
     for (size_t i = 0; i < result->relations_len; i++) {
         is_end[result->relations[i].from] = true;
         is_end[result->relations[i].to] = true;
+        ck_assert_int_eq(result->entities[result->ends[i][0]], result->relations[i].from);
+        ck_assert_int_eq(result->entities[result->ends[i][1]], result->relations[i].to);
     }
     for (size_t i = 0; i < NODES_MAX; i++)
         ends += is_end[i];

@@ -433,6 +433,7 @@ static const struct {
     { "/api/atlas/admin/session", "get", NULL, 200 },
     { "/api/atlas/admin/metrics", "get", NULL, 200 },
     { "/v1/lineage/messages", "get", NULL, 200 },
+    { "/v1/impact", "get", "/v1/impact?type=hive_table&qualifiedName=x.t@cm", 404 },
     { "/v1/balance", "get", NULL, 200 },
     { "/v1/limits", "get", NULL, 200 },
     { "/healthz", "get", NULL, 200 },
