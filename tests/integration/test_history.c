@@ -103,6 +103,36 @@ START_TEST(before_between_and_after)
 }
 END_TEST
 
+/* What was done later is not in the answer of an earlier moment, nor on its pages. */
+START_TEST(audit_of_a_moment)
+{
+    AUTO(service_free) struct service *service = service_start();
+    AUTO(mem_free) char *guid = NULL, *path = NULL, *page = NULL;
+    json_auto_t *first = NULL, *second = NULL, *now = NULL, *older = NULL;
+    int64_t deploying, deployed;
+
+    service_take(service, DEPLOYED("b", "d", "deploying", "1704067203000", ""));
+    deploying = moment_now(service);
+    service_take(service, DEPLOYED("b", "d", "deployed", "1704067204000", ""));
+    deployed = moment_now(service);
+    service_take(service, DEPLOYED("b", "d", "stopped", "1704067205000", ""));
+
+    guid = pg_query_text(service->dsn, "SELECT DISTINCT guid FROM entity WHERE type ="
+                                       " 'ml_model_deployment'");
+    path = xasprintf(ATLAS "entity/%s/audit", guid);
+    first = get_as_of(service, 200, path, deploying);
+    ck_assert_uint_eq(json_array_size(first), 1);
+    second = get_as_of(service, 200, path, deployed);
+    ck_assert_uint_eq(json_array_size(second), 2);
+    now = get_as_of(service, 200, path, INT64_MAX);
+    ck_assert_uint_eq(json_array_size(now), 3);
+    service_check_same(json_array_get(second, 0), json_array_get(now, 1), "the second event");
+    page = xasprintf("%s?startKey=%s", path, service_text(json_array_get(now, 0), "eventKey"));
+    older = get_as_of(service, 200, page, deploying);
+    service_check_same(older, first, "a page that begins later");
+}
+END_TEST
+
 START_TEST(shells_completed_later)
 {
     AUTO(service_free) struct service *service = service_start();
@@ -275,6 +305,7 @@ Suite *history_suite(void)
 
     tcase_add_unchecked_fixture(tc, pg_shared_start, NULL);
     tcase_add_test(tc, before_between_and_after);
+    tcase_add_test(tc, audit_of_a_moment);
     tcase_add_test(tc, shells_completed_later);
     tcase_add_test(tc, relationships_that_ended);
     tcase_add_test(tc, time_does_not_step_back);
