@@ -433,7 +433,7 @@ def test_synchronous_mode(
         url = request.getfixturevalue("server_url")
         mine = make_client(url, sync=True, model_deployment_crn=crn)
     uuid = uuid7(START_MS)
-    times = {"start_timestamp_ms": START_MS, "end_timestamp_ms": START_MS}
+    times: Any = {"start_timestamp_ms": START_MS, "end_timestamp_ms": START_MS}
     receipt = mine.track_prediction({"a": 1}, prediction_uuid=uuid, **times)
     assert receipt is not None
     assert (receipt.accepted, receipt.duplicate) == (1, 0)

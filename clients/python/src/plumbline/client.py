@@ -508,8 +508,8 @@ class Client:
         """Returns the rows as a DataFrame; needs pandas (``plumbline[pandas]``).
 
         Columns are the members of a row, with ``metrics`` flattened as ``pandas.json_normalize``
-        does: ``metrics.probability``, ``metrics.input.tenure``. What a row lacks is missing (NaN,
-        None); lists stay lists; times stay milliseconds since 1970. Arguments are those of rows.
+        does: ``metrics.probability``, ``metrics.input.tenure``. What a row lacks is NaN; lists
+        stay lists; times stay milliseconds since 1970. Arguments are those of rows.
         """
         from plumbline.frame import FrameBuilder
 

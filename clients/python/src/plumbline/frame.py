@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas
 
+NAN = float("nan")  # what json_normalize puts where a row lacks something
+
 _FIXED = (
     "modelDeploymentCrn",
     "modelBuildCrn",
@@ -51,14 +53,14 @@ class FrameBuilder:
     def _add_metrics(self, prefix: str, metrics: Mapping[str, Any]) -> None:
         for key, value in metrics.items():
             name = prefix + key
-            if type(value) is dict and value:
+            if type(value) is dict:
                 self._add_metrics(name + ".", value)
                 continue
             column = self._metrics.get(name)
             if column is None:
                 column = self._metrics[name] = []
             if len(column) < self._count:
-                column.extend([None] * (self._count - len(column)))
+                column.extend([NAN] * (self._count - len(column)))
             if len(column) == self._count:
                 column.append(value)
             else:
@@ -69,5 +71,5 @@ class FrameBuilder:
         import pandas
 
         for column in self._metrics.values():
-            column.extend([None] * (self._count - len(column)))
+            column.extend([NAN] * (self._count - len(column)))
         return pandas.DataFrame({**self._fixed, **self._metrics})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Optional, TypeVar, Union, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, Optional, TypeVar, cast, overload
 
 from plumbline.client import Client, Row
 from plumbline.forking import renew_after_fork
@@ -81,10 +81,23 @@ def track_predictions(
     model_deployment_crn: Optional[str] = None,
     model_build_crn: Optional[str] = None,
     model_crn: Optional[str] = None,
-    envelope: bool = False,
+    envelope: Literal[False] = False,
     failures: bool = True,
     dev: bool = False,
 ) -> Callable[[F], F]: ...
+
+
+@overload
+def track_predictions(
+    *,
+    client: Optional[Client] = None,
+    model_deployment_crn: Optional[str] = None,
+    model_build_crn: Optional[str] = None,
+    model_crn: Optional[str] = None,
+    envelope: Literal[True],
+    failures: bool = True,
+    dev: bool = False,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]: ...
 
 
 def track_predictions(
@@ -97,7 +110,7 @@ def track_predictions(
     envelope: bool = False,
     failures: bool = True,
     dev: bool = False,
-) -> Union[F, Callable[[F], F]]:
+) -> Any:
     """Decorates a predict function, plain or ``async``, so that each call is tracked.
 
     ::

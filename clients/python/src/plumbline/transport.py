@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Optional, Union
 from urllib.parse import urlencode, urlsplit
 
 from plumbline.errors import PlumblineError, ServerError, Unreachable
+from plumbline.forking import no_fork
 
 if TYPE_CHECKING:
     from urllib3 import HTTPResponse, ProxyManager
@@ -73,12 +74,13 @@ class Transport:
         body: Optional[bytes] = None,
         stream: bool = False,
     ) -> HTTPResponse:
+        pool = self._connections()
         from urllib3.exceptions import HTTPError
 
         text = urlencode(list(query))
         url = self.url + path + ("?" + text if text else "")
         try:
-            response: HTTPResponse = self._connections().request(
+            response: HTTPResponse = pool.request(
                 method,
                 url,
                 body=body,
@@ -96,9 +98,11 @@ class Transport:
     def _connections(self) -> Union[PoolManager, ProxyManager]:
         if self._pool is not None:
             return self._pool
-        from urllib.request import getproxies, proxy_bypass
+        with no_fork:
+            import encodings.idna  # noqa: F401 - looking up a host name would import it
+            from urllib.request import getproxies, proxy_bypass
 
-        import urllib3
+            import urllib3
 
         options: dict[str, Any] = {
             "timeout": urllib3.Timeout(connect=min(self._timeout, 5.0), read=self._timeout),
