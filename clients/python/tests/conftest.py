@@ -5,13 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import selectors
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,13 +17,23 @@ from pathlib import Path
 from typing import Any, Optional
 
 import pytest
+from daemon import REPOSITORY, running_daemon
 
 import plumbline
 
 CLIENTS = Path(__file__).resolve().parents[2]
-REPOSITORY = CLIENTS.parent
 SOURCES = f"{CLIENTS / 'python/src'}:{CLIENTS / 'python-compat/src'}"
 CHURN = REPOSITORY / "tests/data/churn"
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Writes "passed failed skipped" where tools/test looks for it."""
+    path = os.environ.get("TEST_COUNTS")
+    reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
+    if path and reporter is not None:
+        counts = {name: len(reports) for name, reports in reporter.stats.items()}
+        failed = counts.get("failed", 0) + counts.get("error", 0)
+        Path(path).write_text(f"{counts.get('passed', 0)} {failed} {counts.get('skipped', 0)}\n")
 
 
 def wait_until(condition: Callable[[], Any], seconds: float = 60.0) -> None:
@@ -40,30 +47,8 @@ def wait_until(condition: Callable[[], Any], seconds: float = 60.0) -> None:
 @pytest.fixture(scope="session")
 def server_url() -> Iterator[str]:
     """A daemon of its own, with a private PostgreSQL."""
-    folder = tempfile.mkdtemp(prefix="plumbline-python-")
-    os.chmod(folder, 0o755)  # for PostgreSQL's user
-    binary = os.environ.get("TEST_DAEMON", str(REPOSITORY / "build/plumbline"))
-    command = [binary, "serve", "--listen", "127.0.0.1:0", "--data-dir", folder + "/var"]
-    environ = {k: v for k, v in os.environ.items() if not k.startswith("PLUMBLINE_")}
-    daemon = subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True, cwd=folder)
-    log: list[str] = []
-    assert daemon.stderr is not None
-    try:
-        address = None
-        for line in daemon.stderr:
-            log.append(line)
-            found = re.search(r"event=serving address=(\S+)", line)
-            if found:
-                address = found.group(1)
-                break
-        assert address, "the daemon did not start:\n" + "".join(log)
-        reader = threading.Thread(target=lambda: log.extend(daemon.stderr or ()), daemon=True)
-        reader.start()
-        yield f"http://{address}"
-    finally:
-        daemon.terminate()
-        daemon.wait(60)
-        shutil.rmtree(folder, ignore_errors=True)
+    with running_daemon() as url:
+        yield url
 
 
 @pytest.fixture(autouse=True)

@@ -89,7 +89,8 @@ class Client:
             raise ValueError(f"linger_ms must be from 0 to 200, not {linger_ms}")
         environ = os.environ
         self.encoder = Encoder(nan or environ.get("PLUMBLINE_NAN") or "error")
-        self.replica = identity.host_name() if replica is None else replica
+        self._replica = _json(identity.host_name() if replica is None else replica)
+        self._own_address = b""
         self._is_sync = sync
         self._timeout = timeout
         self._reporter = Reporter(on_error)
@@ -186,9 +187,9 @@ class Client:
         return self._submit(
             self._prediction_text(
                 self._metrics_text(metrics),
-                prediction_uuid,
-                start_timestamp_ms,
-                end_timestamp_ms,
+                _json(prediction_uuid),
+                _json(start_timestamp_ms),
+                _json(end_timestamp_ms),
                 (model_deployment_crn, model_build_crn, model_crn),
                 failed,
             )
@@ -240,7 +241,7 @@ class Client:
                 _json(start_timestamp_ms),
                 _json(end_timestamp_ms),
                 _json(event_id or _event_id()),
-                _json(self.replica),
+                self._replica,
                 self._metrics_text(metrics),
             )
         )
@@ -255,37 +256,47 @@ class Client:
     def _prediction_text(
         self,
         metrics: bytes,
-        prediction_uuid: str,
-        start_ms: int,
-        end_ms: int,
+        uuid: bytes,
+        start_ms: bytes,
+        end_ms: bytes,
         crns: tuple[Optional[str], Optional[str], Optional[str]],
         failed: bool,
     ) -> bytes:
-        deployment = crns[0] or self._deployment_now()
-        begin = b"{" if deployment is None else address(deployment)
+        """Puts an event together; all that is bytes is JSON already."""
         more = b',"failed":true' if failed else b""
         for name, crn in ((b"modelBuildCrn", crns[1]), (b"modelCrn", crns[2])):
             if crn:
                 more += b',"%s":%s' % (name, _json(crn))
         return (
-            begin + b'"event":"track_metrics","predictionUuid":%s,"startTimestampMs":%s,'
+            b'%s"event":"track_metrics","predictionUuid":%s,"startTimestampMs":%s,'
             b'"endTimestampMs":%s,"replica":%s%s,"metrics":%s}'
             % (
-                _json(prediction_uuid),
-                _json(start_ms),
-                _json(end_ms),
-                _json(self.replica),
+                address(crns[0]) if crns[0] else self._address(),
+                uuid,
+                start_ms,
+                end_ms,
+                self._replica,
                 more,
                 metrics,
             )
         )
 
+    def _address(self) -> bytes:
+        """Returns how an event begins that is about this client's deployment."""
+        found = self._own_address
+        if not found:
+            deployment = self._deployment_now()
+            found = b"{" if deployment is None else address(deployment)
+            if isinstance(deployment, str):  # a number may be known by its CRN the next time
+                self._own_address = found
+        return found
+
     def _end_prediction(self, prediction: Prediction, failed: bool) -> None:
         event = self._prediction_text(
             prediction.metrics_text(),
-            prediction.uuid,
-            prediction.start_timestamp_ms,
-            prediction.end_timestamp_ms,
+            b'"%s"' % prediction.uuid.encode(),
+            b"%d" % prediction.start_timestamp_ms,
+            b"%d" % prediction.end_timestamp_ms,
             prediction.crns,
             failed,
         )
