@@ -24,7 +24,8 @@ def track(n):
 
 
 def stored(client: Client, crn: str) -> list[int]:
-    return sorted(row["metrics"]["n"] for row in client.read_metrics(crn)["metrics"])
+    rows = client.read_metrics(crn)["metrics"]
+    return sorted(row["metrics"]["n"] for row in rows if "n" in row["metrics"])
 
 
 def test_import_loads_little_and_touches_no_network(script: Script) -> None:
@@ -49,15 +50,35 @@ print(threading.active_count())
     assert out == "[]\n1\n"
 
 
-def test_server_that_is_nonsense_fails_nothing_at_import(script: Script) -> None:
-    script.run(
+def test_environment_that_is_nonsense_fails_no_prediction(script: Script, tmp_path: Path) -> None:
+    err = script.run(
         """
 import plumbline
 @plumbline.track_predictions
-def predict(): return 1
+def predict():
+    plumbline.track_metric("n", 1)
+    return 1
+assert predict() == predict() == 1
 """,
         PLUMBLINE_URL="nonsense",
-    )
+        PLUMBLINE_NAN="nonsense",
+        PLUMBLINE_MODEL_DEPLOYMENT_CRN="crn:a",
+        TMPDIR=str(tmp_path),
+    ).stderr
+    assert err.count("PLUMBLINE_URL: not the URL of a server: 'nonsense'") == 1
+    assert err.count("PLUMBLINE_NAN: nan must be") == 1
+    (file,) = tmp_path.glob("plumbline-spill-*/*.ndjson")
+    assert len(file.read_text().splitlines()) == 2
+
+
+def test_nowhere_to_send_and_nowhere_to_spill(script: Script, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    err = script.run(
+        START + "track(1)\nassert client.stats().dropped == 1\n",
+        MODEL_7_42_SERVICE_HOST="10.0.0.1",
+        PLUMBLINE_SPILL_DIR=str(tmp_path / "file"),
+    ).stderr
+    assert "spill_failed" in err
 
 
 def test_clean_exit_delivers_all(
@@ -167,7 +188,7 @@ finally:
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
     found = stored(server_client, crn)
-    # The one that the signal interrupted may be there (as failed, or whole) or not.
+    # The one that the signal interrupted may be there (as failed, or whole, or empty) or not.
     assert found[: int(out)] == list(range(int(out)))
     assert len(found) <= int(out) + 1
 

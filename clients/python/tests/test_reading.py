@@ -114,6 +114,28 @@ def test_read_while_the_server_is_away(
         client.read_metrics(crn)
 
 
+def test_answer_that_breaks_off_is_no_answer(
+    server_client: Client, proxy: Proxy, crn: str, make_client: Callable[..., Client]
+) -> None:
+    server_client.post_events(
+        {
+            "event": "aggregate_metrics",
+            "modelDeploymentCrn": crn,
+            "startTimestampMs": START_MS,
+            "endTimestampMs": START_MS,
+            "metrics": {"text": "x" * 50_000},
+        }
+        for _ in range(200)
+    )
+    proxy.up()
+    proxy.delay_s = 0.01
+    rows = make_client(proxy.url).rows(model_deployment_crn=crn)
+    next(rows)
+    proxy.down()
+    with pytest.raises(Unreachable, match="broke off"):
+        list(rows)
+
+
 def test_errors_have_the_servers_words(server_client: Client) -> None:
     with pytest.raises(ServerError) as caught:
         list(server_client.rows(kind="both"))

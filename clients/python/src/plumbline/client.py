@@ -88,7 +88,7 @@ class Client:
         if not 0 <= linger_ms <= 200:
             raise ValueError(f"linger_ms must be from 0 to 200, not {linger_ms}")
         environ = os.environ
-        self.encoder = Encoder(nan or environ.get("PLUMBLINE_NAN") or "error")
+        self.encoder = Encoder(nan) if nan else _environment_encoder()
         self._replica = _json(identity.host_name() if replica is None else replica)
         self._own_address = b""
         self._is_sync = sync
@@ -100,7 +100,8 @@ class Client:
         self._transport: Optional[Transport] = None
         self._sender: Optional[Sender] = None
 
-        url = None if local else url or identity.server_url(environ)
+        url = None if local else url or _environment_url()
+        is_wanted = bool(identity.server_url(environ))
         numbers = identity.deployment_ids(environ)
         self._deployment = self._find_deployment(model_deployment_crn, numbers)
         spill_dir = spill_dir or environ.get("PLUMBLINE_SPILL_DIR") or None
@@ -113,7 +114,7 @@ class Client:
                 or environ.get("PLUMBLINE_CA_BUNDLE")
                 or environ.get("REQUESTS_CA_BUNDLE", ""),
             )
-        elif local or not numbers:
+        elif local or not (numbers or is_wanted):
             self._store = LocalStore()
             self._deployment = self._deployment or identity.DEV_DEPLOYMENT_CRN
             if not local:
@@ -121,7 +122,8 @@ class Client:
             return
         else:
             spill_dir = spill_dir or _own_folder()
-            logger.error("plumbline: PLUMBLINE_URL is not set: metrics go to %s", spill_dir)
+            if not is_wanted:
+                logger.error("plumbline: PLUMBLINE_URL is not set: metrics go to %s", spill_dir)
         options = SenderOptions(
             buffer_bytes, linger_ms / 1000, exit_timeout, spill_dir, spill_bytes
         )
@@ -748,13 +750,40 @@ def _parse_lines(chunk: bytes) -> list[Row]:
     return rows
 
 
-def _own_folder() -> str:
-    """Returns a folder below the temporary one that only this user can write to."""
+def _environment_encoder() -> Encoder:
+    """A mistake in the environment is logged: it must not cost a prediction."""
+    try:
+        return Encoder(os.environ.get("PLUMBLINE_NAN") or "error")
+    except ValueError as error:
+        logger.error("plumbline: PLUMBLINE_NAN: %s", error)
+        return Encoder()
+
+
+def _environment_url() -> Optional[str]:
+    """Returns where the environment says to post; None, and an error logged, if that is no URL."""
+    url = identity.server_url(os.environ)
+    if url is not None:
+        try:
+            Transport(url)
+        except PlumblineError as error:
+            logger.error("plumbline: PLUMBLINE_URL: %s", error)
+            return None
+    return url
+
+
+def _own_folder() -> Optional[str]:
+    """Returns a folder below the temporary one that only this user can write to, if there is."""
     import tempfile
 
     user = os.getuid() if hasattr(os, "getuid") else "user"
     path = os.path.join(tempfile.gettempdir(), f"plumbline-spill-{user}")
-    os.makedirs(path, mode=0o700, exist_ok=True)
-    if os.path.islink(path) or (hasattr(os, "getuid") and os.stat(path).st_uid != os.getuid()):
-        raise PlumblineError(f"{path} is somebody else's; set PLUMBLINE_SPILL_DIR")
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+        is_ours = not hasattr(os, "getuid") or os.lstat(path).st_uid == os.getuid()
+    except OSError as error:
+        logger.error("plumbline: %s; set PLUMBLINE_SPILL_DIR", error)
+        return None
+    if not is_ours or os.path.islink(path):
+        logger.error("plumbline: %s is somebody else's; set PLUMBLINE_SPILL_DIR", path)
+        return None
     return path

@@ -71,7 +71,8 @@ class Problem:
     """What ``on_error`` is called with: events that were not stored, and why.
 
     ``code`` and ``message`` are the server's words or, for what never reached it, one of ours:
-    ``buffer_full``, ``spill_failed``, ``spill_damaged``, ``not_delivered``, ``no_deployment``.
+    ``buffer_full``, ``spill_failed``, ``spill_damaged``, ``not_delivered``, ``no_deployment``,
+    ``no_server``.
     ``status`` is the HTTP status (None without an answer), ``field`` what in the event is meant,
     ``count`` how many events this is about, ``event`` the one that it is about when it is one.
     """

@@ -146,6 +146,8 @@ class Sender:
         code, why = "buffer_full", "the buffer is full and no spill_dir is set"
         if self._is_closed:
             code, why = "not_delivered", "the client is closed and no spill_dir is set"
+        elif self._transport is None:
+            code, why = "no_server", "no server is known and no spill_dir is set"
         if self._options.spill_dir:
             try:
                 if self._spill is None:
@@ -229,6 +231,8 @@ class Sender:
             self._wake.notify()
         if thread is not None:
             thread.join(timeout)
+            if self._transport is not None and not thread.is_alive():
+                self._transport.close()
         with self._lock:
             self._is_closed = True
             left, problem = self._keep_rest()
@@ -282,6 +286,16 @@ class Sender:
     # ---- the thread ---------------------------------------------------------------------------
 
     def _run(self) -> None:
+        while True:
+            try:
+                self._work()
+                return
+            except Exception:  # a fault of ours; what waits is tried again
+                logger.exception("plumbline: the sender failed")
+            if not self._pause(RETRY_S_MAX):
+                return
+
+    def _work(self) -> None:
         is_going = True
         while is_going and self._await_work():
             events = self._taken[:BATCH_EVENTS_MAX]

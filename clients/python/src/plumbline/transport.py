@@ -44,6 +44,14 @@ class Transport:
         """Leaves all connections to whoever else has them: after a fork, the parent."""
         self._pool = None
 
+    def close(self) -> None:
+        """Closes the connections that nobody uses; another request opens new ones."""
+        manager, self._pool = self._pool, None
+        if manager is not None:
+            # clear() leaves it to finalizers, which at exit have run before this.
+            for key in list(manager.pools.keys()):
+                manager.pools[key].close()
+
     def get(self, path: str, query: Query = (), *, accept: str = "application/json") -> Any:
         """Returns the parsed JSON of a GET. Raises ServerError or Unreachable."""
         return self._parse(self._request("GET", path, query, headers={"Accept": accept}))
