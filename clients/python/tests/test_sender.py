@@ -144,6 +144,53 @@ def test_busy_server_is_tried_again(
     assert client.stats().delivered == 1
 
 
+def test_waiting_sender_is_not_woken_by_each_event(
+    proxy: Proxy, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would cost every prediction a switch of threads while the server is away."""
+    monkeypatch.setattr(sender, "BATCH_BYTES_MAX", 1000)
+    monkeypatch.setattr(sender, "RETRY_S_MIN", 60.0)
+    client = make_client(proxy.url, model_deployment_crn="crn:a", linger_ms=0)
+    track(client, 0)
+    of_client = client._sender
+    assert of_client is not None
+    wait_until(lambda: of_client._trouble)
+    woken: list[int] = []
+    monkeypatch.setattr(of_client._wake, "notify", lambda: woken.append(1))
+    for n in range(100):
+        track(client, n)
+    assert woken == []
+    monkeypatch.undo()
+
+
+def test_close_while_others_track(scripted: Scripted, make_client: MakeClient) -> None:
+    for _ in range(20):
+        problems: list[Problem] = []
+        client = make_client(
+            scripted.url, model_deployment_crn="crn:a", linger_ms=0, on_error=problems.append
+        )
+        scripted.requests.clear()
+        go = threading.Event()
+
+        def busy(client: Client = client, go: threading.Event = go) -> None:
+            go.wait(60)
+            for n in range(50):
+                track(client, n)
+
+        threads = [threading.Thread(target=busy) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        go.set()
+        client.close()
+        for thread in threads:
+            thread.join()
+        sent = [event["predictionUuid"] for event in scripted.events]
+        assert len(sent) == len(set(sent))
+        # Each was sent, or was said not to be.
+        assert len(sent) + sum(problem.count for problem in problems) == 100
+        assert client.stats().waiting == 0
+
+
 def test_unsent_for_at_most_200_ms(scripted: Scripted, make_client: MakeClient) -> None:
     assert 0 <= sender.SenderOptions().linger_s <= 0.2
     with pytest.raises(ValueError, match="from 0 to 200"):

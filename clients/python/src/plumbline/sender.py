@@ -95,7 +95,7 @@ class Sender:
         self._bytes = 0  # of the queue and of what the thread took from it
         self._put = 0  # events accepted by put()
         self._done = 0  # of those, how many need no more work, in their order
-        self._is_idle = False
+        self._wake_at = sys.maxsize  # _bytes at which the thread wants to be woken
         self._flush_to = 0  # do not linger until so many are done
         self._close_at: Optional[float] = None  # monotonic; what is not sent by then is kept
         self._is_closed = False
@@ -123,12 +123,12 @@ class Sender:
         problem = None
         with self._lock:
             size = len(event) + EVENT_BYTES
-            is_room = self._bytes + size <= self._options.buffer_bytes
-            if self._spill is None and is_room and (self._thread is not None or self._start()):
+            is_room = self._bytes + size <= self._options.buffer_bytes and self._spill is None
+            if is_room and not self._is_closed and (self._thread is not None or self._start()):
                 self._queue.append(event)
                 self._bytes += size
                 self._put += 1
-                if self._is_idle or self._bytes >= BATCH_BYTES_MAX:
+                if self._bytes >= self._wake_at:
                     self._wake.notify()
             else:
                 problem = self._overflow(event)
@@ -168,7 +168,7 @@ class Sender:
 
         Returns False when there is nobody to send to, or no time left to do it in.
         """
-        if self._transport is None or self._is_closed:
+        if self._transport is None:
             return False
         thread = threading.Thread(target=self._run, name="plumbline-sender", daemon=True)
         try:
@@ -227,12 +227,12 @@ class Sender:
             if self._is_closed:
                 return
             self._close_at = time.monotonic() + timeout
-            thread, self._thread = self._thread, None
+            thread = self._thread
             self._wake.notify()
         if thread is not None:
             thread.join(timeout)
-            if self._transport is not None and not thread.is_alive():
-                self._transport.close()
+            if not thread.is_alive():
+                self._let_go()
         with self._lock:
             self._is_closed = True
             left, problem = self._keep_rest()
@@ -244,6 +244,14 @@ class Sender:
             logger.warning(
                 "%d events were not delivered; they are in %s", left, self._options.spill_dir
             )
+
+    def _let_go(self) -> None:
+        """Gives up what only the thread used; it has ended."""
+        if self._transport is not None:
+            self._transport.close()
+        if self._left_over is not None:
+            self._left_over.close()
+            self._left_over = None
 
     def _at_exit(self) -> None:
         self.close()
@@ -264,6 +272,7 @@ class Sender:
             return left, None
         if not self._options.spill_dir:
             self._dropped += len(rest)
+            self._put -= len(rest)
             message = f"{len(rest)} events could not be delivered in time and no spill_dir is set"
             return 0, Problem("not_delivered", message, count=len(rest))
         try:
@@ -279,6 +288,7 @@ class Sender:
             new.close()
         except OSError as error:
             self._dropped += len(rest)
+            self._put -= len(rest)
             return 0, Problem("spill_failed", f"events are lost: {error}", count=len(rest))
         self._spilled += len(rest)
         return left, None
@@ -315,27 +325,30 @@ class Sender:
             while not self._queue and self._spill is None and self._left_over is None:
                 if self._close_at is not None:
                     return False
-                self._is_idle = True
+                self._wake_at = 0
                 self._wake.wait(CLAIM_S if self._options.spill_dir else None)
-                self._is_idle = False
+                self._wake_at = sys.maxsize
                 if time.monotonic() >= self._claim_at and self._options.spill_dir:
                     break  # a look at what others left
             limit = time.monotonic() + self._options.linger_s
+            self._wake_at = BATCH_BYTES_MAX
             while self._queue and self._bytes < BATCH_BYTES_MAX and self._flush_to <= self._done:
                 left = limit - time.monotonic()
                 if left <= 0 or self._close_at is not None:
                     break
                 self._wake.wait(left)
+            self._wake_at = sys.maxsize
             self._taken, self._queue = self._queue, []
             return not self._is_closed
 
     def _finish(self, events: Sequence[bytes]) -> bool:
         """What was taken first is done; False when close() has seen to it already."""
+        size = sum(map(len, events)) + EVENT_BYTES * len(events)
         with self._lock:
             if self._is_closed:
                 return False
             del self._taken[: len(events)]
-            self._bytes -= sum(map(len, events)) + EVENT_BYTES * len(events)
+            self._bytes -= size
             self._done += len(events)
             self._settled.notify_all()
         return True
