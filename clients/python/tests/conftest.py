@@ -227,17 +227,26 @@ class Script:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._started: list[subprocess.Popen[str]] = []
+
+    def stop(self) -> None:
+        for process in self._started:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
 
     def start(self, text: str, **environ: str) -> subprocess.Popen[str]:
         path = self._folder / "script.py"
         path.write_text(text)
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-X", "dev", "-W", "error::ResourceWarning", str(path)],
             env={**os.environ, "PYTHONPATH": SOURCES, "PYTHONUNBUFFERED": "1", **environ},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
+        self._started.append(process)
+        return process
 
     def run(self, text: str, code: int = 0, **environ: str) -> subprocess.CompletedProcess[str]:
         process = self.start(text, **environ)
@@ -247,6 +256,8 @@ class Script:
 
 
 @pytest.fixture
-def script(tmp_path: Path) -> Script:
+def script(tmp_path: Path) -> Iterator[Script]:
     """Runs Python code in a process of its own."""
-    return Script(tmp_path)
+    script = Script(tmp_path)
+    yield script
+    script.stop()

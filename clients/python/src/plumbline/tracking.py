@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from functools import wraps
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     import pandas
 
     from plumbline.delivery import Receipt
+
+logger = logging.getLogger("plumbline")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -39,7 +42,9 @@ class Defaults:
             return found
         with self._lock:
             if dev:
-                self._dev = self._dev or Client(local=True)
+                if self._dev is None:
+                    self._dev = Client(local=True)
+                    logger.info("plumbline: dev=True: metrics stay in this process")
                 return self._dev
             self._client = self._client or Client()
             return self._client
