@@ -40,8 +40,24 @@ def churn_metrics() -> list[dict[str, Any]]:
     return [json.loads(line)["metrics"] for line in lines]
 
 
-def paced(function: Predict, rate: int, count: int) -> tuple[list[float], float]:
-    """Calls at a rate; returns each call's time in µs, and the rate that was reached."""
+class Model:
+    """Stands for a model: computes for a while, and knows how long that took."""
+
+    def __init__(self, work_us: int) -> None:
+        self._work_ns = work_us * 1000
+        self.worked_ns = 0
+
+    def work(self) -> None:
+        """Computes. A processor that has slept until here would time its own waking up."""
+        begin = time.perf_counter_ns()
+        now = begin
+        while now - begin < self._work_ns:
+            now = time.perf_counter_ns()
+        self.worked_ns = time.perf_counter_ns() - begin
+
+
+def paced(model: Model, function: Predict, rate: int, count: int) -> tuple[list[float], float]:
+    """Calls at a rate; returns what each call took beyond the model's work (µs), and the rate."""
     inputs = churn_metrics()
     took: list[float] = []
     begin = time.perf_counter()
@@ -51,7 +67,7 @@ def paced(function: Predict, rate: int, count: int) -> tuple[list[float], float]
             time.sleep(wait_s)
         before = time.perf_counter_ns()
         function(inputs[n % len(inputs)])
-        took.append((time.perf_counter_ns() - before) / 1000)
+        took.append((time.perf_counter_ns() - before - model.worked_ns) / 1000)
     return took, count / (time.perf_counter() - begin)
 
 
@@ -68,27 +84,44 @@ def memory_mb() -> float:
     return 0.0
 
 
-def bare(metrics: dict[str, Any]) -> None:
-    """Does nothing, as predictions that are measured do."""
-    for key, value in metrics.items():
-        _ = key, value
+def bare(model: Model) -> Predict:
+    """Returns a prediction that nobody tracks."""
+
+    def predict(metrics: dict[str, Any]) -> None:
+        model.work()
+        for key, value in metrics.items():
+            _ = key, value
+
+    return predict
 
 
-def decorated(client: plumbline.Client) -> Predict:
-    """Returns the same, tracked."""
+def dumping(model: Model) -> Predict:
+    """Returns one that only makes JSON of its metrics."""
+
+    def predict(metrics: dict[str, Any]) -> None:
+        model.work()
+        json.dumps(metrics)
+
+    return predict
+
+
+def decorated(model: Model, client: plumbline.Client) -> Predict:
+    """Returns one that is tracked."""
 
     @plumbline.track_predictions(client=client)
     def predict(metrics: dict[str, Any]) -> None:
+        model.work()
         for key, value in metrics.items():
             plumbline.track_metric(key, value)
 
     return predict
 
 
-def naive(url: str) -> Predict:
-    """Returns the same with a POST in the call, on a new connection as the old clients do it."""
+def naive(model: Model, url: str) -> Predict:
+    """Returns one with a POST in the call, on a new connection as the old clients do it."""
 
     def predict(metrics: dict[str, Any]) -> None:
+        model.work()
         now_ms = time.time_ns() // 1_000_000
         body = {
             "modelDeploymentCrn": "crn:naive",
@@ -113,15 +146,15 @@ def bench_calls(url: str) -> None:
     """Measures a prediction at 1,000 and 10,000 a second."""
     client = plumbline.Client(url, model_deployment_crn="crn:bench", buffer_bytes=256 << 20)
     count = max(int(10_000 * SCALE), 500)
-    without, _ = paced(bare, 1000, count)
+    model = Model(work_us=200)
+    without, _ = paced(model, bare(model), 1000, count)
     floor = quantile(without, 0.5)
-    tracked = decorated(client)
-    paced(tracked, 1000, 300)  # the thread is there, the connection open
-    took, _ = paced(tracked, 1000, count)
+    tracked = decorated(model, client)
+    paced(model, tracked, 1000, 300)  # the thread is there, the connection open
+    took, _ = paced(model, tracked, 1000, count)
     assert client.flush(120)
-    # What the machine adds by itself to work of that length.
-    dumps, _ = paced(lambda metrics: bare({"text": json.dumps(metrics)}), 1000, count)
-    posts, _ = paced(naive(url), 1000, max(count // 20, 100))
+    dumps, _ = paced(model, dumping(model), 1000, count)
+    posts, _ = paced(model, naive(model, url), 1000, max(count // 20, 100))
     p50, p99 = (quantile(took, q) - floor for q in (0.5, 0.99))
     post50, post99 = (quantile(posts, q) - floor for q in (0.5, 0.99))
     dumps50, dumps99 = (quantile(dumps, q) - floor for q in (0.5, 0.99))
@@ -139,7 +172,9 @@ def bench_calls(url: str) -> None:
     )
 
     before_mb = memory_mb()
-    took, rate = paced(tracked, 10_000, max(int(100_000 * SCALE), 5000))
+    model = Model(work_us=20)
+    tracked = decorated(model, client)
+    took, rate = paced(model, tracked, 10_000, max(int(100_000 * SCALE), 5000))
     most_mb = memory_mb()
     begin = time.perf_counter()
     assert client.flush(300)

@@ -318,10 +318,16 @@ class Sender:
                 is_going = self._send_left_over(self._options.spill_dir)
 
     def _await_work(self) -> bool:
-        """Waits for events, then lingers for more of them; False when there will be none."""
+        """Waits for events and lingers for more of them; False when there will be none.
+
+        Where events keep coming, no call of put() has to wake the thread: it looks by itself once
+        every linger. Only after one without any event it wants to be woken by the next.
+        """
         with self._lock:
             if self._taken:
                 return not self._is_closed
+            if self._spill is None and self._left_over is None:
+                self._linger()
             while not self._queue and self._spill is None and self._left_over is None:
                 if self._close_at is not None:
                     return False
@@ -330,16 +336,24 @@ class Sender:
                 self._wake_at = sys.maxsize
                 if time.monotonic() >= self._claim_at and self._options.spill_dir:
                     break  # a look at what others left
-            limit = time.monotonic() + self._options.linger_s
-            self._wake_at = BATCH_BYTES_MAX
-            while self._queue and self._bytes < BATCH_BYTES_MAX and self._flush_to <= self._done:
-                left = limit - time.monotonic()
-                if left <= 0 or self._close_at is not None:
-                    break
-                self._wake.wait(left)
-            self._wake_at = sys.maxsize
+                self._linger()
             self._taken, self._queue = self._queue, []
             return not self._is_closed
+
+    def _linger(self) -> None:
+        """Waits a little, unless somebody flushes or closes, or there is a batch. Has the lock."""
+        limit = time.monotonic() + self._options.linger_s
+        self._wake_at = BATCH_BYTES_MAX
+        while (
+            self._bytes < BATCH_BYTES_MAX
+            and self._flush_to <= self._done
+            and self._close_at is None
+        ):
+            left = limit - time.monotonic()
+            if left <= 0:
+                break
+            self._wake.wait(left)
+        self._wake_at = sys.maxsize
 
     def _finish(self, events: Sequence[bytes]) -> bool:
         """What was taken first is done; False when close() has seen to it already."""
