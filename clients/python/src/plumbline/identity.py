@@ -12,6 +12,8 @@ DEV_DEPLOYMENT_CRN = "crn:cdp:ml:::workspace:dev/model-deployment"
 DEV_BUILD_CRN = "crn:cdp:ml:::workspace:dev/model-build"
 DEV_MODEL_CRN = "crn:cdp:ml:::workspace:dev/model"
 
+# The digit that has the bits 10, then two bits of a random digit.
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 _REPLICA_VARIABLE = re.compile(r"^.+_\d+_(\d+)_SERVICE_HOST$")
 
 
@@ -20,11 +22,10 @@ def uuid7(timestamp_ms: int) -> str:
 
     The server finds a prediction faster by such a UUID, as it says when the prediction began.
     """
-    chance = int.from_bytes(os.urandom(10), "big")
-    value = (timestamp_ms & 0xFFFFFFFFFFFF) << 80 | 0x7 << 76 | 0b10 << 62
-    value |= (chance >> 68) << 64 | chance & 0x3FFFFFFFFFFFFFFF
-    text = f"{value:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    time = "%012x" % (timestamp_ms & 0xFFFFFFFFFFFF)
+    chance = os.urandom(10).hex()
+    variant = _VARIANT[chance[3]]
+    return f"{time[:8]}-{time[8:]}-7{chance[:3]}-{variant}{chance[4:7]}-{chance[7:19]}"
 
 
 def host_name() -> str:
