@@ -132,7 +132,7 @@ bench-build: all $(BENCH_NAMES:%=$(BUILD)/bench/%)
 
 # Servers and clients of others for the tests; what can't be had is skipped there, by name.
 fetch_foreign = @tools/fetch-jars kafka || true; tools/fetch-jars atlas || true; \
-                tools/fetch-atlas-clients || true
+                tools/fetch-atlas-clients || true; tools/fetch-python || true
 
 test: ## install what is missing, run every test: units, integration, both again under asan
 	@tools/install-deps $(if $(CI),--dev)
@@ -140,13 +140,17 @@ test: ## install what is missing, run every test: units, integration, both again
 	@$(MAKE) --no-print-directory -j$(JOBS) test-build
 	@$(MAKE) --no-print-directory -j$(JOBS) test-build BUILD=$(BUILD)-asan CC=$(ASAN_CC) \
 	    SANITIZE='$(ASAN)'
-	@tools/test $(if $(CI),lint:$(BUILD)) $(BUILD) short:$(BUILD)-asan
+	@tools/test $(if $(CI),lint:$(BUILD)) python:$(BUILD) $(BUILD) short:$(BUILD)-asan
 
 check: $(filter-out %/it %/kafka_it,$(TEST_BINARIES)) ## unit tests, fuzz (SUITES="json row")
 	@tools/test unit:$(BUILD)
 
 it: all $(filter %/it,$(TEST_BINARIES)) ## integration tests only (SUITES=harness)
 	@tools/test it:$(BUILD)
+
+python: all ## tests of the Python client (SUITES="sender process")
+	@tools/fetch-python || true
+	@tools/test python:$(BUILD)
 
 asan: ## all tests under address and undefined-behaviour sanitizers
 	$(fetch_foreign)
@@ -180,6 +184,11 @@ bench: ## speed and memory beside psql and pgbench, as a table
 	@$(MAKE) --no-print-directory -j$(JOBS) bench-build
 	@BUILD=$(BUILD) tests/bench/run
 
+bench-python: all ## what tracking costs a Python prediction, rows into a DataFrame
+	@tools/fetch-python
+	@TEST_DAEMON=$(BUILD)/plumbline PYTHONPATH=clients/python/src PYTHONDONTWRITEBYTECODE=1 \
+	    "$$(tools/fetch-python --path)/bin/python" clients/python/bench/bench.py
+
 kafka-it: all $(BUILD)/tests/kafka_it ## integration tests with a real Kafka broker
 	@tools/fetch-jars kafka
 	@tools/fetch-jars atlas || true
@@ -194,5 +203,5 @@ clean: ## remove all that was built
 FORCE:
 .PRECIOUS: $(BUILD)/%.o
 .PHONY: FORCE all help install-deps run test-build fuzz-build bench-build test check it asan tsan \
-        fuzz cover lint bench kafka-it test-all clean
+        fuzz cover lint bench bench-python python kafka-it test-all clean
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,0 +1,542 @@
+"""The background sender: a bounded buffer, batches, retries, spill files, fork and exit.
+
+::
+
+    put() --> buffer (memory) ---+--> batch --> POST --> delivered or rejected
+                |                |
+                +--> spill file -+       while the file holds anything, put() appends to it,
+                     (when full)         so that events are sent in the order of their calls
+
+An event leaves the buffer or the file only when the server has answered for it. Events that could
+be kept nowhere are counted, logged and reported: never silently lost.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Optional
+
+from plumbline.delivery import Deployments, post_events
+from plumbline.errors import Problem, ServerError, Unreachable
+from plumbline.forking import renew_after_fork
+from plumbline.reporting import Reporter
+from plumbline.spill import Spill
+from plumbline.transport import Transport
+
+logger = logging.getLogger("plumbline")
+
+EVENT_BYTES = 64  # what an event takes in the buffer besides its text
+BATCH_BYTES_MAX = 1 << 20
+BATCH_EVENTS_MAX = 5000
+RETRY_S_MIN = 0.1
+RETRY_S_MAX = 10.0
+RETRY_CLOSING_S_MAX = 0.25  # at exit there is no time to be patient
+CLAIM_S = 30.0  # between two looks for files of processes that are gone
+
+
+class SenderOptions(NamedTuple):
+    """How a sender behaves; see :class:`plumbline.Client` for what each means."""
+
+    buffer_bytes: int = 16 << 20
+    linger_s: float = 0.1
+    exit_s: float = 5.0
+    spill_dir: Optional[str] = None
+    spill_bytes: int = 1 << 30
+
+
+class Stats(NamedTuple):
+    """Counts of events since the process, or the fork, began; ``waiting`` is of now."""
+
+    waiting: int
+    delivered: int
+    duplicate: int
+    rejected: int
+    spilled: int
+    dropped: int
+
+
+class Sender:
+    """Hands events to the server in the background. Any thread may call; forks are taken care of.
+
+    Without a ``transport`` there is nobody to send to: everything goes to the spill folder, for a
+    later process that knows the server.
+    """
+
+    def __init__(
+        self,
+        transport: Optional[Transport],
+        deployments: Deployments,
+        options: SenderOptions,
+        reporter: Reporter,
+    ) -> None:
+        self._transport = transport
+        self._deployments = deployments
+        self._options = options
+        self._reporter = reporter
+        self._spill: Optional[Spill] = None  # guarded by _lock
+        self._left_over: Optional[Spill] = None  # the thread's own; of a process that is gone
+        self._begin()
+        renew_after_fork(self)
+
+    def _begin(self) -> None:
+        """Everything that a process has for itself."""
+        self._lock = threading.Lock()
+        self._wake = threading.Condition(self._lock)  # the thread waits on it for work
+        self._settled = threading.Condition(self._lock)  # flush() waits on it
+        self._thread: Optional[threading.Thread] = None
+        # All guarded by _lock.
+        self._queue: list[bytes] = []
+        self._bytes = 0  # of the queue and of what the thread took from it
+        self._put = 0  # events accepted by put()
+        self._done = 0  # of those, how many need no more work, in their order
+        self._wake_at = sys.maxsize  # _bytes at which the thread wants to be woken
+        self._flush_to = 0  # do not linger until so many are done
+        self._close_at: Optional[float] = None  # monotonic; what is not sent by then is kept
+        self._is_closed = False
+        self._delivered = self._duplicate = self._rejected = self._spilled = self._dropped = 0
+        # The thread's own.
+        self._taken: list[bytes] = []  # in memory, taken from the queue and not yet sent
+        self._trouble = ""  # what was said about the server being away
+        self._claim_at = 0.0
+
+    def after_fork_in_child(self) -> None:
+        """Starts anew: what waits in the buffer is the parent's to send."""
+        for spill in (self._spill, self._left_over):
+            if spill is not None:
+                spill.close()  # the lock stays with the parent
+        self._spill = self._left_over = None
+        if self._transport is not None:
+            self._transport.forget_connections()
+        self._reporter.begin()
+        self._begin()
+
+    # ---- handing over -------------------------------------------------------------------------
+
+    def put(self, event: bytes) -> None:
+        """Takes an event; never waits for the network. One that can't be kept is reported."""
+        problem = None
+        with self._lock:
+            size = len(event) + EVENT_BYTES
+            is_room = self._bytes + size <= self._options.buffer_bytes and self._spill is None
+            if is_room and not self._is_closed and (self._thread is not None or self._start()):
+                self._queue.append(event)
+                self._bytes += size
+                self._put += 1
+                if self._bytes >= self._wake_at:
+                    self._wake.notify()
+            else:
+                problem = self._overflow(event)
+        if problem is not None:
+            self._report(problem)
+
+    def lose(self, problem: Problem) -> None:
+        """Counts and reports an event that can't be sent, whoever would take it."""
+        with self._lock:
+            self._dropped += problem.count
+        self._report(problem)
+
+    def _overflow(self, event: bytes) -> Optional[Problem]:
+        """Writes an event to the spill file. The lock is held."""
+        code, why = "buffer_full", "the buffer is full and no spill_dir is set"
+        if self._is_closed:
+            code, why = "not_delivered", "the client is closed and no spill_dir is set"
+        elif self._transport is None:
+            code, why = "no_server", "no server is known and no spill_dir is set"
+        if self._options.spill_dir:
+            try:
+                if self._spill is None:
+                    self._spill = Spill.create(self._options.spill_dir)
+                if self._spill.size + len(event) > self._options.spill_bytes:
+                    raise OSError(f"it has more than {self._options.spill_bytes} bytes")
+                self._spill.append(event)
+                self._put += 1
+                self._spilled += 1
+                return None
+            except OSError as error:
+                code, why = "spill_failed", f"{self._options.spill_dir}: {error}"
+        self._dropped += 1
+        return Problem(code, f"an event is lost: {why}", event=event)
+
+    def _start(self) -> bool:
+        """Starts the thread and sees to the end of the process. The lock is held.
+
+        Returns False when there is nobody to send to, or no time left to do it in.
+        """
+        if self._transport is None:
+            return False
+        thread = threading.Thread(target=self._run, name="plumbline-sender", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter is shutting down
+            self._is_closed = True
+            return False
+        self._thread = thread
+        atexit.register(self._at_exit)
+        # A child of multiprocessing ends without atexit, but runs these. (A child, only: elsewhere
+        # they run before other people's atexit functions.)
+        process = sys.modules.get("multiprocessing.process")
+        if process is not None and process.parent_process() is not None:
+            from multiprocessing.util import Finalize
+
+            Finalize(None, self._at_exit, exitpriority=10)
+        return True
+
+    def flush(self, timeout: Optional[float] = None) -> bool:
+        """Waits until everything put before is delivered or rejected, at most ``timeout`` seconds.
+
+        Returns False when some of it still waits.
+        """
+        limit = None if timeout is None else time.monotonic() + timeout
+        with self._lock:
+            if self._transport is None:
+                return self._done >= self._put
+            target = self._put
+            self._flush_to = max(self._flush_to, target)
+            self._wake.notify()
+            while self._done < target and not self._is_closed:
+                left = None if limit is None else limit - time.monotonic()
+                if left is not None and left <= 0:
+                    break
+                self._settled.wait(left)
+            return self._done >= target
+
+    def stats(self) -> Stats:
+        """Returns the counts of now."""
+        with self._lock:
+            return Stats(
+                self._put - self._done,
+                self._delivered,
+                self._duplicate,
+                self._rejected,
+                self._spilled,
+                self._dropped,
+            )
+
+    # ---- the end ------------------------------------------------------------------------------
+
+    def close(self, timeout: Optional[float] = None) -> None:
+        """Sends what waits, for at most ``timeout`` seconds; the rest is spilled, or lost aloud."""
+        timeout = self._options.exit_s if timeout is None else timeout
+        with self._lock:
+            if self._is_closed:
+                return
+            self._close_at = time.monotonic() + timeout
+            thread = self._thread
+            self._wake.notify()
+        if thread is not None:
+            thread.join(timeout)
+            if not thread.is_alive():
+                self._let_go()
+        with self._lock:
+            self._is_closed = True
+            left, problem = self._keep_rest()
+            self._settled.notify_all()
+        atexit.unregister(self._at_exit)
+        if problem is not None:
+            self._report(problem)
+        elif left:
+            logger.warning(
+                "%d events were not delivered; they are in %s", left, self._options.spill_dir
+            )
+
+    def _let_go(self) -> None:
+        """Gives up what only the thread used; it has ended."""
+        if self._transport is not None:
+            self._transport.close()
+        if self._left_over is not None:
+            self._left_over.close()
+            self._left_over = None
+
+    def _at_exit(self) -> None:
+        self.close()
+
+    def _keep_rest(self) -> tuple[int, Optional[Problem]]:
+        """Puts what is only in memory before what is in the file. The lock is held."""
+        rest = self._taken + self._queue
+        self._queue = []
+        self._taken = []
+        left = self._put - self._done
+        old, self._spill = self._spill, None
+        if not rest:
+            if old is not None:
+                if old.is_done:
+                    old.delete()
+                else:
+                    old.close()
+            return left, None
+        if not self._options.spill_dir:
+            self._dropped += len(rest)
+            self._put -= len(rest)
+            message = f"{len(rest)} events could not be delivered in time and no spill_dir is set"
+            return 0, Problem("not_delivered", message, count=len(rest))
+        try:
+            new = Spill.create(self._options.spill_dir)
+            for event in rest:
+                new.append(event)
+            while old is not None and not old.is_done:
+                events, old.sent = old.read(BATCH_BYTES_MAX)
+                for event in events:
+                    new.append(event)
+            if old is not None:
+                old.delete()
+            new.close()
+        except OSError as error:
+            self._dropped += len(rest)
+            self._put -= len(rest)
+            return 0, Problem("spill_failed", f"events are lost: {error}", count=len(rest))
+        self._spilled += len(rest)
+        return left, None
+
+    # ---- the thread ---------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self._work()
+                return
+            except Exception:  # a fault of ours; what waits is tried again
+                logger.exception("plumbline: the sender failed")
+            if not self._pause(RETRY_S_MAX):
+                return
+
+    def _work(self) -> None:
+        is_going = True
+        while is_going and self._await_work():
+            events = self._taken[:BATCH_EVENTS_MAX]
+            if events:
+                events = events[: _fitting(events)]
+                is_going = self._deliver(events) and self._finish(events)
+            elif self._spill is not None:
+                is_going = self._send_spill(self._spill)
+            if is_going and self._options.spill_dir and self._close_at is None:
+                is_going = self._send_left_over(self._options.spill_dir)
+
+    def _await_work(self) -> bool:
+        """Waits for events and lingers for more of them; False when there will be none.
+
+        Where events keep coming, no call of put() has to wake the thread: it looks by itself once
+        every linger. Only after one without any event it wants to be woken by the next.
+        """
+        with self._lock:
+            if self._taken:
+                return not self._is_closed
+            if self._spill is None and self._left_over is None:
+                self._linger()
+            while not self._queue and self._spill is None and self._left_over is None:
+                if self._close_at is not None:
+                    return False
+                self._wake_at = 0
+                self._wake.wait(CLAIM_S if self._options.spill_dir else None)
+                self._wake_at = sys.maxsize
+                if time.monotonic() >= self._claim_at and self._options.spill_dir:
+                    break  # a look at what others left
+                self._linger()
+            self._taken, self._queue = self._queue, []
+            return not self._is_closed
+
+    def _linger(self) -> None:
+        """Waits a little, unless somebody flushes or closes, or there is a batch. Has the lock."""
+        limit = time.monotonic() + self._options.linger_s
+        self._wake_at = BATCH_BYTES_MAX
+        while (
+            self._bytes < BATCH_BYTES_MAX
+            and self._flush_to <= self._done
+            and self._close_at is None
+        ):
+            left = limit - time.monotonic()
+            if left <= 0:
+                break
+            self._wake.wait(left)
+        self._wake_at = sys.maxsize
+
+    def _finish(self, events: Sequence[bytes]) -> bool:
+        """What was taken first is done; False when close() has seen to it already."""
+        size = sum(map(len, events)) + EVENT_BYTES * len(events)
+        with self._lock:
+            if self._is_closed:
+                return False
+            del self._taken[: len(events)]
+            self._bytes -= size
+            self._done += len(events)
+            self._settled.notify_all()
+        return True
+
+    def _send_spill(self, spill: Spill) -> bool:
+        """Sends the next events of this process's own file; False when told to stop."""
+        try:
+            events, end = spill.read(BATCH_BYTES_MAX)
+        except OSError as error:
+            return self._lose_spill(spill, error)
+        if not self._deliver(events):
+            return False
+        with self._lock:
+            if self._is_closed:
+                return False
+            spill.sent = end
+            self._done += len(events)
+            if spill.is_done:
+                self._spill = None
+                spill.delete()
+            self._settled.notify_all()
+        return True
+
+    def _lose_spill(self, spill: Spill, error: OSError) -> bool:
+        with self._lock:
+            if self._is_closed:
+                return False
+            count = self._put - self._done - len(self._queue)
+            self._done += count
+            self._dropped += count
+            self._spill = None
+            spill.close()
+            self._settled.notify_all()
+        self._report(Problem("spill_failed", f"{spill.path} can't be read: {error}", count=count))
+        return True
+
+    def _send_left_over(self, folder: str) -> bool:
+        """Sends the next events that a process which is gone left; False when told to stop.
+
+        One batch at a time, so that this process's own events do not wait long.
+        """
+        if self._left_over is None and time.monotonic() >= self._claim_at:
+            self._left_over = next(Spill.claim(folder), None)
+            if self._left_over is None:
+                self._claim_at = time.monotonic() + CLAIM_S
+        spill = self._left_over
+        if spill is None:
+            return True
+        try:
+            if not spill.is_done:
+                events, end = spill.read(BATCH_BYTES_MAX)
+                if not events:
+                    message = f"{spill.path} ends in the middle of an event"
+                    self._report(Problem("spill_damaged", message))
+                if not self._deliver(events):
+                    return False
+                spill.sent = end
+            if spill.is_done:
+                self._left_over = None
+                spill.delete()
+        except OSError as error:
+            self._left_over = None
+            self._claim_at = time.monotonic() + CLAIM_S
+            spill.close()
+            self._report(Problem("spill_failed", f"{spill.path} can't be read: {error}"))
+        return True
+
+    # ---- delivering ---------------------------------------------------------------------------
+
+    def _deliver(self, events: Sequence[bytes]) -> bool:
+        """Sends until the server has answered for each; False when told to stop before that.
+
+        A batch that is refused as a whole is halved until the guilty event is alone.
+        """
+        parts = [events] if events else []
+        wait_s = RETRY_S_MIN
+        while parts:
+            part = parts[-1]
+            try:
+                self._send(part)
+            except ServerError as error:
+                if error.is_refusal:
+                    parts.pop()
+                    if len(part) > 1:
+                        middle = len(part) // 2
+                        parts += [part[middle:], part[:middle]]
+                    else:
+                        self._reject(
+                            [
+                                Problem(
+                                    error.code,
+                                    error.message,
+                                    status=error.status,
+                                    field=error.field,
+                                    event=part[0],
+                                )
+                            ],
+                            1,
+                        )
+                    continue
+                wait_s = max(wait_s, min(error.retry_after or 0, RETRY_S_MAX))
+                self._say_trouble(error)
+            except Unreachable as error:
+                self._say_trouble(error)
+            except Exception as error:  # a fault of ours must not end the thread: events stay
+                logger.exception("plumbline: sending failed")
+                self._say_trouble(error)
+            else:
+                parts.pop()
+                wait_s = RETRY_S_MIN
+                continue
+            if not self._pause(wait_s):
+                return False
+            wait_s = min(wait_s * 2, RETRY_S_MAX)
+        return True
+
+    def _send(self, events: Sequence[bytes]) -> None:
+        assert self._transport is not None
+        receipt = post_events(self._transport, self._deployments, events)
+        if self._trouble:
+            logger.warning("plumbline: %s takes events again", self._transport.url)
+            self._trouble = ""
+        with self._lock:
+            self._delivered += receipt.accepted + receipt.spooled
+            self._duplicate += receipt.duplicate
+        self._reject(receipt.problems(events), receipt.rejected_count)
+
+    def _pause(self, wait_s: float) -> bool:
+        """Waits before the next attempt, shorter at exit; False when there is no time left."""
+        chance = os.urandom(1)[0] / 255
+        until = time.monotonic() + wait_s * (0.5 + 0.5 * chance)
+        with self._lock:
+            while True:
+                now = time.monotonic()
+                if self._is_closed:
+                    return False
+                if self._close_at is not None:
+                    until = min(until, now + RETRY_CLOSING_S_MAX, self._close_at)
+                    if now >= self._close_at:
+                        return False
+                if now >= until:
+                    return True
+                self._wake.wait(until - now)
+
+    def _say_trouble(self, error: Exception) -> None:
+        """Logs once, until things change, that events have to wait."""
+        code, level = "unreachable", logging.WARNING
+        if isinstance(error, ServerError):
+            code = str(error.status)
+            if error.status in (401, 403):
+                code, level = "denied", logging.ERROR
+            elif not error.is_busy:
+                level = logging.ERROR
+        if code != self._trouble:
+            self._trouble = code
+            logger.log(level, "plumbline: events wait, retrying: %s", error)
+
+    # ---- reporting ----------------------------------------------------------------------------
+
+    def _reject(self, problems: Iterable[Problem], count: int) -> None:
+        with self._lock:
+            self._rejected += count
+        for problem in problems:
+            self._report(problem)
+
+    def _report(self, problem: Problem) -> None:
+        self._reporter.report(problem, self._rejected, self._dropped)
+
+
+def _fitting(events: Sequence[bytes]) -> int:
+    """Returns how many of the first events make a batch, at least one."""
+    size = 0
+    for index, event in enumerate(events):
+        size += len(event)
+        if size > BATCH_BYTES_MAX and index:
+            return index
+    return len(events)

@@ -1,0 +1,146 @@
+"""What the environment says: where to post, which deployment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+import plumbline
+from plumbline import Client, PlumblineError, Problem, identity
+from plumbline.identity import uuid7
+
+MakeClient = Callable[..., Client]
+
+URLS = {
+    "nothing": ({}, None),
+    "ours": ({"PLUMBLINE_URL": "http://a:1/", "CDSW_API_URL": "https://b"}, "http://a:1"),
+    "beside": (
+        {"CDSW_API_URL": "https://ml.example.com/api/v1"},
+        "https://monitoring.ml.example.com",
+    ),
+    "beside, with a port": ({"CDSW_API_URL": "http://ml:8080/api"}, "http://monitoring.ml:8080"),
+    "empty": ({"PLUMBLINE_URL": "", "CDSW_API_URL": ""}, None),
+}
+
+
+@pytest.mark.parametrize("name", URLS)
+def test_server_url(name: str) -> None:
+    environ, url = URLS[name]
+    assert identity.server_url(environ) == url
+
+
+IDS = {
+    "outside": (["KUBERNETES_SERVICE_HOST", "PATH", "A_1_SERVICE_HOST"], []),
+    "a replica": (["KUBERNETES_SERVICE_HOST", "MODEL_1_42_SERVICE_HOST"], [42]),
+    "a longer name": (["MY_MODEL_2_3_43_SERVICE_HOST"], [43]),
+    "the same twice": (["A_1_42_SERVICE_HOST", "B_2_42_SERVICE_HOST"], [42]),
+    "two": (["A_1_43_SERVICE_HOST", "B_2_42_SERVICE_HOST"], [42, 43]),
+}
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_deployment_ids(name: str) -> None:
+    names, ids = IDS[name]
+    assert identity.deployment_ids(dict.fromkeys(names, "10.0.0.1")) == ids
+
+
+def test_uuid7() -> None:
+    made = [uuid7(1596185125125) for _ in range(1000)]
+    assert len(set(made)) == 1000
+    for text in made:
+        assert int(text.replace("-", "")[:12], 16) == 1596185125125
+        assert text[14] == "7"
+        assert text[19] in "89ab"
+
+
+def test_crn_of_the_environment(make_client: MakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLUMBLINE_URL", "http://192.0.2.1:1")
+    monkeypatch.setenv("PLUMBLINE_MODEL_DEPLOYMENT_CRN", "crn:env")
+    assert make_client().model_deployment_crn == "crn:env"
+    assert make_client(model_deployment_crn="crn:mine").model_deployment_crn == "crn:mine"
+
+
+def test_without_a_server_everything_stays_in_the_process(
+    make_client: MakeClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = make_client()
+    for _ in range(3):
+        with client.prediction() as prediction:
+            prediction.track("a", 1)
+    assert len(client.read_metrics(identity.DEV_DEPLOYMENT_CRN)["metrics"]) == 3
+    assert caplog.text.count("metrics stay in this process") == 1
+    with pytest.raises(PlumblineError, match="needs a server"):
+        client.rollups("1m", model_deployment_crn="crn:a")
+
+
+def test_no_deployment(
+    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    problems: list[Problem] = []
+    monkeypatch.setenv("A_1_42_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setenv("B_1_43_SERVICE_HOST", "10.0.0.1")
+    client = make_client("http://192.0.2.1:1", on_error=problems.append)
+    assert "names several deployments (42, 43)" in caplog.text
+
+    @plumbline.track_predictions(client=client, envelope=True)
+    def predict() -> int:
+        return 1
+
+    answer = predict()
+    assert answer["model_deployment_crn"] is None
+    assert [problem.code for problem in problems] == ["no_deployment"]
+    assert client.stats().dropped == 1
+    with pytest.raises(PlumblineError, match="which deployment is this about"):
+        client.track_aggregate_metrics({}, 1, 2)
+
+
+def test_url_that_is_none(make_client: MakeClient) -> None:
+    with pytest.raises(PlumblineError, match="not the URL of a server"):
+        make_client("ftp://a")
+
+
+def test_local_store_is_bounded(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from plumbline.local import Filters, LocalStore
+
+    store = LocalStore(rows_max=10)
+    client = Client(local=True)
+    client._store = store
+    for n in range(25):
+        uuid = uuid7(1596185125125)
+        client.track_delayed_metrics({"l": n}, uuid7(1596185125125))
+        client.track_prediction(
+            {"n": n},
+            prediction_uuid=uuid,
+            start_timestamp_ms=1596185125125,
+            end_timestamp_ms=1596185125125,
+        )
+    assert [row["metrics"]["n"] for row in store.rows(Filters())] == list(range(15, 25))
+    assert caplog.text.count("keeps 10 rows") == 1
+    assert max(len(store._waiting), len(store._first)) <= 10
+    assert len(store._seen) <= 20
+
+
+def test_configure_replaces_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    from plumbline import tracking
+
+    monkeypatch.setattr(tracking, "defaults", tracking.Defaults())
+    first = plumbline.default_client()
+    assert plumbline.default_client() is first
+    second = plumbline.configure(local=True, nan="null")
+    assert plumbline.default_client() is second
+    assert plumbline.default_client(dev=True) is not second
+
+    @plumbline.track_predictions
+    def predict() -> None:
+        plumbline.track_metric("a", float("nan"))
+
+    predict()
+    plumbline.track_aggregate_metrics({"b": 1}, 1596185125125, 1596185125125)
+    rows = plumbline.read_metrics(identity.DEV_DEPLOYMENT_CRN)["metrics"]
+    assert [row["metrics"] for row in rows] == [{"a": None}, {"b": 1}]
+    plumbline.track_delayed_metrics({"l": 2}, rows[0]["predictionUuid"])
+    assert len(plumbline.read_metrics_df(identity.DEV_DEPLOYMENT_CRN)) == 2
+    assert plumbline.read_metrics(dev=True) == {"metrics": []}

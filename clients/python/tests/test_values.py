@@ -1,0 +1,152 @@
+"""Every kind of value has a clear result, or an error that names its path."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import enum
+import json
+import types
+import uuid
+from typing import Any
+
+import numpy
+import pandas
+import pytest
+
+from plumbline import ValueNotAllowed
+from plumbline.values import Encoder
+
+UTC = datetime.timezone.utc
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Level(enum.IntEnum):
+    HIGH = 3
+
+
+SENT = {
+    "null": (None, "null"),
+    "boolean": (True, "true"),
+    "integer": (2**63, "9223372036854775808"),
+    "float": (0.1, "0.1"),
+    "large float": (1e22, "1e+22"),
+    "minus zero": (-0.0, "-0.0"),
+    "text": ('é "q" \\ \n', '"é \\"q\\" \\\\ \\n"'),
+    "text that looks like an escape": ("\\u0000", '"\\\\u0000"'),
+    "tuple": ((1, [2]), "[1,[2]]"),
+    "keys that are no text": (
+        {1: 1, None: 2, False: 3, 1.5: 4},
+        '{"1":1,"null":2,"false":3,"1.5":4}',
+    ),
+    "key with a dot": ({"a.b c": 1}, '{"a.b c":1}'),
+    "mapping": (types.MappingProxyType({"a": 1}), '{"a":1}'),
+    "decimal": (decimal.Decimal("12.340"), "12.340"),
+    "decimal with exponent": (decimal.Decimal("1E+2"), "1E+2"),
+    "decimal inside": ({"a": [decimal.Decimal("0.10")]}, '{"a":[0.10]}'),
+    "aware datetime": (
+        datetime.datetime(2020, 7, 31, 8, tzinfo=UTC),
+        '"2020-07-31T08:00:00+00:00"',
+    ),
+    "naive datetime": (datetime.datetime(2020, 7, 31, 8), '"2020-07-31T08:00:00"'),
+    "date": (datetime.date(2020, 7, 31), '"2020-07-31"'),
+    "time": (datetime.time(8, 30), '"08:30:00"'),
+    "uuid": (uuid.UUID(int=1), '"00000000-0000-0000-0000-000000000001"'),
+    "enum": (Colour.RED, '"red"'),
+    "int enum": ([Level.HIGH], "[3]"),
+    "numpy float64": (numpy.float64(0.1), "0.1"),
+    "numpy float32": (numpy.float32(0.5), "0.5"),
+    "numpy float32 as the double it is": (numpy.float32(0.1), "0.10000000149011612"),
+    "numpy longdouble": (numpy.longdouble(0.5), "0.5"),
+    "numpy int64": (numpy.int64(-3), "-3"),
+    "numpy bool": (numpy.bool_(True), "true"),
+    "numpy str": (numpy.str_("a"), '"a"'),
+    "numpy array": (numpy.arange(6).reshape(2, 3), "[[0,1,2],[3,4,5]]"),
+    "numpy array without dimensions": (numpy.array(2.5), "2.5"),
+    "numpy texts": (numpy.array(["a", "b"]), '["a","b"]'),
+    "numpy objects": (numpy.array([1, None, "a"], dtype=object), '[1,null,"a"]'),
+    "numpy nanoseconds": (
+        numpy.datetime64("2020-07-31T08:00:00", "ns"),
+        '"2020-07-31T08:00:00.000000000"',
+    ),
+    "numpy dates": (numpy.array(["2020-07-31"], dtype="M8[D]"), '["2020-07-31"]'),
+    "numpy deep inside": ({"a": [{"b": numpy.int8(1)}]}, '{"a":[{"b":1}]}'),
+    "pandas series": (pandas.Series([1.5, 2.5]), "[1.5,2.5]"),
+    "pandas timestamp": (pandas.Timestamp("2020-07-31T08:00Z"), '"2020-07-31T08:00:00+00:00"'),
+}
+
+
+@pytest.mark.parametrize("name", SENT)
+def test_value_is_sent(name: str) -> None:
+    value, text = SENT[name]
+    assert Encoder().member("m", value).decode() == '"m":' + text
+    json.loads(text)
+
+
+CYCLE: list[Any] = []
+CYCLE.append({"again": CYCLE})
+
+REFUSED = {
+    "nan": ({"a": {"b c": [1, float("nan")]}}, "metrics.m.a.b c[1]", "nan is not JSON"),
+    "infinity": (float("-inf"), "metrics.m", "-inf is not JSON"),
+    "nan in an array": (numpy.array([0.0, numpy.nan]), "metrics.m[1]", "nan is not JSON"),
+    "nan of decimal": (decimal.Decimal("NaN"), "metrics.m", "NaN is not JSON"),
+    "not a time": (pandas.NaT, "metrics.m", "NaT is not JSON"),
+    "not a time of numpy": (numpy.array(["NaT"], dtype="M8[s]"), "metrics.m[0]", "NaT"),
+    "bytes": ({"raw.x": b"ab"}, r"metrics.m.raw\.x", "bytes is not JSON; decode it"),
+    "bytes of numpy": (numpy.array([b"ab"]), "metrics.m[0]", "bytes is not JSON"),
+    "bytearray": (bytearray(b"ab"), "metrics.m", "bytearray is not JSON"),
+    "set": ({"a": {1}}, "metrics.m.a", "set has no order"),
+    "object": ([object()], "metrics.m[0]", "object can't be sent"),
+    "complex": (1j, "metrics.m", "complex can't be sent"),
+    "complex of numpy": (numpy.array([1j]), "metrics.m", "ndarray can't be sent"),
+    "duration": (numpy.timedelta64(1, "s"), "metrics.m", "timedelta64 can't be sent"),
+    "cycle": (CYCLE, "metrics.m", "contains itself"),
+    "lone surrogate": (["\ud800"], "metrics.m[0]", "is not Unicode"),
+    "NUL": ({"a": "x\0"}, "metrics.m.a", "NUL"),
+    "NUL in a key": ({"x\0": 1}, "metrics.m.x\0", "NUL"),
+    "very long integer": ([10**9000], "metrics.m[0]", "more than 64 digits"),
+    "long decimal": (decimal.Decimal("1." + "1" * 64), "metrics.m", "more than 64 digits"),
+    "key of bytes": ({b"a": 1}, "metrics.m", "has a key that is no text"),
+    "key twice once it is text": ({1: b"", "1": 2}, "metrics.m.1", "bytes"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_value_is_refused_with_its_path(name: str) -> None:
+    value, path, message = REFUSED[name]
+    with pytest.raises(ValueNotAllowed) as caught:
+        Encoder().member("m", value)
+    assert caught.value.path.startswith(path)
+    assert message in str(caught.value)
+
+
+def test_nan_may_become_null() -> None:
+    value = {
+        "a": [float("nan"), float("inf"), 1.5],
+        "t": pandas.NaT,
+        "n": numpy.array([numpy.nan]),
+        "d": numpy.datetime64("NaT"),
+    }
+    text = Encoder(nan="null").member("m", value).decode()
+    assert text == '"m":{"a":[null,null,1.5],"t":null,"n":[null],"d":null}'
+
+
+def test_key_must_be_text() -> None:
+    with pytest.raises(ValueNotAllowed, match="metrics: a key must be text, not int"):
+        Encoder().member(1, 2)  # type: ignore[arg-type]
+    with pytest.raises(ValueNotAllowed, match="is not Unicode"):
+        Encoder().member("\ud800", 2)
+
+
+def test_policy_is_checked() -> None:
+    with pytest.raises(ValueError, match='nan must be "error" or "null"'):
+        Encoder(nan="drop")
+
+
+def test_encoder_without_the_c_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("json.encoder.c_make_encoder", None)
+    assert Encoder().member("m", {"a": [0.1, "é"]}) == '"m":{"a":[0.1,"é"]}'.encode()
