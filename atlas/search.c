@@ -15,6 +15,7 @@ struct search_reader {
     const struct type_registry *types;
     struct type_list named; /* owned list; the types that the client named */
     size_t filters_len;
+    size_t values_len; /* of all filters */
     struct search_fault *fault;
 };
 
@@ -363,22 +364,28 @@ static char *search_value_json(enum search_kind kind, const char *text)
     }
 }
 
-static int search_add_value(struct search_filter *filter, const char *text, size_t len,
-                            struct search_fault *fault)
+static int search_add_value(struct search_reader *reader, struct search_filter *filter,
+                            const char *text, size_t len)
 {
     AUTO(mem_free) char *copy = xmemdup0(text, len);
-    char *value = search_value_json(filter->field.kind, copy);
+    char *value;
 
+    if (++reader->values_len > SEARCH_VALUES_MAX)
+        return search_fail(reader->fault, SEARCH_BAD_REQUEST,
+                           "more than %d values in all filters: ask for some of them at a time",
+                           SEARCH_VALUES_MAX);
+    value = search_value_json(filter->field.kind, copy);
     if (!value)
-        return search_fail(fault, "ATLAS-400-00-028", "invalid value: " SEARCH_QUOTE, copy);
+        return search_fail(reader->fault, "ATLAS-400-00-028", "invalid value: " SEARCH_QUOTE, copy);
     filter->values = xreallocarray(filter->values, filter->values_len + 1, sizeof(*filter->values));
     filter->values[filter->values_len++] = value;
     return 0;
 }
 
-static int search_read_values(struct search_filter *filter, const char *text,
-                              struct search_fault *fault)
+static int search_read_values(struct search_reader *reader, struct search_filter *filter,
+                              const char *text)
 {
+    struct search_fault *fault = reader->fault;
     enum search_arity arity = search_operators[filter->operator].arity;
     size_t len;
 
@@ -388,10 +395,10 @@ static int search_read_values(struct search_filter *filter, const char *text,
         return search_fail(fault, SEARCH_BAD_REQUEST, "attributeValue of %s is missing",
                            filter->field.name);
     if (arity == SEARCH_ONE)
-        return search_add_value(filter, text, strlen(text), fault);
+        return search_add_value(reader, filter, text, strlen(text));
     for (const char *name = search_next_name(text, &len); len;
          name = search_next_name(name + len, &len)) {
-        if (search_add_value(filter, name, len, fault) < 0)
+        if (search_add_value(reader, filter, name, len) < 0)
             return -1;
     }
     if (arity == SEARCH_TWO && filter->values_len != 2)
@@ -426,7 +433,7 @@ static int search_read_test(struct search_reader *reader, const json_t *json,
     if (!(search_operators[filter->operator].kinds & 1 << filter->field.kind))
         return search_fail(reader->fault, SEARCH_BAD_REQUEST,
                            "operator %s does not go with attribute %s", operator, name);
-    return search_read_values(filter, value, reader->fault);
+    return search_read_values(reader, filter, value);
 }
 
 static int search_read_filter(struct search_reader *reader, const json_t *json, int depth,

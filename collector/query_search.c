@@ -115,6 +115,10 @@ static int search_run(struct atlas *atlas, const struct search *search)
         store_pool_give(atlas->pool, atlas->conn, false);
         atlas->conn = NULL;
     }
+    if (rc < 0 && !cancel.is_cancelled && store_is_cancelled(atlas->err))
+        return ATLAS_FAULT(atlas, 400, "ATLAS-400-00-029",
+                           "the search takes too long: name a type, or words or names that begin "
+                           "with what is looked for");
     if (rc < 0)
         return -1;
     buf_append_text(atlas->out, answer.entities_len ? "]" : "");

@@ -17,19 +17,23 @@ enum {
 void search_sql_init(struct search_sql *sql)
 {
     buf_init(&sql->text, SEARCH_SQL_BYTES_MAX);
-    store_array_init(&sql->values, STORE_OID_TEXT);
+    sql->values = NULL;
+    sql->values_len = 0;
 }
 
 void search_sql_done(struct search_sql *sql)
 {
     buf_done(&sql->text);
-    store_array_done(&sql->values);
+    for (int i = 0; i < sql->values_len; i++)
+        free(sql->values[i]);
+    free(sql->values);
 }
 
 int store_search_begin(PGconn *conn, struct err *err)
 {
     return store_exec(conn,
                       "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
+                      "SET LOCAL statement_timeout = '30s';"
                       "SET LOCAL max_parallel_workers_per_gather = 0;"
                       "SET LOCAL cursor_tuple_fraction = 1", /* all rows are read */
                       "search", err);
@@ -41,8 +45,9 @@ int store_search_begin(PGconn *conn, struct err *err)
  * else is in it comes from the type system. */
 static void search_put_value(struct search_sql *sql, struct span text)
 {
-    store_array_add_text(&sql->values, text);
-    buf_append_fmt(&sql->text, "($1::text[])[%" PRIu32 "]", sql->values.len);
+    sql->values = xreallocarray(sql->values, (size_t)sql->values_len + 1, sizeof(*sql->values));
+    sql->values[sql->values_len++] = xmemdup0(text.len ? text.data : "", text.len);
+    buf_append_fmt(&sql->text, "$%d::text", sql->values_len);
 }
 
 /* A pattern for LIKE: `before` and `after` are "%" or "". With wildcards * and ? are those of the
@@ -419,14 +424,14 @@ int store_search(PGconn *conn, const struct type_registry *types, const struct s
 {
     AUTO(search_sql_done) struct search_sql sql;
     AUTO(store_cursor_done) struct store_cursor cursor = { 0 };
-    struct store_params params = { 0 };
     int rc;
 
     search_sql_init(&sql);
     store_search_write(&sql, search);
-    if (sql.values.len)
-        store_param_binary(&params, store_array_end(&sql.values));
-    if (store_cursor_open(&cursor, conn, "search", buf_text(&sql.text), &params, err) < 0)
+    if (sql.text.full) /* cut anywhere it may mean something else */
+        return err_set(err, ERR_INPUT, "the search is larger than any that is looked for");
+    if (store_cursor_open_texts(&cursor, conn, "search", buf_text(&sql.text),
+                                (const char *const *)sql.values, sql.values_len, err) < 0)
         return -1;
     while ((rc = store_cursor_next(&cursor, err)) > 0) {
         *count = store_get_i64(cursor.rows, cursor.row, 0);

@@ -16,7 +16,8 @@ enum {
     SEARCH_LIMIT_MAX = 10000, /* who wants more gets the default, as in Atlas */
     SEARCH_TEXT_BYTES_MAX = 4096,
     SEARCH_FILTERS_MAX = 100,
-    SEARCH_DEPTH_MAX = 8, /* of conditions in conditions */
+    SEARCH_DEPTH_MAX = 8,    /* of conditions in conditions */
+    SEARCH_VALUES_MAX = 200, /* of all filters */
     SEARCH_TYPES_MAX = 100,
     SEARCH_ATTRIBUTES_MAX = 100,
     SEARCH_WORDS_MAX = 16,
