@@ -175,7 +175,7 @@ static int entities_add_wanted(struct atlas *atlas, struct span type_name, struc
 struct entity_answer {
     struct entity_list list;
     size_t wanted_len;
-    struct entity_list others; /* at the other ends of links */
+    struct entity_list others; /* at the other ends of links, by name alone */
     struct atlas_links links;
     bool is_truncated;
 };
@@ -256,7 +256,7 @@ static int entity_answer_read(struct atlas *atlas, struct entity_answer *answer)
     ids = xcalloc(answer->links.len, sizeof(*ids));
     for (size_t i = 0; i < answer->links.len; i++)
         ids[i] = answer->links.items[i].other_id;
-    return atlas_read_ids(&atlas->view, ids, answer->links.len, &answer->others, atlas->err);
+    return atlas_read_ends(&atlas->view, ids, answer->links.len, &answer->others, atlas->err);
 }
 
 /* The links as JSON wants them; owned. */
@@ -670,10 +670,15 @@ static int atlas_parse_as_of(struct atlas *atlas, bool takes_as_of)
     return 0;
 }
 
-static int atlas_write(const char *data, size_t len, void *out)
+/* Sends what is written as it becomes too much to wait for the rest. */
+static int atlas_write(const char *data, size_t len, void *ctx)
 {
-    buf_append(out, data, len);
-    return 0;
+    struct atlas *atlas = ctx;
+
+    buf_append(atlas->out, data, len);
+    return atlas->out->len > QUERY_FLUSH_BYTES || atlas->out->full
+               ? query_flush(atlas->query, atlas->out, atlas->err)
+               : 0;
 }
 
 /* The place of the path in the table, for one of the method if there is one; *methods: those that
@@ -723,6 +728,6 @@ int query_atlas(struct store_pool *pool, struct query *query, struct buf *out, u
     rc = atlas_paths[place].run(&atlas, &answer);
     store_pool_give(pool, atlas.conn, rc == 0 || query->fault.status);
     if (rc == 0 && answer)
-        (void)json_dump_callback(answer, atlas_write, out, JSON_COMPACT);
+        rc = json_dump_callback(answer, atlas_write, &atlas, JSON_COMPACT);
     return rc;
 }

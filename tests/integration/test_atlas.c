@@ -161,6 +161,54 @@ START_TEST(entity_by_name)
 }
 END_TEST
 
+/* A project whose builds have 600 KB of attributes each. */
+static void large_builds(struct service *service, int from, int to)
+{
+    AUTO(buf_done) struct buf events;
+
+    buf_init(&events, SIZE_MAX);
+    for (int i = from; i < to; i++)
+        buf_append_fmt(&events,
+                       "%s{\"event\":\"model_built\",\"projectCrn\":\"p\",\"modelCrn\":\"m\","
+                       "\"modelName\":\"Model\",\"modelBuildCrn\":\"b%d\",\"buildNumber\":%d,"
+                       "\"userName\":\"bob\",\"createdAtMs\":1704067200000}",
+                       i > from ? "," : "[", i, i);
+    buf_append_char(&events, ']');
+    service_take(service, buf_text(&events));
+    pg_exec(service->dsn, "UPDATE entity SET attributes = attributes ||"
+                          " jsonb_build_object('exampleRequest', repeat('x', 600000))"
+                          " WHERE type = 'ml_model_build' AND to_batch IS NULL");
+}
+
+/* What is linked is shown by its name, and read no further. */
+START_TEST(entity_with_large_ones_around_it)
+{
+    AUTO(service_free) struct service *service = service_start();
+    json_auto_t *whole = NULL, *lean = NULL, *refused = NULL;
+    AUTO(mem_free) char *guid = NULL;
+    AUTO(mem_free) char *path = NULL;
+    const json_t *builds;
+
+    large_builds(service, 0, 30);
+    whole = get_guid(service, ATLAS "entity/guid/", "p@cm", "");
+    ck_assert_uint_eq(json_object_size(json_object_get(whole, "referredEntities")), 30);
+    large_builds(service, 30, 120);
+    guid = guid_of(service, "p@cm");
+    path = xasprintf(ATLAS "entity/guid/%s", guid);
+    refused = service_get(service, 400, path);
+    ck_assert_str_eq(service_text(refused, "errorCode"), "ATLAS-400-00-029");
+    ck_assert_str_eq(service_text(refused, "errorMessage"),
+                     "the entities have more than 67108864 bytes of attributes: ask for fewer at a "
+                     "time, or with minExtInfo=true");
+    lean = get_guid(service, ATLAS "entity/guid/", "p@cm", "?minExtInfo=true");
+    builds =
+        json_object_get(json_object_get(json_object_get(lean, "entity"), "relationshipAttributes"),
+                        "builds");
+    ck_assert_uint_eq(json_array_size(builds), 120);
+    ck_assert_str_eq(service_text(json_array_get(builds, 0), "displayText"), "Model");
+}
+END_TEST
+
 START_TEST(many_entities)
 {
     AUTO(service_free) struct service *service = atlas_start();
@@ -311,6 +359,7 @@ Suite *atlas_suite(void)
     tcase_add_test(tc, types);
     tcase_add_test(tc, entity_with_what_it_owns);
     tcase_add_test(tc, entity_by_name);
+    tcase_add_test(tc, entity_with_large_ones_around_it);
     tcase_add_test(tc, many_entities);
     tcase_add_test(tc, lineage_of_everything);
     tcase_add_test(tc, lineage_by_name_and_cut);
