@@ -488,6 +488,18 @@ START_TEST(a_search_that_takes_too_long_is_told)
 }
 END_TEST
 
+/* Whoever writes to the graph waits for what he wrote himself, and for no one's list. */
+START_TEST(words_have_no_pending_list)
+{
+    AUTO(service_free) struct service *service = service_start();
+
+    ck_assert_int_eq(pg_query_i64(service->dsn,
+                                  "SELECT count(*) FROM pg_class WHERE relname = 'entity_word'"
+                                  " AND reloptions = '{fastupdate=off}'"),
+                     1);
+}
+END_TEST
+
 /* ---- errors ---- */
 
 static const struct {
@@ -557,6 +569,7 @@ Suite *search_suite(void)
     tcase_add_test(tc, no_statement_is_cut);
     tcase_add_test(tc, statements_have_a_time_out);
     tcase_add_test(tc, a_search_that_takes_too_long_is_told);
+    tcase_add_test(tc, words_have_no_pending_list);
     tcase_add_test(tc, errors_are_those_of_atlas);
     suite_add_tcase(suite, tc);
     return suite;
