@@ -12,6 +12,7 @@
 #include "atlas/walk.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "collector/queries.h"
 #include "collector/query_atlas_internal.h"
 #include "collector/store_internal.h"
@@ -131,12 +132,27 @@ int atlas_find_guid(struct atlas *atlas, struct span guid, struct entity_list *l
     return atlas_no_guid(atlas, guid);
 }
 
+/* Whether Postgres takes it for a text. */
+static bool atlas_is_text(struct span text)
+{
+    size_t len;
+
+    for (size_t i = 0; i < text.len; i += len) {
+        len = text.data[i] ? utf8_char_len(text.data + i, text.len - i) : 0;
+        if (!len)
+            return false;
+    }
+    return true;
+}
+
 /* *found: whether there is one. */
 static int entities_add_name(struct atlas *atlas, const struct type *type, struct span name,
                              struct entity_list *list, bool *found)
 {
     size_t before = list->len;
 
+    if (!atlas_is_text(name))
+        return ATLAS_FAULT(atlas, 400, "ATLAS-400-00-029", "qualifiedName is not UTF-8");
     if (atlas_read_name(&atlas->view, type, name, list, atlas->err) < 0)
         return -1;
     *found = list->len > before;
