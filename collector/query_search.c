@@ -154,9 +154,17 @@ static int search_answer(struct atlas *atlas, const json_t *parameters)
 
 int query_search_basic(struct atlas *atlas, json_t **answer)
 {
-    static const char *const names[] = { "query",  "typeName",  "classification",
-                                         "sortBy", "sortOrder", "excludeDeletedEntities",
-                                         "limit",  "offset",    NULL };
+    static const char *const names[] = { "query",
+                                         "typeName",
+                                         "classification",
+                                         "sortBy",
+                                         "sortOrder",
+                                         "excludeDeletedEntities",
+                                         "limit",
+                                         "offset",
+                                         "marker",
+                                         "excludeHeaderAttributes",
+                                         NULL };
     json_auto_t *parameters = NULL;
 
     (void)answer;

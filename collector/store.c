@@ -176,7 +176,7 @@ int store_cursor_open(struct store_cursor *cursor, PGconn *conn, const char *nam
 
     if (!result)
         return -1;
-    *cursor = (struct store_cursor){ .conn = conn, .name = name };
+    *cursor = (struct store_cursor){ .conn = conn, .name = name, .rows_at_once = CURSOR_ROWS };
     return 0;
 }
 
@@ -190,7 +190,7 @@ int store_cursor_open_texts(struct store_cursor *cursor, PGconn *conn, const cha
 
     if (PQresultStatus(result) != PGRES_COMMAND_OK)
         return store_fail(conn, result, name, err);
-    *cursor = (struct store_cursor){ .conn = conn, .name = name };
+    *cursor = (struct store_cursor){ .conn = conn, .name = name, .rows_at_once = CURSOR_ROWS };
     return 0;
 }
 
@@ -201,7 +201,7 @@ int store_cursor_next(struct store_cursor *cursor, struct err *err)
 
     if (cursor->rows && ++cursor->row < PQntuples(cursor->rows))
         return 1;
-    (void)snprintf(fetch, sizeof(fetch), "FETCH %d FROM %s", CURSOR_ROWS, cursor->name);
+    (void)snprintf(fetch, sizeof(fetch), "FETCH %d FROM %s", cursor->rows_at_once, cursor->name);
     rows = store_query_binary(cursor->conn, fetch, NULL, cursor->name, err);
     if (!rows)
         return -1;

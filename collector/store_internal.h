@@ -102,6 +102,7 @@ struct store_cursor {
     const char *name; /* borrowed; of this cursor alone in its transaction */
     PGresult *rows;   /* the one that stands is `row` */
     int row;
+    int rows_at_once; /* 100 unless changed; few where each may be large */
 };
 int store_cursor_open(struct store_cursor *cursor, PGconn *conn, const char *name, const char *sql,
                       const struct store_params *params, struct err *err) MUST_CHECK;

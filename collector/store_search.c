@@ -12,6 +12,7 @@
 enum {
     SEARCH_SQL_BYTES_MAX = 4 * 1024 * 1024,
     SEARCH_KEY_BYTES_MAX = 500, /* as many as entity_text keeps at least */
+    SEARCH_ROWS_LARGE = 8,      /* at once, where attributes of any size are shown */
 };
 
 void search_sql_init(struct search_sql *sql)
@@ -433,6 +434,8 @@ int store_search(PGconn *conn, const struct type_registry *types, const struct s
     if (store_cursor_open_texts(&cursor, conn, "search", buf_text(&sql.text),
                                 (const char *const *)sql.values, sql.values_len, err) < 0)
         return -1;
+    if (search->attributes_len)
+        cursor.rows_at_once = SEARCH_ROWS_LARGE;
     while ((rc = store_cursor_next(&cursor, err)) > 0) {
         *count = store_get_i64(cursor.rows, cursor.row, 0);
         if (PQgetisnull(cursor.rows, cursor.row, 1))

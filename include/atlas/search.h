@@ -109,8 +109,8 @@ struct search_fault {
     char message[512];
 };
 
-/* Reads SearchParameters, null as absent; texts in the place of numbers and booleans are taken. -1:
- * the fault says why, and there is nothing to be done with. */
+/* Reads SearchParameters, null as absent; texts in the place of numbers and booleans are taken, and
+ * the reverse. -1: the fault says why, and there is nothing to be done with. */
 int search_parse(struct search *search, const struct type_registry *types, const json_t *parameters,
                  struct search_fault *fault) MUST_CHECK;
 void search_done(struct search *search);

@@ -1,6 +1,7 @@
 /* Search as clients of Apache Atlas ask for it. */
 #include <check.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -166,6 +167,10 @@ static const struct {
                                     "'criterion':[" TEST("version", "eq", "7") "," TEST(
                                         "name", "eq", "other") "]}]}"),
       "b2" },
+    { "{'typeName':'ml_model_build','entityFilters':{'attributeName':'version','operator':'gt',"
+      "'attributeValue':7}}",
+      "b2" },
+    { OF("ml_model_build", TEST("version", "gt", "1e-1000")), "b1 b2" },
     { "{'query':'ada','sortBy':'name','entityFilters':" TEST("userName", "notNull", "") "}",
       "p1:create b1:train_build" },
 };
@@ -432,6 +437,43 @@ START_TEST(no_statement_is_cut)
 }
 END_TEST
 
+static int found_any(void *ctx, const struct entity *entity, struct err *err)
+{
+    (void)entity;
+    (void)err;
+    ++*(int *)ctx;
+    return 0;
+}
+
+/* Where attributes are shown, which may be large, few rows are in memory at once. */
+START_TEST(large_rows_come_a_few_at_a_time)
+{
+    AUTO(service_free) struct service *service = search_start();
+    AUTO(type_registry_free) struct type_registry *types = type_registry_new();
+    AUTO(store_close) PGconn *conn = pg_connect(service->dsn);
+    json_auto_t *parameters =
+        service_json("{\"typeName\":\"ml_project\",\"attributes\":[\"description\"]}");
+    AUTO(mem_free) char *said = NULL;
+    size_t said_len = 0;
+    FILE *trace = open_memstream(&said, &said_len);
+    struct search_fault fault;
+    struct search search;
+    struct err err = { 0 };
+    int64_t count = 0;
+    int found = 0;
+
+    ck_assert_int_eq(search_parse(&search, types, parameters, &fault), 0);
+    ck_assert_int_eq(store_search_begin(conn, &err), 0);
+    PQtrace(conn, trace);
+    ck_assert_int_eq(store_search(conn, types, &search, found_any, &found, &count, &err), 0);
+    PQuntrace(conn);
+    (void)fclose(trace);
+    ck_assert_int_eq(found, 2);
+    ck_assert_msg(strstr(said, "FETCH 8 FROM search") != NULL, "%s", said);
+    search_done(&search);
+}
+END_TEST
+
 /* No statement of a search takes for ever. */
 START_TEST(statements_have_a_time_out)
 {
@@ -519,6 +561,15 @@ static const struct {
     { "basic", "", 400, "ATLAS-400-00-029",
       "line 1, column 0: '[' or '{' expected near end of file" },
     { "basic", "[]", 400, "ATLAS-400-00-029", "the body must be a JSON object" },
+    { "basic?typeName=hive_table&marker=*", NULL, 400, "ATLAS-400-00-029",
+      "marker is not supported" },
+    { "basic?typeName=hive_table&excludeHeaderAttributes=true", NULL, 400, "ATLAS-400-00-029",
+      "excludeHeaderAttributes is not supported" },
+    { "basic?typeName=,", NULL, 400, "ATLAS-400-00-00A", ",: Unknown/invalid typename" },
+    { "basic",
+      "{\"typeName\":\"ml_model_build\",\"entityFilters\":{\"attributeName\":\"version\","
+      "\"operator\":\"gt\",\"attributeValue\":\"1e-99999\"}}",
+      400, "ATLAS-400-00-028", "invalid value: 1e-99999" },
     { "attribute", NULL, 400, "ATLAS-400-00-01A",
       "invalid parameters: attrName : null, attrValue: null for attribute search." },
     { "attribute?attrName=name", NULL, 400, "ATLAS-400-00-029",
@@ -567,6 +618,7 @@ Suite *search_suite(void)
     tcase_add_test(tc, indexes_are_used);
     tcase_add_test(tc, values_have_a_limit);
     tcase_add_test(tc, no_statement_is_cut);
+    tcase_add_test(tc, large_rows_come_a_few_at_a_time);
     tcase_add_test(tc, statements_have_a_time_out);
     tcase_add_test(tc, a_search_that_takes_too_long_is_told);
     tcase_add_test(tc, words_have_no_pending_list);
