@@ -713,11 +713,26 @@ static size_t atlas_find_path(const struct atlas *atlas, unsigned method, unsign
     return found;
 }
 
+static const char *atlas_allow(unsigned methods)
+{
+    return methods == ATLAS_GET ? "GET, HEAD" : "GET, HEAD, POST";
+}
+
+const char *query_atlas_allow(struct span path)
+{
+    struct atlas atlas = { 0 };
+    unsigned methods = 0;
+
+    if (atlas_split(&atlas, path) == 0)
+        (void)atlas_find_path(&atlas, ATLAS_GET, &methods);
+    return methods ? atlas_allow(methods) : NULL;
+}
+
 static int atlas_no_method(struct atlas *atlas, unsigned methods)
 {
     struct span path = atlas->query->argument;
 
-    atlas->query->allow = methods == ATLAS_GET ? "GET, HEAD" : "GET, HEAD, POST";
+    atlas->query->allow = atlas_allow(methods);
     return ATLAS_FAULT(atlas, 405, "method_not_allowed", "%.*s takes %s", fault_quote_len(path.len),
                        path.data, atlas->query->allow);
 }

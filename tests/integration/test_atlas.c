@@ -354,6 +354,39 @@ START_TEST(errors_are_those_of_atlas)
 }
 END_TEST
 
+static const struct {
+    const char *path;
+    long status;
+    const char *allow, *message;
+} put_cases[] = {
+    { "entity/guid/" UNKNOWN, 405, "GET, HEAD", "v2/entity/guid/" UNKNOWN " takes GET, HEAD" },
+    { "search/basic", 405, "GET, HEAD, POST", "v2/search/basic takes GET, HEAD, POST" },
+    { "lineage/" UNKNOWN, 405, "GET, HEAD, POST", "v2/lineage/" UNKNOWN " takes GET, HEAD, POST" },
+    { "entity/guid/" UNKNOWN "/none", 404, NULL, "no such path: v2/entity/guid/" UNKNOWN "/none" },
+};
+
+/* What no path takes is answered with what this one does. */
+START_TEST(other_methods)
+{
+    AUTO(service_free) struct service *service = service_start();
+
+    for (size_t i = 0; i < LENGTH(put_cases); i++) {
+        AUTO(mem_free) char *path = xasprintf(ATLAS "%s", put_cases[i].path);
+        AUTO(mem_free) char *url = daemon_url(service->daemon, path);
+        AUTO(http_answer_free)
+        struct http_answer *answer =
+            http_send(service->http, &(struct http_request){ .method = "PUT", .url = url });
+        AUTO(mem_free) char *allow = http_header(answer, "Allow");
+        json_auto_t *error = http_json(answer);
+
+        ck_assert_int_eq(answer->status, put_cases[i].status);
+        ck_assert_str_eq(service_text(error, "errorMessage"), put_cases[i].message);
+        ck_assert((allow != NULL) == (put_cases[i].allow != NULL));
+        ck_assert(!allow || strcmp(allow, put_cases[i].allow) == 0);
+    }
+}
+END_TEST
+
 Suite *atlas_suite(void)
 {
     Suite *suite = suite_create("atlas");
@@ -368,6 +401,7 @@ Suite *atlas_suite(void)
     tcase_add_test(tc, lineage_of_everything);
     tcase_add_test(tc, lineage_by_name_and_cut);
     tcase_add_test(tc, errors_are_those_of_atlas);
+    tcase_add_test(tc, other_methods);
     suite_add_tcase(suite, tc);
     return suite;
 }
