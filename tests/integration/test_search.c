@@ -192,6 +192,35 @@ START_TEST(searches_by_filters)
 }
 END_TEST
 
+/* A body may be compressed, as that of events. */
+START_TEST(searches_by_compressed_filters)
+{
+    static const char *const gzip[] = { "Content-Type: application/json", "Content-Encoding: gzip",
+                                        NULL };
+    static const char *const other[] = { "Content-Type: application/json", "Content-Encoding: br",
+                                         NULL };
+    static const char body[] = "{\"typeName\":\"ml_project\"}";
+    AUTO(service_free) struct service *service = search_start();
+    AUTO(mem_free) char *url = daemon_url(service->daemon, SEARCH "basic");
+    struct http_request request = { .method = "POST", .url = url, .headers = gzip };
+    AUTO(mem_free) char *packed = http_gzip(body, strlen(body), &request.len);
+    AUTO(http_answer_free) struct http_answer *answer = NULL, *refused = NULL;
+    json_auto_t *found = NULL, *error = NULL;
+
+    request.body = packed;
+    answer = http_send(service->http, &request);
+    ck_assert_msg(answer->status == 200, "%s", answer->body);
+    found = http_json(answer);
+    check_found(found, "p1 p2", 2, "gzip");
+    request.headers = other;
+    refused = http_send(service->http, &request);
+    ck_assert_int_eq(refused->status, 415);
+    error = http_json(refused);
+    ck_assert_str_eq(service_text(error, "errorMessage"),
+                     "Content-Encoding \"br\" is not known: send gzip or identity");
+}
+END_TEST
+
 /* ---- the answer ---- */
 
 START_TEST(answer_is_that_of_atlas)
@@ -611,6 +640,7 @@ Suite *search_suite(void)
     tcase_add_unchecked_fixture(tc, pg_shared_start, NULL);
     tcase_add_test(tc, searches_by_get);
     tcase_add_test(tc, searches_by_filters);
+    tcase_add_test(tc, searches_by_compressed_filters);
     tcase_add_test(tc, answer_is_that_of_atlas);
     tcase_add_test(tc, deleted_ones_are_found_unless_excluded);
     tcase_add_test(tc, pages_of_many);
