@@ -383,7 +383,8 @@ static void search_put_page(struct search_sql *sql, const struct search *search)
                    search->offset);
 }
 
-/* The count is there without a page, too. */
+/* The count is there without a page, too. What is shown is looked up row by row: OFFSET 0 leaves
+ * the planner nothing but a nested loop. */
 void store_search_write(struct search_sql *sql, const struct search *search)
 {
     if (search->has_filter || search->words_len)
@@ -395,8 +396,9 @@ void store_search_write(struct search_sql *sql, const struct search *search)
     search_put_shown(sql, search);
     buf_append_text(&sql->text,
                     ")::text, e.is_deleted, e.is_incomplete FROM n LEFT JOIN page ON true"
-                    " LEFT JOIN entity AS e ON e.entity_id = page.entity_id"
-                    " AND e.to_batch IS NULL ORDER BY page.place");
+                    " LEFT JOIN LATERAL (SELECT e.* FROM entity AS e WHERE e.entity_id ="
+                    " page.entity_id AND e.to_batch IS NULL OFFSET 0) AS e ON true"
+                    " ORDER BY page.place");
 }
 
 /* --------------------------------------------------------------------------------------- answer */
