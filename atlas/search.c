@@ -15,6 +15,7 @@ struct search_reader {
     const struct type_registry *types;
     struct type_list named; /* owned list; the types that the client named */
     size_t filters_len;
+    size_t values_len; /* of all filters */
     struct search_fault *fault;
 };
 
@@ -37,12 +38,43 @@ static int search_fail(struct search_fault *fault, const char *code, const char 
 
 /* ----------------------------------------------------------------------------------- parameters */
 
-/* Absent, null and "" are the same: *text is NULL. */
-static int search_get_text(const json_t *object, const char *name, const char **text,
+/* A number with as few digits as give the same one. Owned. */
+static char *search_real_text(double number)
+{
+    char *text = xasprintf("%.15g", number);
+
+    for (int digits = 16; digits <= 17 && strtod(text, NULL) - number != 0; digits++) {
+        free(text);
+        text = xasprintf("%.*g", digits, number);
+    }
+    return text;
+}
+
+/* A number or a boolean as a text, as Atlas takes them; NULL: it is neither. */
+static json_t *search_scalar_json(const json_t *value)
+{
+    AUTO(mem_free) char *text = NULL;
+
+    if (json_is_boolean(value))
+        return json_string(json_is_true(value) ? "true" : "false");
+    if (json_is_integer(value))
+        text = xasprintf("%lld", (long long)json_integer_value(value));
+    else if (json_is_real(value))
+        text = search_real_text(json_real_value(value));
+    return text ? json_string(text) : NULL;
+}
+
+/* Absent, null and "" are the same: *text is NULL. What can be a text becomes one. */
+static int search_get_text(json_t *object, const char *name, const char **text,
                            struct search_fault *fault)
 {
     const json_t *value = json_object_get(object, name);
+    json_t *scalar = search_scalar_json(value);
 
+    if (scalar) {
+        (void)json_object_set_new(object, name, scalar);
+        value = scalar;
+    }
     *text = json_string_value(value);
     if (value && !*text && !json_is_null(value))
         return search_fail(fault, SEARCH_BAD_REQUEST, "%s must be a text", name);
@@ -115,7 +147,7 @@ static const char *search_next_name(const char *text, size_t *len)
     return text;
 }
 
-static int search_read_types(struct search_reader *reader, const json_t *parameters)
+static int search_read_types(struct search_reader *reader, json_t *parameters)
 {
     struct search *search = reader->search;
     bool with_sub_types = true;
@@ -127,6 +159,10 @@ static int search_read_types(struct search_reader *reader, const json_t *paramet
         return -1;
     if (!text || strcmp(text, "_ALL_ENTITY_TYPES") == 0)
         return 0;
+    (void)search_next_name(text, &len);
+    if (!len)
+        return search_fail(reader->fault, "ATLAS-400-00-00A",
+                           SEARCH_QUOTE ": Unknown/invalid typename", text);
     for (text = search_next_name(text, &len); len; text = search_next_name(text + len, &len)) {
         const struct type *type = type_by_name(reader->types, (struct span){ text, len });
 
@@ -145,7 +181,7 @@ static int search_read_types(struct search_reader *reader, const json_t *paramet
 }
 
 /* Nothing is classified. */
-static int search_read_classification(struct search_reader *reader, const json_t *parameters,
+static int search_read_classification(struct search_reader *reader, json_t *parameters,
                                       bool *is_given)
 {
     static const char *const any[] = { "*", "_CLASSIFIED", "_ALL_CLASSIFICATION_TYPES" };
@@ -309,6 +345,9 @@ static const struct {
     [SEARCH_NOT_EMPTY] = { SEARCH_NONE, SEARCH_FOR_ALL, { "notempty", "not_empty" } },
 };
 
+/* No double is beyond; Postgres's numbers end at 16383 digits behind the point. */
+enum { SEARCH_EXPONENT_MAX = 1000 };
+
 /* SEARCH_OPERATORS: there is none of that name. */
 static enum search_operator search_find_operator(const char *text)
 {
@@ -335,14 +374,17 @@ static char *search_date_json(const char *text)
     return xasprintf("%lld", (long long)timegm(&tm) * 1000 + ms);
 }
 
-/* A number as JSON has it: what else it holds is no business of the database. */
+/* A number as JSON has it and Postgres can: what else it holds is no business of the database. */
 static char *search_number_json(char *text)
 {
     AUTO(mem_free) char *owned = text;
     json_t *number =
         text ? json_loads(text, JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL, NULL) : NULL;
+    const char *exponent = text ? strpbrk(text, "eE") : NULL;
     bool is_number = json_is_number(number);
 
+    if (exponent && labs(strtol(exponent + 1, NULL, 10)) > SEARCH_EXPONENT_MAX)
+        is_number = false;
     json_decref(number);
     return is_number ? TAKE(owned) : NULL;
 }
@@ -363,22 +405,28 @@ static char *search_value_json(enum search_kind kind, const char *text)
     }
 }
 
-static int search_add_value(struct search_filter *filter, const char *text, size_t len,
-                            struct search_fault *fault)
+static int search_add_value(struct search_reader *reader, struct search_filter *filter,
+                            const char *text, size_t len)
 {
     AUTO(mem_free) char *copy = xmemdup0(text, len);
-    char *value = search_value_json(filter->field.kind, copy);
+    char *value;
 
+    if (++reader->values_len > SEARCH_VALUES_MAX)
+        return search_fail(reader->fault, SEARCH_BAD_REQUEST,
+                           "more than %d values in all filters: ask for some of them at a time",
+                           SEARCH_VALUES_MAX);
+    value = search_value_json(filter->field.kind, copy);
     if (!value)
-        return search_fail(fault, "ATLAS-400-00-028", "invalid value: " SEARCH_QUOTE, copy);
+        return search_fail(reader->fault, "ATLAS-400-00-028", "invalid value: " SEARCH_QUOTE, copy);
     filter->values = xreallocarray(filter->values, filter->values_len + 1, sizeof(*filter->values));
     filter->values[filter->values_len++] = value;
     return 0;
 }
 
-static int search_read_values(struct search_filter *filter, const char *text,
-                              struct search_fault *fault)
+static int search_read_values(struct search_reader *reader, struct search_filter *filter,
+                              const char *text)
 {
+    struct search_fault *fault = reader->fault;
     enum search_arity arity = search_operators[filter->operator].arity;
     size_t len;
 
@@ -388,10 +436,10 @@ static int search_read_values(struct search_filter *filter, const char *text,
         return search_fail(fault, SEARCH_BAD_REQUEST, "attributeValue of %s is missing",
                            filter->field.name);
     if (arity == SEARCH_ONE)
-        return search_add_value(filter, text, strlen(text), fault);
+        return search_add_value(reader, filter, text, strlen(text));
     for (const char *name = search_next_name(text, &len); len;
          name = search_next_name(name + len, &len)) {
-        if (search_add_value(filter, name, len, fault) < 0)
+        if (search_add_value(reader, filter, name, len) < 0)
             return -1;
     }
     if (arity == SEARCH_TWO && filter->values_len != 2)
@@ -405,7 +453,7 @@ static int search_read_values(struct search_filter *filter, const char *text,
     return 0;
 }
 
-static int search_read_test(struct search_reader *reader, const json_t *json,
+static int search_read_test(struct search_reader *reader, json_t *json,
                             struct search_filter *filter)
 {
     const char *name, *operator, * value;
@@ -426,13 +474,13 @@ static int search_read_test(struct search_reader *reader, const json_t *json,
     if (!(search_operators[filter->operator].kinds & 1 << filter->field.kind))
         return search_fail(reader->fault, SEARCH_BAD_REQUEST,
                            "operator %s does not go with attribute %s", operator, name);
-    return search_read_values(filter, value, reader->fault);
+    return search_read_values(reader, filter, value);
 }
 
-static int search_read_filter(struct search_reader *reader, const json_t *json, int depth,
+static int search_read_filter(struct search_reader *reader, json_t *json, int depth,
                               struct search_filter *filter);
 
-static int search_read_criterion(struct search_reader *reader, const json_t *json, int depth,
+static int search_read_criterion(struct search_reader *reader, json_t *json, int depth,
                                  struct search_filter *filter)
 {
     const json_t *criterion = json_object_get(json, "criterion");
@@ -454,7 +502,7 @@ static int search_read_criterion(struct search_reader *reader, const json_t *jso
     return 0;
 }
 
-static int search_read_filter(struct search_reader *reader, const json_t *json, int depth,
+static int search_read_filter(struct search_reader *reader, json_t *json, int depth,
                               struct search_filter *filter)
 {
     const json_t *criterion = json_object_get(json, "criterion");
@@ -520,7 +568,7 @@ static int search_read_query(struct search_reader *reader, const char *query)
 
 /* ----------------------------------------------------------------------------------------- rest */
 
-static int search_read_sort(struct search_reader *reader, const json_t *parameters)
+static int search_read_sort(struct search_reader *reader, json_t *parameters)
 {
     struct search *search = reader->search;
     const char *by, *order;
@@ -542,6 +590,16 @@ static int search_read_sort(struct search_reader *reader, const json_t *paramete
                            "attribute %s has no order to sort by", by);
     search->has_sort = true;
     return 0;
+}
+
+/* Each is shown once. */
+static void search_add_attribute(struct search *search, const char *name)
+{
+    for (size_t i = 0; i < search->attributes_len; i++) {
+        if (strcmp(search->attributes[i], name) == 0)
+            return;
+    }
+    search->attributes[search->attributes_len++] = name;
 }
 
 static int search_read_attributes(struct search_reader *reader, const json_t *parameters)
@@ -571,13 +629,13 @@ static int search_read_attributes(struct search_reader *reader, const json_t *pa
                                "attribute %s is a relationship, which a search does not show: read "
                                "the entity",
                                name);
-        search->attributes[search->attributes_len++] = attribute->name;
+        search_add_attribute(search, attribute->name);
     }
     return 0;
 }
 
 /* What Atlas has and this graph has not. */
-static int search_refuse(struct search_reader *reader, const json_t *parameters)
+static int search_refuse(struct search_reader *reader, json_t *parameters)
 {
     static const char *const refused[] = { "relationshipName", "marker" };
     bool is_bare = false;
@@ -637,9 +695,9 @@ static json_t *search_parameters_json(const struct search *search, const json_t 
     return json;
 }
 
-static int search_read(struct search_reader *reader, const json_t *parameters)
+static int search_read(struct search_reader *reader, json_t *parameters)
 {
-    const json_t *filter = json_object_get(parameters, "entityFilters");
+    json_t *filter = json_object_get(parameters, "entityFilters");
     struct search *search = reader->search;
     const char *query, *type_name;
     bool is_classified;
@@ -672,12 +730,14 @@ int search_parse(struct search *search, const struct type_registry *types, const
                  struct search_fault *fault)
 {
     struct search_reader reader = { .search = search, .types = types, .fault = fault };
+    json_auto_t *own = NULL;
     int rc;
 
     *search = (struct search){ 0 };
     if (!json_is_object(parameters))
         return search_fail(fault, SEARCH_BAD_REQUEST, "the body must be a JSON object");
-    rc = search_read(&reader, parameters);
+    own = json_deep_copy(parameters);
+    rc = search_read(&reader, own);
     free(reader.named.items);
     if (rc < 0)
         search_done(search);

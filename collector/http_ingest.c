@@ -8,7 +8,6 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/random.h"
-#include "collector/inflate.h"
 #include "collector/lineage_check.h"
 #include "collector/media.h"
 #include "collector/receipt.h"
@@ -30,46 +29,6 @@ static struct event_decoder *http_ingest_decoder(struct http *http)
             abort(); /* out of memory */
     }
     return decoder;
-}
-
-static int http_ingest_inflate(struct http_request *request, struct fault *fault)
-{
-    struct err err = { 0 };
-    struct body text;
-    enum inflate_result result;
-
-    body_init(&text, request->body.budget, request->body.max);
-    result = inflate_body(&request->body, &text, &err);
-    body_done(&request->body);
-    if (result == INFLATE_OK) {
-        request->body = text;
-        return 0;
-    }
-    body_done(&text);
-    switch (result) {
-    case INFLATE_TOO_LARGE:
-        return fault_set(fault, MHD_HTTP_CONTENT_TOO_LARGE, "too_large", NULL,
-                         "the body is larger than %zu bytes after decompression (body_bytes_max)",
-                         text.max);
-    case INFLATE_NO_MEMORY:
-        return http_fault_overloaded(request, fault);
-    default:
-        return fault_set(fault, MHD_HTTP_BAD_REQUEST, "invalid_gzip", NULL, "%s", err.text);
-    }
-}
-
-static int http_ingest_decompress(struct http_request *request, struct fault *fault)
-{
-    const char *encoding = http_request_header(request, MHD_HTTP_HEADER_CONTENT_ENCODING);
-
-    if (!encoding || !*encoding || strcasecmp(encoding, "identity") == 0)
-        return 0;
-    if (strcasecmp(encoding, "gzip") == 0 || strcasecmp(encoding, "x-gzip") == 0)
-        return http_ingest_inflate(request, fault);
-    return fault_set(fault, MHD_HTTP_UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding",
-                     MHD_HTTP_HEADER_CONTENT_ENCODING,
-                     "Content-Encoding \"%.*s\" is not known: send gzip or identity",
-                     fault_quote_len(strlen(encoding)), encoding);
 }
 
 static int http_ingest_format(struct http_request *request, bool one_event,
@@ -224,7 +183,7 @@ static enum MHD_Result http_ingest(struct http_request *request, bool one_event)
     enum event_format format;
 
     if (http_ingest_format(request, one_event, &format, &fault) < 0 ||
-        http_ingest_decompress(request, &fault) < 0 ||
+        http_request_decompress(request, &fault) < 0 ||
         http_ingest_decode(request, one_event, format, &fault) < 0)
         return http_answer_fault(request, &fault);
     return http_ingest_submit(request);

@@ -112,6 +112,9 @@ enum MHD_Result http_request_handle(void *cls, struct MHD_Connection *connection
 void http_request_completed(void *cls, struct MHD_Connection *connection, void **con_cls,
                             enum MHD_RequestTerminationCode toe);
 
+/* The whole body has come: what was compressed is put in its place. -1: the fault is the answer. */
+int http_request_decompress(struct http_request *request, struct fault *fault) MUST_CHECK;
+
 /* ---- http_answer.c: responses. Each queues one and returns what the handler is to return. */
 
 /* Takes the bytes of `out`. */

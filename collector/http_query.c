@@ -397,6 +397,8 @@ enum MHD_Result http_query_handle(struct http_request *request)
                         accept, MEDIA_ROW_FORMATS);
         return http_answer_fault(request, &fault);
     }
+    if (strcmp(request->route->method, "POST") == 0 && http_request_decompress(request, &fault) < 0)
+        return http_answer_fault(request, &fault);
     if (http_query_start(request, type, &fault) < 0)
         return http_answer_fault(request, &fault);
     return MHD_YES;

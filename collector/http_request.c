@@ -4,6 +4,7 @@
 #include <strings.h>
 
 #include "base/mem.h"
+#include "collector/inflate.h"
 #include "http_internal.h"
 
 /* How much of a refused body is read, so that a client that sends before it listens gets to see the
@@ -46,6 +47,46 @@ static int http_request_check_length(struct http_request *request)
     if (http_request_is_post(request) && request->content_length > request->body.max)
         return http_request_too_large(request);
     return 0;
+}
+
+static int http_request_inflate(struct http_request *request, struct fault *fault)
+{
+    struct err err = { 0 };
+    struct body text;
+    enum inflate_result result;
+
+    body_init(&text, request->body.budget, request->body.max);
+    result = inflate_body(&request->body, &text, &err);
+    body_done(&request->body);
+    if (result == INFLATE_OK) {
+        request->body = text;
+        return 0;
+    }
+    body_done(&text);
+    switch (result) {
+    case INFLATE_TOO_LARGE:
+        return fault_set(fault, MHD_HTTP_CONTENT_TOO_LARGE, "too_large", NULL,
+                         "the body is larger than %zu bytes after decompression (body_bytes_max)",
+                         text.max);
+    case INFLATE_NO_MEMORY:
+        return http_fault_overloaded(request, fault);
+    default:
+        return fault_set(fault, MHD_HTTP_BAD_REQUEST, "invalid_gzip", NULL, "%s", err.text);
+    }
+}
+
+int http_request_decompress(struct http_request *request, struct fault *fault)
+{
+    const char *encoding = http_request_header(request, MHD_HTTP_HEADER_CONTENT_ENCODING);
+
+    if (!encoding || !*encoding || strcasecmp(encoding, "identity") == 0)
+        return 0;
+    if (strcasecmp(encoding, "gzip") == 0 || strcasecmp(encoding, "x-gzip") == 0)
+        return http_request_inflate(request, fault);
+    return fault_set(fault, MHD_HTTP_UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding",
+                     MHD_HTTP_HEADER_CONTENT_ENCODING,
+                     "Content-Encoding \"%.*s\" is not known: send gzip or identity",
+                     fault_quote_len(strlen(encoding)), encoding);
 }
 
 /* The answer is known: forget what came so far and read on until the client listens. */

@@ -194,6 +194,23 @@ static const struct http_route *http_route_search(const char *url, const char *m
     return found;
 }
 
+/* Which methods there are is a matter of each path. */
+static int http_route_atlas_method(struct http_request *request, const char *argument,
+                                   struct fault *fault)
+{
+    struct span path;
+
+    if (http_route_argument(request, argument, fault) < 0)
+        return -1;
+    path = (struct span){ request->argument, request->argument_len };
+    request->allow = query_atlas_allow(path);
+    if (!request->allow)
+        return fault_set(fault, MHD_HTTP_NOT_FOUND, "ATLAS-404-00-000", NULL, "no such path: %.*s",
+                         fault_quote_len(path.len), path.len ? path.data : "");
+    return fault_set(fault, MHD_HTTP_METHOD_NOT_ALLOWED, "method_not_allowed", NULL,
+                     "%.*s takes %s", fault_quote_len(path.len), path.data, request->allow);
+}
+
 int http_route_find(struct http_request *request, const char *url, const char *method,
                     struct fault *fault)
 {
@@ -204,9 +221,9 @@ int http_route_find(struct http_request *request, const char *url, const char *m
         return fault_set(fault, MHD_HTTP_NOT_FOUND, "not_found", NULL, "no such path: \"%.*s\"",
                          fault_quote_len(strlen(url)), url);
     if (!http_route_allows(request->route, method)) {
+        if (request->route->is_atlas)
+            return http_route_atlas_method(request, argument, fault);
         request->allow = strcmp(request->route->method, "GET") == 0 ? "GET, HEAD" : "POST";
-        if (request->route->is_atlas) /* some of its paths */
-            request->allow = "GET, HEAD, POST";
         return fault_set(fault, MHD_HTTP_METHOD_NOT_ALLOWED, "method_not_allowed", NULL,
                          "%s takes %s, not %.*s", request->route->path, request->allow,
                          fault_quote_len(strlen(method)), method);

@@ -12,6 +12,7 @@
 #include "atlas/walk.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "collector/queries.h"
 #include "collector/query_atlas_internal.h"
 #include "collector/store_internal.h"
@@ -131,12 +132,27 @@ int atlas_find_guid(struct atlas *atlas, struct span guid, struct entity_list *l
     return atlas_no_guid(atlas, guid);
 }
 
+/* Whether Postgres takes it for a text. */
+static bool atlas_is_text(struct span text)
+{
+    size_t len;
+
+    for (size_t i = 0; i < text.len; i += len) {
+        len = text.data[i] ? utf8_char_len(text.data + i, text.len - i) : 0;
+        if (!len)
+            return false;
+    }
+    return true;
+}
+
 /* *found: whether there is one. */
 static int entities_add_name(struct atlas *atlas, const struct type *type, struct span name,
                              struct entity_list *list, bool *found)
 {
     size_t before = list->len;
 
+    if (!atlas_is_text(name))
+        return ATLAS_FAULT(atlas, 400, "ATLAS-400-00-029", "qualifiedName is not UTF-8");
     if (atlas_read_name(&atlas->view, type, name, list, atlas->err) < 0)
         return -1;
     *found = list->len > before;
@@ -175,7 +191,7 @@ static int entities_add_wanted(struct atlas *atlas, struct span type_name, struc
 struct entity_answer {
     struct entity_list list;
     size_t wanted_len;
-    struct entity_list others; /* at the other ends of links */
+    struct entity_list others; /* at the other ends of links, by name alone */
     struct atlas_links links;
     bool is_truncated;
 };
@@ -256,7 +272,7 @@ static int entity_answer_read(struct atlas *atlas, struct entity_answer *answer)
     ids = xcalloc(answer->links.len, sizeof(*ids));
     for (size_t i = 0; i < answer->links.len; i++)
         ids[i] = answer->links.items[i].other_id;
-    return atlas_read_ids(&atlas->view, ids, answer->links.len, &answer->others, atlas->err);
+    return atlas_read_ends(&atlas->view, ids, answer->links.len, &answer->others, atlas->err);
 }
 
 /* The links as JSON wants them; owned. */
@@ -670,10 +686,15 @@ static int atlas_parse_as_of(struct atlas *atlas, bool takes_as_of)
     return 0;
 }
 
-static int atlas_write(const char *data, size_t len, void *out)
+/* Sends what is written as it becomes too much to wait for the rest. */
+static int atlas_write(const char *data, size_t len, void *ctx)
 {
-    buf_append(out, data, len);
-    return 0;
+    struct atlas *atlas = ctx;
+
+    buf_append(atlas->out, data, len);
+    return atlas->out->len > QUERY_FLUSH_BYTES || atlas->out->full
+               ? query_flush(atlas->query, atlas->out, atlas->err)
+               : 0;
 }
 
 /* The place of the path in the table, for one of the method if there is one; *methods: those that
@@ -692,11 +713,26 @@ static size_t atlas_find_path(const struct atlas *atlas, unsigned method, unsign
     return found;
 }
 
+static const char *atlas_allow(unsigned methods)
+{
+    return methods == ATLAS_GET ? "GET, HEAD" : "GET, HEAD, POST";
+}
+
+const char *query_atlas_allow(struct span path)
+{
+    struct atlas atlas = { 0 };
+    unsigned methods = 0;
+
+    if (atlas_split(&atlas, path) == 0)
+        (void)atlas_find_path(&atlas, ATLAS_GET, &methods);
+    return methods ? atlas_allow(methods) : NULL;
+}
+
 static int atlas_no_method(struct atlas *atlas, unsigned methods)
 {
     struct span path = atlas->query->argument;
 
-    atlas->query->allow = methods == ATLAS_GET ? "GET, HEAD" : "GET, HEAD, POST";
+    atlas->query->allow = atlas_allow(methods);
     return ATLAS_FAULT(atlas, 405, "method_not_allowed", "%.*s takes %s", fault_quote_len(path.len),
                        path.data, atlas->query->allow);
 }
@@ -723,6 +759,6 @@ int query_atlas(struct store_pool *pool, struct query *query, struct buf *out, u
     rc = atlas_paths[place].run(&atlas, &answer);
     store_pool_give(pool, atlas.conn, rc == 0 || query->fault.status);
     if (rc == 0 && answer)
-        (void)json_dump_callback(answer, atlas_write, out, JSON_COMPACT);
+        rc = json_dump_callback(answer, atlas_write, &atlas, JSON_COMPACT);
     return rc;
 }

@@ -97,24 +97,31 @@ static int audit_order(struct atlas *atlas, struct audit_request *request)
     return 0;
 }
 
-/* GUID:TIME:0:BATCH: a page begins with the event of this key. */
-static int audit_start(struct atlas *atlas, const struct entity *entity, int64_t *batch_max)
+/* GUID:TIME:0:BATCH: a page begins with the event of this key, which only in the order of time is
+ * where one ends. */
+static int audit_start(struct atlas *atlas, struct audit_request *request)
 {
     struct span key = atlas_parameter(atlas, "startKey");
-    size_t guid_len = strlen(entity->guid);
+    const char *guid = request->entity->guid;
+    size_t guid_len = strlen(guid);
     long long time, batch;
     int len = 0;
 
     if (!key.len || span_is(key, "null")) /* what some clients send for none */
         return 0;
-    if (key.len <= guid_len || strncmp(key.data, entity->guid, guid_len) != 0 ||
+    if (request->order != AUDIT_BY_TIME)
+        return ATLAS_FAULT(atlas, 400, "ATLAS-400-00-029",
+                           "startKey goes with sortBy=timestamp alone: page by offset");
+    if (key.len <= guid_len || strncasecmp(key.data, guid, guid_len) != 0 ||
         sscanf(key.data + guid_len, ":%18lld:0:%18lld%n", &time, &batch, &len) != 2 ||
         guid_len + (size_t)len != key.len)
         return ATLAS_FAULT(atlas, 400, "ATLAS-400-00-029",
                            "startKey is no eventKey of this entity: \"%.*s\"",
                            fault_quote_len(key.len), key.data);
-    if (batch < *batch_max)
-        *batch_max = batch;
+    if (request->is_ascending)
+        request->batch_min = batch;
+    else if (batch < request->batch_max)
+        request->batch_max = batch;
     return 0;
 }
 
@@ -200,7 +207,7 @@ int query_audit(struct atlas *atlas, json_t **unused)
         return -1;
     request.entity = &list.items[0];
     request.batch_max = atlas->view.batch_id;
-    if (audit_start(atlas, request.entity, &request.batch_max) < 0)
+    if (audit_start(atlas, &request) < 0)
         return -1;
     buf_append_char(atlas->out, '[');
     if (store_audit_read(atlas->conn, &request, audit_add, &answer, atlas->err) < 0)

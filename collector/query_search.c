@@ -115,6 +115,10 @@ static int search_run(struct atlas *atlas, const struct search *search)
         store_pool_give(atlas->pool, atlas->conn, false);
         atlas->conn = NULL;
     }
+    if (rc < 0 && !cancel.is_cancelled && store_is_cancelled(atlas->err))
+        return ATLAS_FAULT(atlas, 400, "ATLAS-400-00-029",
+                           "the search takes too long: name a type, or words or names that begin "
+                           "with what is looked for");
     if (rc < 0)
         return -1;
     buf_append_text(atlas->out, answer.entities_len ? "]" : "");
@@ -150,9 +154,17 @@ static int search_answer(struct atlas *atlas, const json_t *parameters)
 
 int query_search_basic(struct atlas *atlas, json_t **answer)
 {
-    static const char *const names[] = { "query",  "typeName",  "classification",
-                                         "sortBy", "sortOrder", "excludeDeletedEntities",
-                                         "limit",  "offset",    NULL };
+    static const char *const names[] = { "query",
+                                         "typeName",
+                                         "classification",
+                                         "sortBy",
+                                         "sortOrder",
+                                         "excludeDeletedEntities",
+                                         "limit",
+                                         "offset",
+                                         "marker",
+                                         "excludeHeaderAttributes",
+                                         NULL };
     json_auto_t *parameters = NULL;
 
     (void)answer;

@@ -95,6 +95,11 @@ bool store_is_conflict(const struct err *err)
     return strstr(err->text, "(SQLSTATE 40") != NULL; /* as store_fail writes it */
 }
 
+bool store_is_cancelled(const struct err *err)
+{
+    return strstr(err->text, "(SQLSTATE 57014)") != NULL;
+}
+
 int store_exec(PGconn *conn, const char *sql, const char *what, struct err *err)
 {
     AUTO(store_result_free) PGresult *result = PQexec(conn, sql);
@@ -171,7 +176,21 @@ int store_cursor_open(struct store_cursor *cursor, PGconn *conn, const char *nam
 
     if (!result)
         return -1;
-    *cursor = (struct store_cursor){ .conn = conn, .name = name };
+    *cursor = (struct store_cursor){ .conn = conn, .name = name, .rows_at_once = CURSOR_ROWS };
+    return 0;
+}
+
+int store_cursor_open_texts(struct store_cursor *cursor, PGconn *conn, const char *name,
+                            const char *sql, const char *const *texts, int texts_len,
+                            struct err *err)
+{
+    AUTO(mem_free) char *declare = xasprintf("DECLARE %s NO SCROLL CURSOR FOR %s", name, sql);
+    AUTO(store_result_free)
+    PGresult *result = PQexecParams(conn, declare, texts_len, NULL, texts, NULL, NULL, 1);
+
+    if (PQresultStatus(result) != PGRES_COMMAND_OK)
+        return store_fail(conn, result, name, err);
+    *cursor = (struct store_cursor){ .conn = conn, .name = name, .rows_at_once = CURSOR_ROWS };
     return 0;
 }
 
@@ -182,7 +201,7 @@ int store_cursor_next(struct store_cursor *cursor, struct err *err)
 
     if (cursor->rows && ++cursor->row < PQntuples(cursor->rows))
         return 1;
-    (void)snprintf(fetch, sizeof(fetch), "FETCH %d FROM %s", CURSOR_ROWS, cursor->name);
+    (void)snprintf(fetch, sizeof(fetch), "FETCH %d FROM %s", cursor->rows_at_once, cursor->name);
     rows = store_query_binary(cursor->conn, fetch, NULL, cursor->name, err);
     if (!rows)
         return -1;

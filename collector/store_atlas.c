@@ -103,51 +103,91 @@ const struct entity *entity_list_find(const struct entity_list *list, int64_t id
     return place ? &list->items[*place] : NULL;
 }
 
-static void atlas_add_entity(const struct type_registry *types, const PGresult *result, int row,
-                             struct entity_list *list)
+static int atlas_add_entity(const struct type_registry *types, const PGresult *result, int row,
+                            struct entity_list *list, struct err *err)
 {
     struct entity entity = { .id = store_get_i64(result, row, 0),
                              .type = type_by_name(types, store_get_span(result, row, 2)) };
+    struct span attributes = store_get_span(result, row, 6);
     bool added;
 
     if (!entity.type)
-        return;
+        return 0;
+    if (attributes.len > ATLAS_ATTRIBUTES_BYTES_MAX - list->bytes)
+        return err_set(err, ERR_INPUT,
+                       "the entities have more than %d bytes of attributes: ask for fewer at a "
+                       "time, or with minExtInfo=true",
+                       ATLAS_ATTRIBUTES_BYTES_MAX);
     (void)map_put(list->places, entity_list_key(&entity.id), list->len, &added);
     if (!added)
-        return;
+        return 0;
+    list->bytes += attributes.len;
     (void)snprintf(entity.guid, sizeof(entity.guid), "%s", PQgetvalue(result, row, 1));
     entity.qualified_name = xstrdup(PQgetvalue(result, row, 3));
     entity.created_by = xstrdup(PQgetvalue(result, row, 4));
     entity.updated_by = xstrdup(PQgetvalue(result, row, 5));
-    entity.attributes = json_loads(PQgetvalue(result, row, 6), 0, NULL);
+    entity.attributes = json_loadb(attributes.data, attributes.len, 0, NULL);
     entity.created_ms = store_get_i64(result, row, 7);
     entity.updated_ms = store_get_i64(result, row, 8);
     entity.is_deleted = store_get_bool(result, row, 9);
     entity.is_incomplete = store_get_bool(result, row, 10);
     list->items = xreallocarray(list->items, list->len + 1, sizeof(*list->items));
     list->items[list->len++] = entity;
+    return 0;
+}
+
+/* Ends what the server sends: nobody wants the rest. */
+static void atlas_stop(PGconn *conn)
+{
+    PGcancel *cancel = PQgetCancel(conn);
+    char text[128];
+
+    (void)PQcancel(cancel, text, sizeof(text));
+    PQfreeCancel(cancel);
+}
+
+/* The rows one by one, so that no more of them is in memory than what is kept. */
+static int atlas_take_entities(const struct atlas_view *view, struct entity_list *list,
+                               struct err *err)
+{
+    PGresult *result;
+    int rc = 0;
+
+    (void)PQsetSingleRowMode(view->conn);
+    while ((result = PQgetResult(view->conn))) {
+        ExecStatusType status = PQresultStatus(result);
+
+        if (rc == 0 && status == PGRES_SINGLE_TUPLE) {
+            rc = atlas_add_entity(view->types, result, 0, list, err);
+            if (rc < 0)
+                atlas_stop(view->conn);
+        } else if (rc == 0 && status != PGRES_TUPLES_OK) {
+            rc = store_fail(view->conn, result, "read entities", err);
+        }
+        PQclear(result);
+    }
+    return rc;
 }
 
 /* Of the entities that `condition`, of the version `e`, is true of. Times are cut to milliseconds:
  * as_of of a time shown shows what it tells of. */
-static int atlas_read_entities(const struct atlas_view *view, const char *condition,
-                               const struct store_params *params, struct entity_list *list,
-                               struct err *err)
+static int atlas_read_entities(const struct atlas_view *view, const char *attributes,
+                               const char *condition, const struct store_params *params,
+                               struct entity_list *list, struct err *err)
 {
     AUTO(mem_free)
     char *sql = xasprintf(
         "SELECT e.entity_id, e.guid, e.type, e.qualified_name, e.created_by, e.updated_by,"
-        " e.attributes, floor(extract(epoch FROM c.recorded_at) * 1000)::bigint,"
+        " %s, floor(extract(epoch FROM c.recorded_at) * 1000)::bigint,"
         " floor(extract(epoch FROM u.recorded_at) * 1000)::bigint, e.is_deleted, e.is_incomplete"
         " FROM entity AS e JOIN graph_batch AS c ON c.batch_id = e.created_batch"
         " JOIN graph_batch AS u ON u.batch_id = e.from_batch WHERE %s AND %s",
-        view->stands, condition);
-    AUTO(store_result_free)
-    PGresult *result = store_query_params(view->conn, sql, params, "read entities", err);
+        attributes, view->stands, condition);
 
-    for (int row = 0; result && row < PQntuples(result); row++)
-        atlas_add_entity(view->types, result, row, list);
-    return result ? 0 : -1;
+    if (PQsendQueryParams(view->conn, sql, params->len, NULL, params->values, params->lengths,
+                          params->formats, 0) != 1)
+        return store_fail(view->conn, NULL, "read entities", err);
+    return atlas_take_entities(view, list, err);
 }
 
 int atlas_read_guid(const struct atlas_view *view, const struct uuid *guid,
@@ -159,7 +199,7 @@ int atlas_read_guid(const struct atlas_view *view, const struct uuid *guid,
     uuid_format(guid, text);
     store_param_text(&params, text);
     /* all versions have it */
-    return atlas_read_entities(view,
+    return atlas_read_entities(view, "e.attributes",
                                "e.entity_id = (SELECT entity_id FROM entity"
                                " WHERE guid = $1::uuid AND to_batch IS NULL)",
                                &params, list, err);
@@ -196,11 +236,12 @@ int atlas_read_name(const struct atlas_view *view, const struct type *type,
     store_array_add_text(&names, qualified_name);
     store_param_binary(&params, store_array_end(&kinds));
     store_param_binary(&params, store_array_end(&names));
-    return atlas_read_entities(view, condition, &params, list, err);
+    return atlas_read_entities(view, "e.attributes", condition, &params, list, err);
 }
 
-int atlas_read_ids(const struct atlas_view *view, const int64_t *ids, size_t len,
-                   struct entity_list *list, struct err *err)
+static int atlas_read_some(const struct atlas_view *view, const char *attributes,
+                           const int64_t *ids, size_t len, struct entity_list *list,
+                           struct err *err)
 {
     AUTO(store_array_done) struct store_array array;
     struct store_params params = { 0 };
@@ -209,8 +250,23 @@ int atlas_read_ids(const struct atlas_view *view, const int64_t *ids, size_t len
     for (size_t i = 0; i < len; i++)
         store_array_add_i64(&array, ids[i]);
     store_param_binary(&params, store_array_end(&array));
-    return atlas_read_entities(view, "e.entity_id = ANY ($1) ORDER BY e.entity_id", &params, list,
-                               err);
+    return atlas_read_entities(view, attributes, "e.entity_id = ANY ($1) ORDER BY e.entity_id",
+                               &params, list, err);
+}
+
+int atlas_read_ids(const struct atlas_view *view, const int64_t *ids, size_t len,
+                   struct entity_list *list, struct err *err)
+{
+    return atlas_read_some(view, "e.attributes", ids, len, list, err);
+}
+
+int atlas_read_ends(const struct atlas_view *view, const int64_t *ids, size_t len,
+                    struct entity_list *list, struct err *err)
+{
+    return atlas_read_some(view,
+                           "jsonb_strip_nulls(jsonb_build_object('name', e.attributes -> 'name',"
+                           " 'displayName', e.attributes -> 'displayName'))",
+                           ids, len, list, err);
 }
 
 /* -------------------------------------------------------------------------------------- headers */

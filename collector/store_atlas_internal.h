@@ -17,10 +17,14 @@
 #include "base/span.h"
 #include "base/uuid.h"
 
+/* What the attributes of a list may have together, as text. */
+enum { ATLAS_ATTRIBUTES_BYTES_MAX = 64 * 1024 * 1024 };
+
 /* Entities, each once. */
 struct entity_list {
     struct entity *items; /* owned */
     size_t len;
+    size_t bytes;       /* of their attributes, as text */
     struct map *places; /* owned: id -> place in items */
 };
 
@@ -79,7 +83,9 @@ void atlas_view_init(struct atlas_view *view, PGconn *conn, const struct type_re
 int atlas_begin(struct atlas_view *view, PGconn *conn, const struct type_registry *types,
                 int64_t as_of_ms, struct err *err) MUST_CHECK;
 
-/* Each appends what it finds; entities of types that are not known to the registry are left out. */
+/* Each appends what it finds; entities of types that are not known to the registry are left out.
+ * ERR_INPUT: their attributes are larger than ATLAS_ATTRIBUTES_BYTES_MAX; the transaction is over.
+ */
 int atlas_read_guid(const struct atlas_view *view, const struct uuid *guid,
                     struct entity_list *list, struct err *err) MUST_CHECK;
 /* The active entity of the type, or of one that inherits from it. */
@@ -88,6 +94,9 @@ int atlas_read_name(const struct atlas_view *view, const struct type *type,
                     struct err *err) MUST_CHECK;
 int atlas_read_ids(const struct atlas_view *view, const int64_t *ids, size_t len,
                    struct entity_list *list, struct err *err) MUST_CHECK;
+/* The same with those attributes alone that name an entity. */
+int atlas_read_ends(const struct atlas_view *view, const int64_t *ids, size_t len,
+                    struct entity_list *list, struct err *err) MUST_CHECK;
 /* Headers of many entities, some at a time: while these are written the server looks for the next.
  * Nothing else may use the connection until atlas_headers_done. */
 struct atlas_places;

@@ -66,10 +66,10 @@ int store_audit_read(PGconn *conn, const struct audit_request *request, audit_fo
         " AND (e.to_batch IS NULL OR e.to_batch > a.batch_id)"
         " JOIN graph_batch AS c ON c.batch_id = e.created_batch"
         " JOIN graph_batch AS u ON u.batch_id = e.from_batch"
-        " WHERE a.entity_id = %" PRId64 " AND a.batch_id <= %" PRId64
+        " WHERE a.entity_id = %" PRId64 " AND a.batch_id BETWEEN %" PRId64 " AND %" PRId64
         " AND ($1::text IS NULL OR a.action = $1) ORDER BY %s LIMIT %" PRId64 " OFFSET %" PRId64,
-        request->entity->id, request->batch_max, audit_order_sql(request), request->limit,
-        request->offset);
+        request->entity->id, request->batch_min, request->batch_max, audit_order_sql(request),
+        request->limit, request->offset);
     AUTO(store_cursor_done) struct store_cursor cursor = { 0 };
     struct store_params params = { 0 };
     int rc;

@@ -15,6 +15,7 @@ enum audit_order { AUDIT_BY_TIME, AUDIT_BY_USER, AUDIT_BY_ACTION };
 struct audit_request {
     const struct entity *entity;
     const char *action; /* NULL: any */
+    int64_t batch_min;  /* none that is earlier */
     int64_t batch_max;  /* none that is later */
     enum audit_order order;
     bool is_ascending;

@@ -69,6 +69,8 @@ int store_fail(PGconn *conn, const PGresult *result, const char *what, struct er
 
 /* The error is that of two transactions in each other's way (class 40): one of them begins anew. */
 bool store_is_conflict(const struct err *err);
+/* The error is that of a statement that was ended: by a time-out, or by somebody's wish. */
+bool store_is_cancelled(const struct err *err);
 
 /* Runs one or more statements, wants no rows. */
 int store_exec(PGconn *conn, const char *sql, const char *what, struct err *err) MUST_CHECK;
@@ -100,9 +102,14 @@ struct store_cursor {
     const char *name; /* borrowed; of this cursor alone in its transaction */
     PGresult *rows;   /* the one that stands is `row` */
     int row;
+    int rows_at_once; /* 100 unless changed; few where each may be large */
 };
 int store_cursor_open(struct store_cursor *cursor, PGconn *conn, const char *name, const char *sql,
                       const struct store_params *params, struct err *err) MUST_CHECK;
+/* The same with any number of parameters, all of them texts. */
+int store_cursor_open_texts(struct store_cursor *cursor, PGconn *conn, const char *name,
+                            const char *sql, const char *const *texts, int texts_len,
+                            struct err *err) MUST_CHECK;
 /* 1: the next row stands. 0: there is no more. -1: the server failed. */
 int store_cursor_next(struct store_cursor *cursor, struct err *err) MUST_CHECK;
 /* The server's side ends with the transaction. */

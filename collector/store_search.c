@@ -12,24 +12,29 @@
 enum {
     SEARCH_SQL_BYTES_MAX = 4 * 1024 * 1024,
     SEARCH_KEY_BYTES_MAX = 500, /* as many as entity_text keeps at least */
+    SEARCH_ROWS_LARGE = 8,      /* at once, where attributes of any size are shown */
 };
 
 void search_sql_init(struct search_sql *sql)
 {
     buf_init(&sql->text, SEARCH_SQL_BYTES_MAX);
-    store_array_init(&sql->values, STORE_OID_TEXT);
+    sql->values = NULL;
+    sql->values_len = 0;
 }
 
 void search_sql_done(struct search_sql *sql)
 {
     buf_done(&sql->text);
-    store_array_done(&sql->values);
+    for (int i = 0; i < sql->values_len; i++)
+        free(sql->values[i]);
+    free(sql->values);
 }
 
 int store_search_begin(PGconn *conn, struct err *err)
 {
     return store_exec(conn,
                       "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
+                      "SET LOCAL statement_timeout = '30s';"
                       "SET LOCAL max_parallel_workers_per_gather = 0;"
                       "SET LOCAL cursor_tuple_fraction = 1", /* all rows are read */
                       "search", err);
@@ -41,8 +46,9 @@ int store_search_begin(PGconn *conn, struct err *err)
  * else is in it comes from the type system. */
 static void search_put_value(struct search_sql *sql, struct span text)
 {
-    store_array_add_text(&sql->values, text);
-    buf_append_fmt(&sql->text, "($1::text[])[%" PRIu32 "]", sql->values.len);
+    sql->values = xreallocarray(sql->values, (size_t)sql->values_len + 1, sizeof(*sql->values));
+    sql->values[sql->values_len++] = xmemdup0(text.len ? text.data : "", text.len);
+    buf_append_fmt(&sql->text, "$%d::text", sql->values_len);
 }
 
 /* A pattern for LIKE: `before` and `after` are "%" or "". With wildcards * and ? are those of the
@@ -377,7 +383,8 @@ static void search_put_page(struct search_sql *sql, const struct search *search)
                    search->offset);
 }
 
-/* The count is there without a page, too. */
+/* The count is there without a page, too. What is shown is looked up row by row: OFFSET 0 leaves
+ * the planner nothing but a nested loop. */
 void store_search_write(struct search_sql *sql, const struct search *search)
 {
     if (search->has_filter || search->words_len)
@@ -389,8 +396,9 @@ void store_search_write(struct search_sql *sql, const struct search *search)
     search_put_shown(sql, search);
     buf_append_text(&sql->text,
                     ")::text, e.is_deleted, e.is_incomplete FROM n LEFT JOIN page ON true"
-                    " LEFT JOIN entity AS e ON e.entity_id = page.entity_id"
-                    " AND e.to_batch IS NULL ORDER BY page.place");
+                    " LEFT JOIN LATERAL (SELECT e.* FROM entity AS e WHERE e.entity_id ="
+                    " page.entity_id AND e.to_batch IS NULL OFFSET 0) AS e ON true"
+                    " ORDER BY page.place");
 }
 
 /* --------------------------------------------------------------------------------------- answer */
@@ -419,15 +427,17 @@ int store_search(PGconn *conn, const struct type_registry *types, const struct s
 {
     AUTO(search_sql_done) struct search_sql sql;
     AUTO(store_cursor_done) struct store_cursor cursor = { 0 };
-    struct store_params params = { 0 };
     int rc;
 
     search_sql_init(&sql);
     store_search_write(&sql, search);
-    if (sql.values.len)
-        store_param_binary(&params, store_array_end(&sql.values));
-    if (store_cursor_open(&cursor, conn, "search", buf_text(&sql.text), &params, err) < 0)
+    if (sql.text.full) /* cut anywhere it may mean something else */
+        return err_set(err, ERR_INPUT, "the search is larger than any that is looked for");
+    if (store_cursor_open_texts(&cursor, conn, "search", buf_text(&sql.text),
+                                (const char *const *)sql.values, sql.values_len, err) < 0)
         return -1;
+    if (search->attributes_len)
+        cursor.rows_at_once = SEARCH_ROWS_LARGE;
     while ((rc = store_cursor_next(&cursor, err)) > 0) {
         *count = store_get_i64(cursor.rows, cursor.row, 0);
         if (PQgetisnull(cursor.rows, cursor.row, 1))

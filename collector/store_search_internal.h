@@ -15,10 +15,11 @@
 /* What is found is counted up to this number. */
 enum { SEARCH_COUNT_MAX = 100000 };
 
-/* A statement that is written, and the array of texts that is its $1 if it has an element. */
+/* A statement that is written, and its parameters, $1 and so on: texts, owned. */
 struct search_sql {
     struct buf text;
-    struct store_array values;
+    char **values;
+    int values_len;
 };
 
 void search_sql_init(struct search_sql *sql);
@@ -31,7 +32,8 @@ static inline void search_sql_done_auto(struct search_sql *sql) /* AUTO(search_s
 /* The statement of store_search, below; what EXPLAIN is asked in the tests. */
 void store_search_write(struct search_sql *sql, const struct search *search);
 
-/* Begins the transaction of a search. ERR_RETRY: the server is away. */
+/* Begins the transaction of a search, each statement of which takes 30 seconds at most: one that
+ * takes longer ends as store_is_cancelled. ERR_RETRY: the server is away. */
 int store_search_begin(PGconn *conn, struct err *err) MUST_CHECK;
 
 /* One that was found: of its attributes there are those of headers and of search->attributes; its
@@ -39,7 +41,7 @@ int store_search_begin(PGconn *conn, struct err *err) MUST_CHECK;
 typedef int search_found(void *ctx, const struct entity *entity, struct err *err);
 
 /* Calls `found` for each entity of the page that the search wants. *count: how many there are
- * without limit and offset. */
+ * without limit and offset. ERR_INPUT: the statement would be larger than any that is sent. */
 int store_search(PGconn *conn, const struct type_registry *types, const struct search *search,
                  search_found *found, void *ctx, int64_t *count, struct err *err) MUST_CHECK;
 

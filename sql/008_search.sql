@@ -24,5 +24,6 @@ CREATE FUNCTION entity_words(entity_text text) RETURNS tsvector LANGUAGE sql IMM
   SELECT array_to_tsvector(array_remove(regexp_split_to_array(entity_text, '[^[:alnum:]_]+'), ''))
 $$;
 
+-- Without a list of what is not yet in it: whoever fills that list has to wait until all of it is, in its commit.
 CREATE INDEX entity_word ON entity USING gin (entity_words(entity_text(qualified_name, attributes)))
-  WHERE to_batch IS NULL;
+  WITH (fastupdate = off) WHERE to_batch IS NULL;

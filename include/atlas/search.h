@@ -16,7 +16,8 @@ enum {
     SEARCH_LIMIT_MAX = 10000, /* who wants more gets the default, as in Atlas */
     SEARCH_TEXT_BYTES_MAX = 4096,
     SEARCH_FILTERS_MAX = 100,
-    SEARCH_DEPTH_MAX = 8, /* of conditions in conditions */
+    SEARCH_DEPTH_MAX = 8,    /* of conditions in conditions */
+    SEARCH_VALUES_MAX = 200, /* of all filters */
     SEARCH_TYPES_MAX = 100,
     SEARCH_ATTRIBUTES_MAX = 100,
     SEARCH_WORDS_MAX = 16,
@@ -108,8 +109,8 @@ struct search_fault {
     char message[512];
 };
 
-/* Reads SearchParameters, null as absent; texts in the place of numbers and booleans are taken. -1:
- * the fault says why, and there is nothing to be done with. */
+/* Reads SearchParameters, null as absent; texts in the place of numbers and booleans are taken, and
+ * the reverse. -1: the fault says why, and there is nothing to be done with. */
 int search_parse(struct search *search, const struct type_registry *types, const json_t *parameters,
                  struct search_fault *fault) MUST_CHECK;
 void search_done(struct search *search);

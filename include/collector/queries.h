@@ -31,5 +31,7 @@ query_run query_deployment_crn;
 
 /* Whatever is read under /api/atlas: query->argument is the path behind it. */
 query_run query_atlas;
+/* What is taken at that path, as a 405 says it; NULL: there is no such path. Static. */
+const char *query_atlas_allow(struct span path);
 
 #endif

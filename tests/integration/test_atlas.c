@@ -161,6 +161,54 @@ START_TEST(entity_by_name)
 }
 END_TEST
 
+/* A project whose builds have 600 KB of attributes each. */
+static void large_builds(struct service *service, int from, int to)
+{
+    AUTO(buf_done) struct buf events;
+
+    buf_init(&events, SIZE_MAX);
+    for (int i = from; i < to; i++)
+        buf_append_fmt(&events,
+                       "%s{\"event\":\"model_built\",\"projectCrn\":\"p\",\"modelCrn\":\"m\","
+                       "\"modelName\":\"Model\",\"modelBuildCrn\":\"b%d\",\"buildNumber\":%d,"
+                       "\"userName\":\"bob\",\"createdAtMs\":1704067200000}",
+                       i > from ? "," : "[", i, i);
+    buf_append_char(&events, ']');
+    service_take(service, buf_text(&events));
+    pg_exec(service->dsn, "UPDATE entity SET attributes = attributes ||"
+                          " jsonb_build_object('exampleRequest', repeat('x', 600000))"
+                          " WHERE type = 'ml_model_build' AND to_batch IS NULL");
+}
+
+/* What is linked is shown by its name, and read no further. */
+START_TEST(entity_with_large_ones_around_it)
+{
+    AUTO(service_free) struct service *service = service_start();
+    json_auto_t *whole = NULL, *lean = NULL, *refused = NULL;
+    AUTO(mem_free) char *guid = NULL;
+    AUTO(mem_free) char *path = NULL;
+    const json_t *builds;
+
+    large_builds(service, 0, 30);
+    whole = get_guid(service, ATLAS "entity/guid/", "p@cm", "");
+    ck_assert_uint_eq(json_object_size(json_object_get(whole, "referredEntities")), 30);
+    large_builds(service, 30, 120);
+    guid = guid_of(service, "p@cm");
+    path = xasprintf(ATLAS "entity/guid/%s", guid);
+    refused = service_get(service, 400, path);
+    ck_assert_str_eq(service_text(refused, "errorCode"), "ATLAS-400-00-029");
+    ck_assert_str_eq(service_text(refused, "errorMessage"),
+                     "the entities have more than 67108864 bytes of attributes: ask for fewer at a "
+                     "time, or with minExtInfo=true");
+    lean = get_guid(service, ATLAS "entity/guid/", "p@cm", "?minExtInfo=true");
+    builds =
+        json_object_get(json_object_get(json_object_get(lean, "entity"), "relationshipAttributes"),
+                        "builds");
+    ck_assert_uint_eq(json_array_size(builds), 120);
+    ck_assert_str_eq(service_text(json_array_get(builds, 0), "displayText"), "Model");
+}
+END_TEST
+
 START_TEST(many_entities)
 {
     AUTO(service_free) struct service *service = atlas_start();
@@ -273,6 +321,10 @@ static const struct {
       "Type ENTITY with name none does not exist" },
     { "entity/uniqueAttribute/type/hive_table?attr:name=x", 400, "ATLAS-400-00-013",
       "Type hive_table with unique attribute attr:qualifiedName does not exist" },
+    { "entity/uniqueAttribute/type/hive_table?attr:qualifiedName=%ff", 400, "ATLAS-400-00-029",
+      "qualifiedName is not UTF-8" },
+    { "entity/bulk/uniqueAttribute/type/hive_table?attr_0:qualifiedName=x%ff", 400,
+      "ATLAS-400-00-029", "qualifiedName is not UTF-8" },
     { "entity/uniqueAttribute/type/hive_table?attr:qualifiedName=x@cm", 404, "ATLAS-404-00-009",
       "Instance hive_table with unique attribute {qualifiedName=x@cm} does not exist" },
     { "lineage/" UNKNOWN, 404, "ATLAS-404-00-005",
@@ -302,6 +354,39 @@ START_TEST(errors_are_those_of_atlas)
 }
 END_TEST
 
+static const struct {
+    const char *path;
+    long status;
+    const char *allow, *message;
+} put_cases[] = {
+    { "entity/guid/" UNKNOWN, 405, "GET, HEAD", "v2/entity/guid/" UNKNOWN " takes GET, HEAD" },
+    { "search/basic", 405, "GET, HEAD, POST", "v2/search/basic takes GET, HEAD, POST" },
+    { "lineage/" UNKNOWN, 405, "GET, HEAD, POST", "v2/lineage/" UNKNOWN " takes GET, HEAD, POST" },
+    { "entity/guid/" UNKNOWN "/none", 404, NULL, "no such path: v2/entity/guid/" UNKNOWN "/none" },
+};
+
+/* What no path takes is answered with what this one does. */
+START_TEST(other_methods)
+{
+    AUTO(service_free) struct service *service = service_start();
+
+    for (size_t i = 0; i < LENGTH(put_cases); i++) {
+        AUTO(mem_free) char *path = xasprintf(ATLAS "%s", put_cases[i].path);
+        AUTO(mem_free) char *url = daemon_url(service->daemon, path);
+        AUTO(http_answer_free)
+        struct http_answer *answer =
+            http_send(service->http, &(struct http_request){ .method = "PUT", .url = url });
+        AUTO(mem_free) char *allow = http_header(answer, "Allow");
+        json_auto_t *error = http_json(answer);
+
+        ck_assert_int_eq(answer->status, put_cases[i].status);
+        ck_assert_str_eq(service_text(error, "errorMessage"), put_cases[i].message);
+        ck_assert((allow != NULL) == (put_cases[i].allow != NULL));
+        ck_assert(!allow || strcmp(allow, put_cases[i].allow) == 0);
+    }
+}
+END_TEST
+
 Suite *atlas_suite(void)
 {
     Suite *suite = suite_create("atlas");
@@ -311,10 +396,12 @@ Suite *atlas_suite(void)
     tcase_add_test(tc, types);
     tcase_add_test(tc, entity_with_what_it_owns);
     tcase_add_test(tc, entity_by_name);
+    tcase_add_test(tc, entity_with_large_ones_around_it);
     tcase_add_test(tc, many_entities);
     tcase_add_test(tc, lineage_of_everything);
     tcase_add_test(tc, lineage_by_name_and_cut);
     tcase_add_test(tc, errors_are_those_of_atlas);
+    tcase_add_test(tc, other_methods);
     suite_add_tcase(suite, tc);
     return suite;
 }

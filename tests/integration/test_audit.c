@@ -1,5 +1,6 @@
 /* What clients of Apache Atlas ask about the server, and about who did what. */
 #include <check.h>
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -68,19 +69,41 @@ START_TEST(audit_in_every_order)
 {
     AUTO(service_free) struct service *service = service_start();
     AUTO(mem_free) char *guid = deployment_made(service);
-    json_auto_t *first = NULL, *rest = NULL;
-    AUTO(mem_free) char *key = NULL;
 
     for (size_t i = 0; i < LENGTH(audit_cases); i++) {
         json_auto_t *events = get_audit(service, guid, audit_cases[i].query);
 
         check_users(events, audit_cases[i].want, audit_cases[i].query);
     }
-    /* as many as one wants and one more, whose key is where the next page begins */
-    first = get_audit(service, guid, "?count=2");
-    key = xasprintf("?startKey=%s", service_text(json_array_get(first, 1), "eventKey"));
-    rest = get_audit(service, guid, key);
-    check_users(rest, "ada eve", "next page");
+}
+END_TEST
+
+/* As many as one wants and one more, whose key is where the next page begins. */
+START_TEST(pages_of_an_audit)
+{
+    AUTO(service_free) struct service *service = service_start();
+    AUTO(mem_free) char *guid = deployment_made(service);
+    json_auto_t *newest = get_audit(service, guid, "?count=2");
+    json_auto_t *oldest = get_audit(service, guid, "?sortOrder=asc&count=2");
+    const char *newest_key = service_text(json_array_get(newest, 1), "eventKey");
+    const char *oldest_key = service_text(json_array_get(oldest, 1), "eventKey");
+    AUTO(mem_free) char *down = xasprintf("?startKey=%s", newest_key);
+    AUTO(mem_free) char *up = xasprintf("?sortOrder=asc&startKey=%s", oldest_key);
+    AUTO(mem_free) char *large = xasprintf("?startKey=%s", newest_key);
+    AUTO(mem_free)
+    char *by_user = xasprintf(API "v2/entity/%s/audit?sortBy=user&startKey=%s", guid, newest_key);
+    json_auto_t *below = get_audit(service, guid, down);
+    json_auto_t *above = get_audit(service, guid, up);
+    json_auto_t *same = NULL, *refused = service_get(service, 400, by_user);
+
+    check_users(below, "ada eve", "below");
+    check_users(above, "ada bob", "above");
+    for (char *c = strchr(large, '=') + 1; *c; c++)
+        *c = (char)toupper((unsigned char)*c);
+    same = get_audit(service, guid, large);
+    check_users(same, "ada eve", "capital letters");
+    ck_assert_str_eq(service_text(refused, "errorMessage"),
+                     "startKey goes with sortBy=timestamp alone: page by offset");
 }
 END_TEST
 
@@ -224,6 +247,7 @@ Suite *audit_suite(void)
 
     tcase_add_unchecked_fixture(tc, pg_shared_start, NULL);
     tcase_add_test(tc, audit_in_every_order);
+    tcase_add_test(tc, pages_of_an_audit);
     tcase_add_test(tc, audit_tells_what_was);
     tcase_add_test(tc, server_tells_of_itself);
     tcase_add_test(tc, errors_are_those_of_atlas);

@@ -1,5 +1,7 @@
 /* Search as clients of Apache Atlas ask for it. */
 #include <check.h>
+#include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,6 +10,7 @@
 #include "collector/store_search_internal.h"
 #include "tests/harness/pg.h"
 #include "tests/harness/service.h"
+#include "tests/harness/wait.h"
 
 Suite *search_suite(void);
 
@@ -164,6 +167,10 @@ static const struct {
                                     "'criterion':[" TEST("version", "eq", "7") "," TEST(
                                         "name", "eq", "other") "]}]}"),
       "b2" },
+    { "{'typeName':'ml_model_build','entityFilters':{'attributeName':'version','operator':'gt',"
+      "'attributeValue':7}}",
+      "b2" },
+    { OF("ml_model_build", TEST("version", "gt", "1e-1000")), "b1 b2" },
     { "{'query':'ada','sortBy':'name','entityFilters':" TEST("userName", "notNull", "") "}",
       "p1:create b1:train_build" },
 };
@@ -182,6 +189,35 @@ START_TEST(searches_by_filters)
             count += *c == ' ';
         check_found(answer, want, count, filter_cases[i].body);
     }
+}
+END_TEST
+
+/* A body may be compressed, as that of events. */
+START_TEST(searches_by_compressed_filters)
+{
+    static const char *const gzip[] = { "Content-Type: application/json", "Content-Encoding: gzip",
+                                        NULL };
+    static const char *const other[] = { "Content-Type: application/json", "Content-Encoding: br",
+                                         NULL };
+    static const char body[] = "{\"typeName\":\"ml_project\"}";
+    AUTO(service_free) struct service *service = search_start();
+    AUTO(mem_free) char *url = daemon_url(service->daemon, SEARCH "basic");
+    struct http_request request = { .method = "POST", .url = url, .headers = gzip };
+    AUTO(mem_free) char *packed = http_gzip(body, strlen(body), &request.len);
+    AUTO(http_answer_free) struct http_answer *answer = NULL, *refused = NULL;
+    json_auto_t *found = NULL, *error = NULL;
+
+    request.body = packed;
+    answer = http_send(service->http, &request);
+    ck_assert_msg(answer->status == 200, "%s", answer->body);
+    found = http_json(answer);
+    check_found(found, "p1 p2", 2, "gzip");
+    request.headers = other;
+    refused = http_send(service->http, &request);
+    ck_assert_int_eq(refused->status, 415);
+    error = http_json(refused);
+    ck_assert_str_eq(service_text(error, "errorMessage"),
+                     "Content-Encoding \"br\" is not known: send gzip or identity");
 }
 END_TEST
 
@@ -240,6 +276,26 @@ START_TEST(deleted_ones_are_found_unless_excluded)
 }
 END_TEST
 
+/* The page of those that are called z, and what is in it: z.00001 and so on from `from` on. All of
+ * them sort alike. */
+static void check_page(struct service *service, int from, int len)
+{
+    AUTO(mem_free)
+    char *path = xasprintf(SEARCH "basic?query=z&sortBy=name&limit=1700&offset=%d", from);
+    json_auto_t *page = service_get(service, 200, path);
+    const json_t *entities = json_object_get(page, "entities"), *entity;
+    size_t i;
+
+    ck_assert_uint_eq(json_array_size(entities), (size_t)len);
+    json_array_foreach(entities, i, entity)
+    {
+        AUTO(mem_free) char *want = xasprintf("z.%05d@cm", from + (int)i + 1);
+
+        ck_assert_str_eq(service_text(json_object_get(entity, "attributes"), "qualifiedName"),
+                         want);
+    }
+}
+
 /* Pages fit together, and an answer of more than one flush is whole. */
 START_TEST(pages_of_many)
 {
@@ -259,6 +315,8 @@ START_TEST(pages_of_many)
     ck_assert_uint_eq(json_array_size(json_object_get(all, "entities")), 2500);
     ck_assert_int_eq(service_number(all, "approximateCount"), 3002);
     check_found(rest, "z.02999 z.03000", 3000, "rest");
+    check_page(service, 0, 1700);
+    check_page(service, 1700, 1300);
 }
 END_TEST
 
@@ -313,8 +371,6 @@ static char *plan_of(PGconn *conn, const struct search *search)
 {
     AUTO(search_sql_done) struct search_sql sql;
     AUTO(mem_free) char *explain = NULL;
-    struct store_params params = { 0 };
-    struct err err = { 0 };
     AUTO(store_result_free) PGresult *result = NULL;
     AUTO(buf_done) struct buf plan;
 
@@ -322,10 +378,9 @@ static char *plan_of(PGconn *conn, const struct search *search)
     buf_init(&plan, SIZE_MAX);
     store_search_write(&sql, search);
     explain = xasprintf("EXPLAIN %s", buf_text(&sql.text));
-    if (sql.values.len)
-        store_param_binary(&params, store_array_end(&sql.values));
-    result = store_query_params(conn, explain, &params, "explain", &err);
-    ck_assert_msg(result != NULL, "%s", err.text);
+    result = PQexecParams(conn, explain, sql.values_len, NULL, (const char *const *)sql.values,
+                          NULL, NULL, 0);
+    ck_assert_msg(PQresultStatus(result) == PGRES_TUPLES_OK, "%s", PQerrorMessage(conn));
     for (int row = 0; row < PQntuples(result); row++)
         buf_append_fmt(&plan, "%s\n", PQgetvalue(result, row, 0));
     return xstrdup(buf_text(&plan));
@@ -356,10 +411,186 @@ START_TEST(indexes_are_used)
 
         ck_assert_int_eq(search_parse(&search, types, parameters, &fault), 0);
         plan = plan_of(conn, &search);
-        ck_assert_msg(strstr(plan, plan_cases[i].index) != NULL, "%s:\n%s",
-                      plan_cases[i].parameters, plan);
+        ck_assert_msg(strstr(plan, plan_cases[i].index) != NULL &&
+                          strstr(plan, "Seq Scan on entity ") == NULL,
+                      "%s:\n%s", plan_cases[i].parameters, plan);
         search_done(&search);
     }
+}
+END_TEST
+
+/* ---- limits ---- */
+
+/* Owned: a filter of `count` values of `name`. */
+static json_t *filter_of(const char *operator, int count)
+{
+    AUTO(buf_done) struct buf values;
+
+    buf_init(&values, SIZE_MAX);
+    for (int i = 0; i < count; i++)
+        buf_append_fmt(&values, "%sv%d", i ? "," : "", i);
+    return json_pack("{s:s, s:s, s:s}", "attributeName", "name", "operator", operator,
+                     "attributeValue", buf_text(&values));
+}
+
+/* As many values as there may be are answered, and one more is refused, be it in another filter:
+ * Postgres has what it needs for each of them in memory. */
+START_TEST(values_have_a_limit)
+{
+    AUTO(service_free) struct service *service = search_start();
+    json_auto_t *parameters =
+        json_pack("{s:s, s:{s:[o, o]}}", "typeName", "ml_model_build", "entityFilters", "criterion",
+                  filter_of("in", SEARCH_VALUES_MAX / 2),
+                  filter_of("containsAny", SEARCH_VALUES_MAX / 2));
+    json_t *criterion = json_object_get(json_object_get(parameters, "entityFilters"), "criterion");
+    AUTO(mem_free) char *most = json_dumps(parameters, 0);
+    AUTO(mem_free) char *more = NULL;
+    json_auto_t *answer = service_post(service, 200, SEARCH "basic", most);
+    json_auto_t *refused = NULL;
+
+    check_found(answer, "", 0, "most");
+    (void)json_array_append_new(criterion, filter_of("eq", 1));
+    more = json_dumps(parameters, 0);
+    refused = service_post(service, 400, SEARCH "basic", more);
+    ck_assert_str_eq(service_text(refused, "errorCode"), "ATLAS-400-00-029");
+    ck_assert_str_eq(service_text(refused, "errorMessage"),
+                     "more than 200 values in all filters: ask for some of them at a time");
+}
+END_TEST
+
+static int found_none(void *ctx, const struct entity *entity, struct err *err)
+{
+    (void)ctx;
+    return err_set(err, ERR_FATAL, "%s was found", entity->guid);
+}
+
+/* A statement that does not fit is not sent: cut, it would be another one. */
+START_TEST(no_statement_is_cut)
+{
+    enum { ATTRIBUTES = 100 * 1000 };
+    AUTO(service_free) struct service *service = service_start();
+    AUTO(type_registry_free) struct type_registry *types = type_registry_new();
+    AUTO(store_close) PGconn *conn = pg_connect(service->dsn);
+    json_auto_t *parameters = service_json("{\"typeName\":\"ml_project\"}");
+    struct search_fault fault;
+    struct search search;
+    struct err err = { 0 };
+    int64_t count = 0;
+
+    ck_assert_int_eq(search_parse(&search, types, parameters, &fault), 0);
+    search.attributes = xreallocarray(search.attributes, ATTRIBUTES, sizeof(*search.attributes));
+    while (search.attributes_len < ATTRIBUTES)
+        search.attributes[search.attributes_len++] = "description";
+    ck_assert_int_eq(store_search_begin(conn, &err), 0);
+    ck_assert_int_eq(store_search(conn, types, &search, found_none, NULL, &count, &err), -1);
+    ck_assert_int_eq(err.kind, ERR_INPUT);
+    ck_assert_str_eq(err.text, "the search is larger than any that is looked for");
+    search_done(&search);
+}
+END_TEST
+
+static int found_any(void *ctx, const struct entity *entity, struct err *err)
+{
+    (void)entity;
+    (void)err;
+    ++*(int *)ctx;
+    return 0;
+}
+
+/* Where attributes are shown, which may be large, few rows are in memory at once. */
+START_TEST(large_rows_come_a_few_at_a_time)
+{
+    AUTO(service_free) struct service *service = search_start();
+    AUTO(type_registry_free) struct type_registry *types = type_registry_new();
+    AUTO(store_close) PGconn *conn = pg_connect(service->dsn);
+    json_auto_t *parameters =
+        service_json("{\"typeName\":\"ml_project\",\"attributes\":[\"description\"]}");
+    AUTO(mem_free) char *said = NULL;
+    size_t said_len = 0;
+    FILE *trace = open_memstream(&said, &said_len);
+    struct search_fault fault;
+    struct search search;
+    struct err err = { 0 };
+    int64_t count = 0;
+    int found = 0;
+
+    ck_assert_int_eq(search_parse(&search, types, parameters, &fault), 0);
+    ck_assert_int_eq(store_search_begin(conn, &err), 0);
+    PQtrace(conn, trace);
+    ck_assert_int_eq(store_search(conn, types, &search, found_any, &found, &count, &err), 0);
+    PQuntrace(conn);
+    (void)fclose(trace);
+    ck_assert_int_eq(found, 2);
+    ck_assert_msg(strstr(said, "FETCH 8 FROM search") != NULL, "%s", said);
+    search_done(&search);
+}
+END_TEST
+
+/* No statement of a search takes for ever. */
+START_TEST(statements_have_a_time_out)
+{
+    AUTO(service_free) struct service *service = service_start();
+    AUTO(store_close) PGconn *conn = pg_connect(service->dsn);
+    AUTO(store_result_free) PGresult *result = NULL;
+    struct err err = { 0 };
+
+    ck_assert_int_eq(store_search_begin(conn, &err), 0);
+    result = store_query(conn, "SHOW statement_timeout", "show", &err);
+    ck_assert_msg(result != NULL, "%s", err.text);
+    ck_assert_str_eq(PQgetvalue(result, 0, 0), "30s");
+}
+END_TEST
+
+static void *search_projects(void *url)
+{
+    AUTO(http_free) struct http *http = http_new();
+
+    return http_get(http, url);
+}
+
+/* Ended here by a wish: 30 seconds are too long for a test, and the server does the same. */
+START_TEST(a_search_that_takes_too_long_is_told)
+{
+    AUTO(service_free) struct service *service = search_start();
+    AUTO(mem_free)
+    char *url = daemon_url(service->daemon, SEARCH "basic?typeName=ml_project");
+    PGconn *conn = pg_connect(service->dsn);
+    json_auto_t *answer = NULL, *again = NULL;
+    struct http_answer *told = NULL;
+    pthread_t thread;
+    void *returned;
+
+    PQclear(PQexec(conn, "BEGIN; LOCK TABLE entity IN ACCESS EXCLUSIVE MODE"));
+    ck_assert_int_eq(PQtransactionStatus(conn), PQTRANS_INTRANS);
+    ck_assert_int_eq(pthread_create(&thread, NULL, search_projects, url), 0);
+    WAIT_UNTIL(20000, pg_query_i64(service->dsn,
+                                   "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity"
+                                   " WHERE datname = current_database() AND application_name ="
+                                   " 'plumbline read' AND wait_event_type = 'Lock'") == 1);
+    ck_assert_int_eq(pthread_join(thread, &returned), 0);
+    PQfinish(conn);
+    told = returned;
+    ck_assert_msg(told->status == 400, "%s", told->body);
+    answer = http_json(told);
+    ck_assert_str_eq(service_text(answer, "errorCode"), "ATLAS-400-00-029");
+    ck_assert_str_eq(service_text(answer, "errorMessage"),
+                     "the search takes too long: name a type, or words or names that begin with "
+                     "what is looked for");
+    http_answer_free(told);
+    again = service_get(service, 200, SEARCH "basic?typeName=ml_project");
+    check_found(again, "p1 p2", 2, "again");
+}
+END_TEST
+
+/* Whoever writes to the graph waits for what he wrote himself, and for no one's list. */
+START_TEST(words_have_no_pending_list)
+{
+    AUTO(service_free) struct service *service = service_start();
+
+    ck_assert_int_eq(pg_query_i64(service->dsn,
+                                  "SELECT count(*) FROM pg_class WHERE relname = 'entity_word'"
+                                  " AND reloptions = '{fastupdate=off}'"),
+                     1);
 }
 END_TEST
 
@@ -382,6 +613,15 @@ static const struct {
     { "basic", "", 400, "ATLAS-400-00-029",
       "line 1, column 0: '[' or '{' expected near end of file" },
     { "basic", "[]", 400, "ATLAS-400-00-029", "the body must be a JSON object" },
+    { "basic?typeName=hive_table&marker=*", NULL, 400, "ATLAS-400-00-029",
+      "marker is not supported" },
+    { "basic?typeName=hive_table&excludeHeaderAttributes=true", NULL, 400, "ATLAS-400-00-029",
+      "excludeHeaderAttributes is not supported" },
+    { "basic?typeName=,", NULL, 400, "ATLAS-400-00-00A", ",: Unknown/invalid typename" },
+    { "basic",
+      "{\"typeName\":\"ml_model_build\",\"entityFilters\":{\"attributeName\":\"version\","
+      "\"operator\":\"gt\",\"attributeValue\":\"1e-99999\"}}",
+      400, "ATLAS-400-00-028", "invalid value: 1e-99999" },
     { "attribute", NULL, 400, "ATLAS-400-00-01A",
       "invalid parameters: attrName : null, attrValue: null for attribute search." },
     { "attribute?attrName=name", NULL, 400, "ATLAS-400-00-029",
@@ -423,11 +663,18 @@ Suite *search_suite(void)
     tcase_add_unchecked_fixture(tc, pg_shared_start, NULL);
     tcase_add_test(tc, searches_by_get);
     tcase_add_test(tc, searches_by_filters);
+    tcase_add_test(tc, searches_by_compressed_filters);
     tcase_add_test(tc, answer_is_that_of_atlas);
     tcase_add_test(tc, deleted_ones_are_found_unless_excluded);
     tcase_add_test(tc, pages_of_many);
     tcase_add_test(tc, long_texts_are_found_by_their_beginning);
     tcase_add_test(tc, indexes_are_used);
+    tcase_add_test(tc, values_have_a_limit);
+    tcase_add_test(tc, no_statement_is_cut);
+    tcase_add_test(tc, large_rows_come_a_few_at_a_time);
+    tcase_add_test(tc, statements_have_a_time_out);
+    tcase_add_test(tc, a_search_that_takes_too_long_is_told);
+    tcase_add_test(tc, words_have_no_pending_list);
     tcase_add_test(tc, errors_are_those_of_atlas);
     suite_add_tcase(suite, tc);
     return suite;
