@@ -406,6 +406,65 @@ def test_spill_has_a_limit(proxy: Proxy, tmp_path: Path, make_client: MakeClient
     assert file.stat().st_size <= 5000
 
 
+def test_spilling_ends_while_events_keep_coming(
+    scripted: Scripted, tmp_path: Path, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, "BATCH_BYTES_MAX", 10_000)
+    turn = threading.Semaphore(0)
+
+    def answer(path: str, events: list[dict[str, Any]]) -> tuple[int, Any]:
+        turn.acquire()
+        track(client, 1000 + len(scripted.requests))  # there is always one more
+        return scripted.accept(path, events)
+
+    scripted.answer = answer
+    client = make_client(
+        scripted.url,
+        model_deployment_crn="crn:a",
+        buffer_bytes=10_000,
+        spill_dir=str(tmp_path),
+        spill_bytes=300_000,
+        linger_ms=0,
+    )
+    for n in range(1000):
+        track(client, n)
+    assert list(tmp_path.iterdir())
+    for _ in range(1000):
+        turn.release()
+        if not list(tmp_path.iterdir()):
+            break
+        count = len(scripted.requests)
+        wait_until(lambda count=count: len(scripted.requests) > count)
+    wait_until(lambda: not list(tmp_path.iterdir()))
+    scripted.answer = scripted.accept
+    turn.release(1000)
+    assert client.flush(60)
+    found = numbers(scripted.events)
+    assert found == sorted(found)
+    assert client.stats().dropped == 0
+
+
+def test_what_was_sent_leaves_room_in_the_file(
+    proxy: Proxy, crn: str, tmp_path: Path, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, "BATCH_BYTES_MAX", 1)
+    client = make_client(
+        proxy.url,
+        model_deployment_crn=crn,
+        buffer_bytes=0,
+        spill_dir=str(tmp_path),
+        spill_bytes=5000,
+    )
+    spill = Spill.create(str(tmp_path))
+    spill.append(b"x" * 4990)
+    spill.sent = spill.size
+    spill.append(b"{}")
+    assert spill.left == 3
+    client._sender._spill = spill  # type: ignore[union-attr]
+    track(client, 1)
+    assert client.stats().dropped == 0
+
+
 def test_folder_that_can_not_be_made(proxy: Proxy, tmp_path: Path, make_client: MakeClient) -> None:
     (tmp_path / "file").write_text("")
     problems: list[Problem] = []

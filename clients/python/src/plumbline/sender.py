@@ -20,6 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import NamedTuple, Optional
 
 from plumbline.delivery import Deployments, post_events
@@ -152,7 +153,7 @@ class Sender:
             try:
                 if self._spill is None:
                     self._spill = Spill.create(self._options.spill_dir)
-                if self._spill.size + len(event) > self._options.spill_bytes:
+                if self._spill.left + len(event) > self._options.spill_bytes:
                     raise OSError(f"it has more than {self._options.spill_bytes} bytes")
                 self._spill.append(event)
                 self._put += 1
@@ -380,10 +381,30 @@ class Sender:
                 return False
             spill.sent = end
             self._done += len(events)
-            if spill.is_done:
+            if spill.is_done or self._take_back(spill):
                 self._spill = None
-                spill.delete()
+                with suppress(OSError):  # what can't be deleted is sent again, which is harmless
+                    spill.delete()
             self._settled.notify_all()
+        return True
+
+    def _take_back(self, spill: Spill) -> bool:
+        """Moves the rest of the file to the buffer if that can take it. The lock is held.
+
+        Else the file would never end while events keep coming. A batch at most: put() waits here.
+        """
+        room = self._options.buffer_bytes - self._bytes
+        if spill.left > min(room, BATCH_BYTES_MAX):
+            return False
+        try:
+            events, end = spill.read(spill.left)
+        except OSError:
+            return False  # the next read says so
+        size = sum(map(len, events)) + EVENT_BYTES * len(events)
+        if end < spill.size or size > room:
+            return False
+        self._queue += events  # it was empty: while there is a file, nothing comes into it
+        self._bytes += size
         return True
 
     def _lose_spill(self, spill: Spill, error: OSError) -> bool:

@@ -79,6 +79,11 @@ class Spill:
         """Whether everything in it was sent."""
         return self.sent >= self.size
 
+    @property
+    def left(self) -> int:
+        """How many bytes were not sent."""
+        return self.size - self.sent
+
     def append(self, event: bytes) -> None:
         """Adds one event. Raises OSError and leaves the file as it was when the disk is full."""
         line = event + b"\n"
