@@ -224,17 +224,21 @@ class Sender:
     def close(self, timeout: Optional[float] = None) -> None:
         """Sends what waits, for at most ``timeout`` seconds; the rest is spilled, or lost aloud."""
         timeout = self._options.exit_s if timeout is None else timeout
+        try:
+            with self._lock:
+                self._close_at = time.monotonic() + timeout
+                thread = None if self._is_closed else self._thread
+                self._wake.notify()
+            if thread is not None:
+                thread.join(timeout)
+        finally:  # a signal may raise in the wait, as the one after the recipe's SIGTERM does
+            self._end()
+
+    def _end(self) -> None:
+        """Sees to what was not sent, once."""
         with self._lock:
             if self._is_closed:
                 return
-            self._close_at = time.monotonic() + timeout
-            thread = self._thread
-            self._wake.notify()
-        if thread is not None:
-            thread.join(timeout)
-            if not thread.is_alive():
-                self._let_go()
-        with self._lock:
             self._is_closed = True
             left, problem = self._keep_rest()
             self._settled.notify_all()
@@ -245,14 +249,6 @@ class Sender:
             logger.warning(
                 "%d events were not delivered; they are in %s", left, self._options.spill_dir
             )
-
-    def _let_go(self) -> None:
-        """Gives up what only the thread used; it has ended."""
-        if self._transport is not None:
-            self._transport.close()
-        if self._left_over is not None:
-            self._left_over.close()
-            self._left_over = None
 
     def _at_exit(self) -> None:
         self.close()
@@ -297,14 +293,21 @@ class Sender:
     # ---- the thread ---------------------------------------------------------------------------
 
     def _run(self) -> None:
-        while True:
-            try:
-                self._work()
-                return
-            except Exception:  # a fault of ours; what waits is tried again
-                logger.exception("plumbline: the sender failed")
-            if not self._pause(RETRY_S_MAX):
-                return
+        try:
+            while True:
+                try:
+                    self._work()
+                    break
+                except Exception:  # a fault of ours; what waits is tried again
+                    logger.exception("plumbline: the sender failed")
+                if not self._pause(RETRY_S_MAX):
+                    break
+        finally:
+            if self._transport is not None:
+                self._transport.close()
+            if self._left_over is not None:
+                self._left_over.close()
+                self._left_over = None
 
     def _work(self) -> None:
         is_going = True
