@@ -608,6 +608,108 @@ def test_number_is_kept_on_disk(
     assert found == {1: "crn:found", 2: "crn:other"}
 
 
+def test_left_over_of_an_unknown_deployment_stops_nothing_else(
+    scripted: Scripted, tmp_path: Path, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, "CLAIM_S", 0.5)
+    by_number = '{"modelDeploymentID":5,"metrics":{"n":%d}}\n'
+    by_crn = '{"modelDeploymentCrn":"crn:b","metrics":{"n":%d}}\n'
+    (tmp_path / "plumbline-1.ndjson").write_text(by_number % 1)
+    (tmp_path / "plumbline-2.ndjson").write_text(by_crn % 2 + by_number % 3 + by_crn % 4)
+    known = threading.Event()
+
+    def answer(path: str, events: list[dict[str, Any]]) -> tuple[int, Any]:
+        if path == "/v1/events":
+            return scripted.accept(path, events)
+        if known.is_set():
+            return 200, {"modelDeploymentCrn": "crn:found"}
+        return refusal(404, "not_found", "no deployment has this number")
+
+    scripted.answer = answer
+    client = make_client(scripted.url, model_deployment_crn="crn:a", spill_dir=str(tmp_path))
+    track(client, 0)
+    wait_until(lambda: set(numbers(scripted.events)) == {0, 2, 4})
+    for n in range(10, 15):
+        track(client, n)
+        assert client.flush(20)
+    assert len(list(tmp_path.iterdir())) == 2
+    known.set()
+    wait_until(lambda: not list(tmp_path.iterdir()))
+    assert set(numbers(scripted.events)) == {0, 1, 2, 3, 4, *range(10, 15)}
+
+
+def test_left_over_waits_while_the_server_refuses_only_it(
+    scripted: Scripted, tmp_path: Path, make_client: MakeClient
+) -> None:
+    (tmp_path / "plumbline-1.ndjson").write_text('{"metrics":{"n":1}}\n')
+
+    def answer(path: str, events: list[dict[str, Any]]) -> tuple[int, Any]:
+        if 1 in numbers(events):
+            return refusal(500, "internal", "a fault")
+        return scripted.accept(path, events)
+
+    scripted.answer = answer
+    client = make_client(scripted.url, model_deployment_crn="crn:a", spill_dir=str(tmp_path))
+    track(client, 0)
+    wait_until(lambda: [1] in [numbers(events) for _, _, events in scripted.requests])
+    track(client, 2)
+    assert client.flush(20)
+    scripted.answer = scripted.accept
+    wait_until(lambda: not list(tmp_path.iterdir()))
+
+
+def test_close_gives_up_a_left_over_at_once(
+    scripted: Scripted, tmp_path: Path, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, "BATCH_BYTES_MAX", 1)
+    monkeypatch.setattr("plumbline.spill.READ_BYTES_MIN", 20)
+    line = '{"metrics":{"n":1}}\n'
+    (tmp_path / "plumbline-1.ndjson").write_text(line * 1000)
+    gate = threading.Event()
+
+    def answer(path: str, events: list[dict[str, Any]]) -> tuple[int, Any]:
+        if len(scripted.requests) == 3:
+            gate.wait(60)
+        return scripted.accept(path, events)
+
+    scripted.answer = answer
+    client = make_client(scripted.url, model_deployment_crn="crn:a", spill_dir=str(tmp_path))
+    track(client, 1)
+    of_client = client._sender
+    assert of_client is not None
+    wait_until(lambda: len(scripted.requests) == 3 and of_client._left_over)
+    of_client._claim_at = 1.0  # as after a look through the folder
+    looks: list[int] = []
+    await_work = of_client._await_work
+
+    def look() -> bool:
+        looks.append(1)
+        return await_work()
+
+    monkeypatch.setattr(of_client, "_await_work", look)
+    closing = threading.Thread(target=client.close, args=(60,))
+    closing.start()
+    wait_until(lambda: of_client._close_at is not None)
+    gate.set()
+    closing.join()
+    assert len(looks) <= 2
+    assert [spill.path for spill in Spill.claim(str(tmp_path))] == [
+        str(tmp_path / "plumbline-1.ndjson")
+    ]
+
+
+def test_short_job_sends_what_others_left(
+    scripted: Scripted, tmp_path: Path, make_client: MakeClient
+) -> None:
+    for n in (1, 2):
+        (tmp_path / f"plumbline-{n}.ndjson").write_text(f'{{"metrics":{{"n":{n}}}}}\n')
+    client = make_client(scripted.url, model_deployment_crn="crn:a", spill_dir=str(tmp_path))
+    track(client, 0)
+    client.close(60)
+    assert numbers(scripted.events) == [0, 1, 2]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_close_is_the_end(scripted: Scripted, make_client: MakeClient) -> None:
     problems: list[Problem] = []
     client = make_client(scripted.url, model_deployment_crn="crn:a", on_error=problems.append)

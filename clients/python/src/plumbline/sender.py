@@ -23,7 +23,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import NamedTuple, Optional
 
-from plumbline.delivery import Deployments, post_events
+from plumbline.delivery import Deployments, addressable, post_events
 from plumbline.errors import Problem, ServerError, Unreachable
 from plumbline.forking import renew_after_fork
 from plumbline.reporting import Reporter
@@ -104,7 +104,8 @@ class Sender:
         # The thread's own.
         self._taken: list[bytes] = []  # in memory, taken from the queue and not yet sent
         self._trouble = ""  # what was said about the server being away
-        self._claim_at = 0.0
+        self._claim_at = 0.0  # 0 until the folder was looked through once
+        self._aside: dict[str, float] = {}  # files that can't be sent now, and until when
 
     def after_fork_in_child(self) -> None:
         """Starts anew: what waits in the buffer is the parent's to send."""
@@ -320,6 +321,9 @@ class Sender:
                 is_going = self._send_spill(self._spill)
             if is_going and self._options.spill_dir and self._close_at is None:
                 is_going = self._send_left_over(self._options.spill_dir)
+        # A short job has had no other moment for what was left by the jobs before it.
+        while is_going and self._options.spill_dir and self._claim_at == 0 and self._has_time():
+            is_going = self._send_left_over(self._options.spill_dir)
 
     def _await_work(self) -> bool:
         """Waits for events and lingers for more of them; False when there will be none.
@@ -332,14 +336,19 @@ class Sender:
                 return not self._is_closed
             if self._spill is None and self._left_over is None:
                 self._linger()
-            while not self._queue and self._spill is None and self._left_over is None:
+            while not self._queue and self._spill is None:
                 if self._close_at is not None:
                     return False
+                if self._left_over is not None:
+                    break
+                wait_s = None
+                if self._options.spill_dir:
+                    wait_s = self._claim_at - time.monotonic()
+                    if wait_s <= 0:
+                        break  # a look at what others left
                 self._wake_at = 0
-                self._wake.wait(CLAIM_S if self._options.spill_dir else None)
+                self._wake.wait(wait_s)
                 self._wake_at = sys.maxsize
-                if time.monotonic() >= self._claim_at and self._options.spill_dir:
-                    break  # a look at what others left
                 self._linger()
             self._taken, self._queue = self._queue, []
             return not self._is_closed
@@ -426,40 +435,81 @@ class Sender:
     def _send_left_over(self, folder: str) -> bool:
         """Sends the next events that a process which is gone left; False when told to stop.
 
-        One batch at a time, so that this process's own events do not wait long.
+        One batch at a time and one attempt, so that this process's own events do not wait long.
         """
-        if self._left_over is None and time.monotonic() >= self._claim_at:
-            self._left_over = next(Spill.claim(folder), None)
+        now = time.monotonic()
+        if self._left_over is None and now >= self._claim_at:
+            self._aside = {path: until for path, until in self._aside.items() if until > now}
+            self._left_over = next(Spill.claim(folder, self._aside), None)
             if self._left_over is None:
-                self._claim_at = time.monotonic() + CLAIM_S
+                self._claim_at = now + CLAIM_S
         spill = self._left_over
         if spill is None:
             return True
         try:
-            if not spill.is_done:
-                events, end = spill.read(BATCH_BYTES_MAX)
-                if not events:
-                    message = f"{spill.path} ends in the middle of an event"
-                    self._report(Problem("spill_damaged", message))
-                if not self._deliver(events):
-                    return False
-                spill.sent = end
+            if not spill.is_done and not self._send_part(spill, folder):
+                return not self._is_closed
             if spill.is_done:
                 self._left_over = None
                 spill.delete()
         except OSError as error:
-            self._left_over = None
-            self._claim_at = time.monotonic() + CLAIM_S
-            spill.close()
+            self._set_aside(spill)
             self._report(Problem("spill_failed", f"{spill.path} can't be read: {error}"))
         return True
 
+    def _send_part(self, spill: Spill, folder: str) -> bool:
+        """Sends the next events of a file that was left; False when it had to be set aside."""
+        assert self._transport is not None
+        events, end = spill.read(BATCH_BYTES_MAX)
+        if not events:
+            message = f"{spill.path} ends in the middle of an event"
+            self._report(Problem("spill_damaged", message))
+        try:
+            known, unknown = addressable(self._transport, self._deployments, events)
+        except (ServerError, Unreachable) as error:
+            self._say_trouble(error)
+            known = unknown = []
+            is_sent = False
+        else:
+            is_sent = self._deliver(known, is_once=True)
+        if not is_sent:
+            self._set_aside(spill)
+            self._claim_at = time.monotonic() + CLAIM_S  # the others would fare no better
+            return False
+        if unknown:
+            if not known and spill.sent == 0:  # most likely all of it
+                self._set_aside(spill)
+                return False
+            self._keep_apart(unknown, folder)
+        spill.sent = end
+        return True
+
+    def _keep_apart(self, events: Sequence[bytes], folder: str) -> None:
+        """Writes events that the server can't take yet to a file of their own. Raises OSError."""
+        apart = Spill.create(folder)
+        self._aside[apart.path] = time.monotonic() + CLAIM_S
+        try:
+            for event in events:
+                apart.append(event)
+        finally:
+            apart.close()
+
+    def _set_aside(self, spill: Spill) -> None:
+        """Leaves a file to whoever has more luck with it; this process tries again later."""
+        self._left_over = None
+        self._aside[spill.path] = time.monotonic() + 2 * CLAIM_S
+        spill.close()
+
+    def _has_time(self) -> bool:
+        return not self._is_closed and time.monotonic() < (self._close_at or 0)
+
     # ---- delivering ---------------------------------------------------------------------------
 
-    def _deliver(self, events: Sequence[bytes]) -> bool:
+    def _deliver(self, events: Sequence[bytes], is_once: bool = False) -> bool:
         """Sends until the server has answered for each; False when told to stop before that.
 
-        A batch that is refused as a whole is halved until the guilty event is alone.
+        A batch that is refused as a whole is halved until the guilty event is alone. With
+        ``is_once`` it is False, too, as soon as there is a reason to wait.
         """
         parts = [events] if events else []
         wait_s = RETRY_S_MIN
@@ -498,7 +548,7 @@ class Sender:
                 parts.pop()
                 wait_s = RETRY_S_MIN
                 continue
-            if not self._pause(wait_s):
+            if is_once or not self._pause(wait_s):
                 return False
             wait_s = min(wait_s * 2, RETRY_S_MAX)
         return True
