@@ -300,6 +300,44 @@ def test_on_error_that_raises_is_survived(scripted: Scripted, make_client: MakeC
     assert client.stats().delivered == 1
 
 
+def test_on_error_may_flush_and_close(scripted: Scripted, make_client: MakeClient) -> None:
+    scripted.answer = lambda path, events: refusal(400, "invalid_field", "no")
+    flushed: list[bool] = []
+
+    def meddle(problem: Problem) -> None:
+        flushed.append(client.flush())
+        client.close()
+        raise SystemExit
+
+    client = make_client(scripted.url, model_deployment_crn="crn:a", on_error=meddle)
+    track(client, 1)
+    track(client, 2)
+    assert client.flush(20)
+    of_client = client._sender
+    assert of_client is not None
+    wait_until(lambda: of_client._is_closed)
+    assert flushed == [False, False]
+    assert client.stats() == plumbline.Stats(0, 0, 0, 2, 0, 0)
+
+
+def test_thread_that_can_not_be_started_is_tried_again(
+    scripted: Scripted, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    client = make_client(scripted.url, model_deployment_crn="crn:a")
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", full)
+        track(client, 1)
+        assert not client.flush(0.1)
+    assert client.flush(20)
+    track(client, 2)
+    assert client.flush(20)
+    assert numbers(scripted.events) == [1, 2]
+    assert client.stats() == plumbline.Stats(0, 2, 0, 0, 0, 0)
+
+
 def test_something_else_that_answers_is_no_reason_to_lose_events(
     scripted: Scripted, make_client: MakeClient, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -100,9 +100,11 @@ class Sender:
         self._flush_to = 0  # do not linger until so many are done
         self._close_at: Optional[float] = None  # monotonic; what is not sent by then is kept
         self._is_closed = False
+        self._is_registered = False  # for the end of the process
         self._delivered = self._duplicate = self._rejected = self._spilled = self._dropped = 0
         # The thread's own.
         self._taken: list[bytes] = []  # in memory, taken from the queue and not yet sent
+        self._ends_itself = False  # closed by itself, in on_error
         self._trouble = ""  # what was said about the server being away
         self._claim_at = 0.0  # 0 until the folder was looked through once
         self._aside: dict[str, float] = {}  # files that can't be sent now, and until when
@@ -175,10 +177,15 @@ class Sender:
         thread = threading.Thread(target=self._run, name="plumbline-sender", daemon=True)
         try:
             thread.start()
-        except RuntimeError:  # the interpreter is shutting down
-            self._is_closed = True
-            return False
-        self._thread = thread
+            self._thread = thread
+        except RuntimeError as error:
+            if sys.is_finalizing() or not threading.main_thread().is_alive():
+                self._is_closed = True
+                return False
+            self._say_trouble(error)  # there is no room for a thread: the next event tries again
+        if self._is_registered:
+            return True
+        self._is_registered = True
         atexit.register(self._at_exit)
         # A child of multiprocessing ends without atexit, but runs these. (A child, only: elsewhere
         # they run before other people's atexit functions.)
@@ -192,11 +199,11 @@ class Sender:
     def flush(self, timeout: Optional[float] = None) -> bool:
         """Waits until everything put before is delivered or rejected, at most ``timeout`` seconds.
 
-        Returns False when some of it still waits.
+        Returns False when some of it still waits; at once in ``on_error`` in the sender's thread.
         """
         limit = None if timeout is None else time.monotonic() + timeout
         with self._lock:
-            if self._transport is None:
+            if self._transport is None or threading.current_thread() is self._thread:
                 return self._done >= self._put
             target = self._put
             self._flush_to = max(self._flush_to, target)
@@ -205,6 +212,8 @@ class Sender:
                 left = None if limit is None else limit - time.monotonic()
                 if left is not None and left <= 0:
                     break
+                if self._thread is None and self._start() and self._thread is None:
+                    left = RETRY_S_MIN if left is None else min(left, RETRY_S_MIN)
                 self._settled.wait(left)
             return self._done >= target
 
@@ -223,17 +232,22 @@ class Sender:
     # ---- the end ------------------------------------------------------------------------------
 
     def close(self, timeout: Optional[float] = None) -> None:
-        """Sends what waits, for at most ``timeout`` seconds; the rest is spilled, or lost aloud."""
+        """Sends what waits, for at most ``timeout`` seconds; the rest is spilled, or lost aloud.
+
+        In ``on_error`` in the sender's thread it returns at once, and the thread sees to it.
+        """
         timeout = self._options.exit_s if timeout is None else timeout
         try:
             with self._lock:
                 self._close_at = time.monotonic() + timeout
                 thread = None if self._is_closed else self._thread
                 self._wake.notify()
-            if thread is not None:
+            self._ends_itself = thread is threading.current_thread()
+            if thread is not None and not self._ends_itself:
                 thread.join(timeout)
         finally:  # a signal may raise in the wait, as the one after the recipe's SIGTERM does
-            self._end()
+            if not self._ends_itself:
+                self._end()
 
     def _end(self) -> None:
         """Sees to what was not sent, once."""
@@ -309,6 +323,8 @@ class Sender:
             if self._left_over is not None:
                 self._left_over.close()
                 self._left_over = None
+            if self._ends_itself:
+                self._end()
 
     def _work(self) -> None:
         is_going = True
