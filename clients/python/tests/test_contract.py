@@ -384,6 +384,14 @@ def test_thread_with_and_without_the_context(client: Client) -> None:
     assert "contextvars.copy_context().run" in str(caught[0])
 
 
+def test_prediction_that_ends_in_another_context(client: Client) -> None:
+    prediction = client.prediction()
+    contextvars.copy_context().run(prediction.__enter__)
+    prediction.track("a", 1)
+    contextvars.copy_context().run(prediction.__exit__, None, None, None)
+    assert metrics_of(client) == [{"a": 1}]
+
+
 def test_track_outside_and_too_late(client: Client) -> None:
     with pytest.raises(OutsidePrediction, match="no prediction here"):
         plumbline.track_metric("a", 1)
