@@ -144,6 +144,27 @@ def test_busy_server_is_tried_again(
     assert client.stats().delivered == 1
 
 
+def test_retry_after_is_the_least_to_wait(
+    scripted: Scripted, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, "RETRY_AFTER_S_MAX", 1.0)
+    times: list[float] = []
+
+    def busy(path: str, events: list[dict[str, Any]]) -> tuple[int, Any]:
+        times.append(time.monotonic())
+        if len(times) <= 2:
+            return refusal(503, "not_stored", "not now")
+        return scripted.accept(path, events)
+
+    scripted.answer = busy
+    scripted.headers = {"Retry-After": "1"}
+    client = make_client(scripted.url, model_deployment_crn="crn:a", linger_ms=0)
+    track(client, 1)
+    assert client.flush(60)
+    assert len(times) == 3
+    assert min(times[1] - times[0], times[2] - times[1]) >= 1.0
+
+
 def test_waiting_sender_is_not_woken_by_each_event(
     proxy: Proxy, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,8 +228,12 @@ def test_connection_is_kept_and_events_go_in_batches(
     for n in range(1000):
         track(client, n)
     assert client.flush(60)
-    assert numbers(scripted.events) == list(range(1000))
-    assert len(scripted.requests) < 50
+    for n in range(1000, 1010):
+        track(client, n)
+        assert client.flush(60)
+    assert 10 < len(scripted.requests) < 60
+    assert scripted.connections == 1
+    assert numbers(scripted.events) == list(range(1010))
     _, headers, events = scripted.requests[0]
     assert headers["Authorization"] == "Bearer secret"
     assert events[0]["replica"] == os.uname().nodename
@@ -591,6 +616,33 @@ def test_event_longer_than_a_read(tmp_path: Path) -> None:
 
 
 # ---- the deployment's number --------------------------------------------------------------------
+
+
+def test_crn_that_is_null_is_none(
+    scripted: Scripted,
+    make_client: MakeClient,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    scripted.answer = lambda path, events: (200, {"modelDeploymentCrn": None})
+    monkeypatch.setenv("MODEL_7_42_SERVICE_HOST", "10.0.0.1")
+    client = make_client(scripted.url)
+    track(client, 1)
+    wait_until(lambda: len(scripted.requests) >= 2)
+    assert client.model_deployment_crn is None
+    assert scripted.events == []
+    assert "the answer has no CRN" in caplog.text
+
+
+def test_proxy_without_a_scheme(
+    scripted: Scripted, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", scripted.url.removeprefix("http://"))
+    scripted.answer = lambda path, events: scripted.accept(path, events)
+    client = make_client("http://ml.example", model_deployment_crn="crn:a", sync=True, timeout=5)
+    assert client.track_aggregate_metrics({"n": 1}, 1596185125125, 1596185125125)
+    ((path, _, _),) = scripted.requests
+    assert path == "http://ml.example/v1/events"
 
 
 def test_deployment_is_asked_for_by_its_number_until_known(

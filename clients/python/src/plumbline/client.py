@@ -192,9 +192,9 @@ class Client:
         return self._submit(
             self._prediction_text(
                 self._metrics_text(metrics),
-                _json(prediction_uuid),
-                _json(start_timestamp_ms),
-                _json(end_timestamp_ms),
+                self.encoder.encode(prediction_uuid, "predictionUuid"),
+                self.encoder.encode(start_timestamp_ms, "startTimestampMs"),
+                self.encoder.encode(end_timestamp_ms, "endTimestampMs"),
                 (model_deployment_crn, model_build_crn, model_crn),
                 failed,
             )
@@ -214,7 +214,11 @@ class Client:
         """
         return self._submit(
             b'{"event":"delayed_metrics","predictionUuid":%s,"eventId":%s,"metrics":%s}'
-            % (_json(prediction_uuid), _json(event_id or _event_id()), self._metrics_text(metrics))
+            % (
+                self.encoder.encode(prediction_uuid, "predictionUuid"),
+                self.encoder.encode(event_id or _event_id(), "eventId"),
+                self._metrics_text(metrics),
+            )
         )
 
     def track_aggregate_metrics(
@@ -243,9 +247,9 @@ class Client:
             + b'"event":"aggregate_metrics","startTimestampMs":%s,"endTimestampMs":%s,'
             b'"eventId":%s,"replica":%s,"metrics":%s}'
             % (
-                _json(start_timestamp_ms),
-                _json(end_timestamp_ms),
-                _json(event_id or _event_id()),
+                self.encoder.encode(start_timestamp_ms, "startTimestampMs"),
+                self.encoder.encode(end_timestamp_ms, "endTimestampMs"),
+                self.encoder.encode(event_id or _event_id(), "eventId"),
                 self._replica,
                 self._metrics_text(metrics),
             )

@@ -84,10 +84,9 @@ class Deployments:
         if crn is None:
             body = json.dumps({"modelDeploymentID": number}).encode()
             answer = transport.post("/get-model-deployment-crn", body)
-            try:
-                crn = str(answer["modelDeploymentCrn"])
-            except (KeyError, TypeError):
-                raise ServerError(200, "not_plumbline", "the answer has no CRN") from None
+            crn = answer.get("modelDeploymentCrn") if isinstance(answer, dict) else None
+            if not isinstance(crn, str) or not crn:
+                raise ServerError(200, "not_plumbline", "the answer has no CRN")
             self._crns[number] = crn
         return crn
 

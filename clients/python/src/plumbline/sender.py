@@ -37,6 +37,7 @@ BATCH_BYTES_MAX = 1 << 20
 BATCH_EVENTS_MAX = 5000
 RETRY_S_MIN = 0.1
 RETRY_S_MAX = 10.0
+RETRY_AFTER_S_MAX = 60.0  # longer than that no server is believed
 RETRY_CLOSING_S_MAX = 0.25  # at exit there is no time to be patient
 CLAIM_S = 30.0  # between two looks for files of processes that are gone
 
@@ -531,6 +532,7 @@ class Sender:
         wait_s = RETRY_S_MIN
         while parts:
             part = parts[-1]
+            at_least_s = 0.0  # what the server asks for
             try:
                 self._send(part)
             except ServerError as error:
@@ -553,7 +555,7 @@ class Sender:
                             1,
                         )
                     continue
-                wait_s = max(wait_s, min(error.retry_after or 0, RETRY_S_MAX))
+                at_least_s = min(error.retry_after or 0, RETRY_AFTER_S_MAX)
                 self._say_trouble(error)
             except Unreachable as error:
                 self._say_trouble(error)
@@ -564,7 +566,7 @@ class Sender:
                 parts.pop()
                 wait_s = RETRY_S_MIN
                 continue
-            if is_once or not self._pause(wait_s):
+            if is_once or not self._pause(wait_s, at_least_s):
                 return False
             wait_s = min(wait_s * 2, RETRY_S_MAX)
         return True
@@ -580,10 +582,10 @@ class Sender:
             self._duplicate += receipt.duplicate
         self._reject(receipt.problems(events), receipt.rejected_count)
 
-    def _pause(self, wait_s: float) -> bool:
+    def _pause(self, wait_s: float, at_least_s: float = 0.0) -> bool:
         """Waits before the next attempt, shorter at exit; False when there is no time left."""
         chance = os.urandom(1)[0] / 255
-        until = time.monotonic() + wait_s * (0.5 + 0.5 * chance)
+        until = time.monotonic() + max(wait_s * (0.5 + 0.5 * chance), at_least_s * (1 + chance / 4))
         with self._lock:
             while True:
                 now = time.monotonic()

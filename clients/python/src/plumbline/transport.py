@@ -125,6 +125,8 @@ class Transport:
         parts = urlsplit(self.url)
         proxy = getproxies().get(parts.scheme)
         if proxy and not proxy_bypass(parts.hostname or ""):
+            if "://" not in proxy:  # curl and others take it so
+                proxy = "http://" + proxy
             self._pool = urllib3.ProxyManager(proxy, **options)
         else:
             self._pool = urllib3.PoolManager(**options)
