@@ -25,7 +25,7 @@ __all__ = [
 
 def model_metrics(
     function: Union[Callable[..., Any], bool, None] = None,
-    *,
+    *options: Any,
     metrics: bool = True,
     dev: bool = False,
     dev_model_crn: Optional[str] = None,
@@ -39,6 +39,7 @@ def model_metrics(
     """
     return model_decorator(
         function,
+        options,
         metrics,
         dev,
         dev_model_crn,

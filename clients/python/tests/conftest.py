@@ -170,6 +170,8 @@ class Scripted:
         self.requests: list[tuple[str, dict[str, str], list[dict[str, Any]]]] = []
         self.answer: Callable[[str, list[dict[str, Any]]], tuple[int, Any]] = self.accept
         self.url = ""
+        self.headers: dict[str, str] = {}
+        self.connections = 0
 
     @staticmethod
     def accept(path: str, events: list[dict[str, Any]]) -> tuple[int, Any]:
@@ -197,6 +199,10 @@ def scripted() -> Iterator[Scripted]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
+        def setup(self) -> None:
+            super().setup()
+            script.connections += 1
+
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             events = [json.loads(line) for line in body.splitlines()]
@@ -206,6 +212,8 @@ def scripted() -> Iterator[Scripted]:
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(text)))
+            for name, value in script.headers.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(text)
 

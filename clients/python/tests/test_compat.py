@@ -11,6 +11,7 @@ import cdsw
 import cml.metrics_v1 as metrics
 import cml.models_v1 as models
 import cml.utils_v1 as utils
+import plumbline_compat
 import pytest
 from conftest import Scripted
 
@@ -145,6 +146,79 @@ def test_failure_posts_nothing(deployment: str, monkeypatch: pytest.MonkeyPatch)
     assert len(metrics.read_metrics(deployment)["metrics"]) == 1
 
 
+def test_failures_are_asked_for_at_the_call(
+    deployment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @models.cml_model(metrics=True)
+    async def predict() -> None:
+        raise LookupError("no model")
+
+    for wanted in ("0", "1"):
+        monkeypatch.setenv("PLUMBLINE_TRACK_FAILURES", wanted)
+        with pytest.raises(LookupError, match="no model"):
+            asyncio.run(predict())
+    assert len(metrics.read_metrics(deployment)["metrics"]) == 1
+
+
+def test_nan_becomes_null(deployment: str, caplog: pytest.LogCaptureFixture) -> None:
+    plumbline_compat._is_null_said.clear()
+
+    @models.cml_model(metrics=True)
+    def predict() -> int:
+        metrics.track_metric("a", float("nan"))
+        metrics.track_metric("b", [0.1, {"c": float("inf")}])
+        with pytest.raises(plumbline.ValueNotAllowed, match=r"metrics\.b"):
+            metrics.track_metric("b", b"bytes")
+        return 1
+
+    answer = predict()
+    assert answer["prediction"] == 1
+    metrics.track_delayed_metrics({"d": float("nan")}, answer["uuid"])
+    metrics.track_aggregate_metrics({"e": float("nan")}, START_MS, START_MS)
+    rows = metrics.read_metrics(deployment)["metrics"]
+    assert [row["metrics"] for row in rows] == [
+        {"a": None, "b": [0.1, {"c": None}], "d": None},
+        {"e": None},
+    ]
+    assert caplog.text.count("null is tracked: metrics.a: nan") == 1
+    assert caplog.text.count("null is tracked") == 1
+
+
+def test_async_callable_object(deployment: str) -> None:
+    class Model:
+        __name__ = "Model"
+
+        async def __call__(self, n: int) -> int:
+            await asyncio.sleep(0)
+            metrics.track_metric("n", n)
+            return n
+
+    predict = models.cml_model(metrics=True)(Model())
+    assert asyncio.run(predict(1))["prediction"] == 1
+    (row,) = metrics.read_metrics(deployment)["metrics"]
+    assert row["metrics"] == {"n": 1}
+
+
+def test_decorator_takes_its_settings_by_position() -> None:
+    for decorator in (models.cml_model, cdsw.model_metrics):
+        predict = decorator(True, True, "crn:m", "crn:b", "crn:d")(lambda: 1)
+        assert predict()["model_deployment_crn"] == "crn:d"
+        assert decorator(True, True)(lambda: 1)()["model_deployment_crn"] == DEV_DEPLOYMENT_CRN
+    with pytest.raises(TypeError, match="the first argument by position is metrics"):
+        models.cml_model(lambda: 1, True)
+
+
+def test_oldest_order_with_keywords(deployment: str) -> None:
+    uuid = cdsw.model_metrics(lambda: None)()["uuid"]
+    cdsw.track_delayed_metrics({"a": 1}, model_deployment_crn=deployment, prediction_uuid=uuid)
+    cdsw.track_delayed_metrics({"b": 2}, deployment, prediction_uuid=uuid)
+    cdsw.track_delayed_metrics({"c": 3}, prediction_uuid=uuid, dev=False)
+    (row,) = cdsw.read_metrics(model_deployment_crn=deployment)["metrics"]
+    assert row["metrics"] == {"a": 1, "b": 2, "c": 3}
+    with pytest.raises(TypeError, match="needs metrics and prediction_uuid"):
+        cdsw.track_delayed_metrics({})
+
+
 def test_metric_outside_of_a_model_is_ignored_with_a_warning() -> None:
     with pytest.warns(RuntimeWarning, match="metric 'a' is ignored"):
         metrics.track_metric("a", 1)
@@ -226,9 +300,10 @@ def test_call_model_returns_the_envelope(
 
 
 def test_where_models_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    import plumbline_compat
-
     with pytest.raises(plumbline.PlumblineError, match="CDSW_DOMAIN is not set"):
+        models.call_model("key", {})
+    monkeypatch.setenv("CDSW_API_URL", "http://[bad")
+    with pytest.raises(plumbline.PlumblineError, match="CDSW_API_URL is no URL"):
         models.call_model("key", {})
     monkeypatch.setenv("CDSW_API_URL", "https://ml.example.com/api/v1")
     assert plumbline_compat._model_url() == "https://modelservice.ml.example.com/model"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import json
 import threading
 import time
 from typing import Any, Callable, Optional
+from uuid import UUID
 
 import pytest
 
@@ -32,6 +34,22 @@ def track(client: Client, metrics: dict[str, Any], start_ms: int = START_MS, **m
         **more,
     )
     return str(uuid)
+
+
+def test_times_and_uuids_of_other_types(client: Client, crn: str) -> None:
+    import numpy
+
+    start_ms: Any = numpy.int64(START_MS)
+    uuid = UUID(uuid7(START_MS))
+    more: Any = {"prediction_uuid": uuid, "start_timestamp_ms": start_ms}
+    client.track_prediction({"a": 1}, end_timestamp_ms=start_ms, **more)
+    client.track_delayed_metrics({"b": 2}, uuid)  # type: ignore[arg-type]
+    ids: Any = {"event_id": UUID(uuid7(START_MS))}
+    client.track_aggregate_metrics({"c": 3}, start_ms, start_ms, **ids)
+    assert metrics_of(client) == [{"a": 1, "b": 2}, {"c": 3}]
+    with pytest.raises(plumbline.ValueNotAllowed, match="startTimestampMs: bytes is not JSON"):
+        client.track_aggregate_metrics({}, b"1", START_MS)  # type: ignore[arg-type]
+    assert client.read_metrics(crn, start_ms, start_ms)["metrics"]
 
 
 def test_read_of_nothing(client: Client) -> None:
@@ -123,6 +141,11 @@ def event(kind: str, crn: Optional[str] = None, **members: Any) -> dict[str, Any
     return {k: v for k, v in {**base, **members}.items() if v is not ...}
 
 
+def deployed(**members: Any) -> dict[str, Any]:
+    base = {"event": "model_deployed", "modelBuildCrn": "b", "modelDeploymentCrn": "d"}
+    return {**base, "userName": "u", "status": "deployed", **members}
+
+
 REFUSED = {
     "not a UUID": (
         event("delayed_metrics", predictionUuid="abc"),
@@ -191,7 +214,39 @@ REFUSED = {
         "metrics",
         "takes 102408 bytes without white space, more than the limit",
     ),
-    "large number": (event("delayed_metrics", metrics={"a": 10**64}), "invalid_value", None, ""),
+    "failed that is text": (
+        event("track_metrics", "c", failed="yes"),
+        "invalid_field",
+        "failed",
+        "must be true or false",
+    ),
+    "event that is a list": ({"event": ["x"]}, "invalid_field", "event", ""),
+    "status": (
+        deployed(status="zzz"),
+        "invalid_field",
+        "status",
+        'must be deploying, deployed, stopping, stopped or unknown, not "zzz"',
+    ),
+    "number of a deployment": (
+        deployed(modelDeploymentId="7"),
+        "invalid_field",
+        "modelDeploymentId",
+        "must be a whole number",
+    ),
+    "number of a build": (
+        {
+            "event": "model_built",
+            "projectCrn": "p",
+            "modelCrn": "m",
+            "modelName": "n",
+            "modelBuildCrn": "b",
+            "buildNumber": "x",
+            "userName": "u",
+        },
+        "invalid_field",
+        "buildNumber",
+        "must be a whole number",
+    ),
     "depth": (
         event("delayed_metrics", metrics={"a": eval("[" * 32 + "]" * 32)}),
         "invalid_value",
@@ -213,6 +268,14 @@ def test_refusals(client: Client, name: str) -> None:
     assert message in note["message"]
 
 
+def test_large_number_is_refused(client: Client) -> None:
+    """The encoder does not let it through; others may."""
+    good = json.dumps(event("delayed_metrics")).encode()
+    bad = good.replace(b"{}", b'{"a":1' + b"0" * 64 + b"}")
+    receipt = client._post_now([bad, good])
+    assert [(note["index"], note["code"]) for note in receipt.rejected] == [(0, "invalid_value")]
+
+
 def test_same_is_a_duplicate_other_content_a_conflict(client: Client, crn: str) -> None:
     uuid = uuid7(START_MS)
     once = event("track_metrics", crn, predictionUuid=uuid, metrics={"a": 1})
@@ -229,6 +292,21 @@ def test_same_is_a_duplicate_other_content_a_conflict(client: Client, crn: str) 
     assert metrics_of(client, model_deployment_crn=crn) == [{"a": 1, "l": 1}]
 
 
+def test_deployment_has_one_build(client: Client, crn: str) -> None:
+    client.model_deployed("crn:b" + crn, crn, "ada", "deploying")
+    client.model_deployed("crn:b" + crn, crn, "ada", "deployed")
+    with pytest.raises(ServerError) as caught:
+        client.model_deployed("crn:other" + crn, crn, "ada", "stopped")
+    assert (caught.value.status, caught.value.code) == (409, "conflict")
+    assert client.deployment(crn)["status"] == "deployed"
+
+
+def test_times_as_older_clients_spell_them(client: Client, crn: str) -> None:
+    base = {"event": "aggregate_metrics", "modelDeploymentCrn": crn, "metrics": {"a": 1}}
+    client.post_events([{**base, "startTimeStampMs": START_MS, "endTimeStampMs": START_MS}])
+    assert metrics_of(client) == [{"a": 1}]
+
+
 def test_label_goes_to_the_first_prediction_of_its_uuid(client: Client, crn: str) -> None:
     uuid = uuid7(START_MS)
     track(client, {"n": 1}, prediction_uuid=uuid)
@@ -240,6 +318,8 @@ def test_label_goes_to_the_first_prediction_of_its_uuid(client: Client, crn: str
 def test_catalog(client: Client, crn: str) -> None:
     number = int.from_bytes(crn[-12:].encode(), "big") % 10**9
     client.model_deployed("crn:b" + crn, crn, "ada", "deployed", model_deployment_id=number)
+    assert client.deployment(crn)["lastPredictionMs"] is None
+    track(client, {}, START_MS)
     found = client.deployment(crn)
     assert found.pop("firstSeenMs") > START_MS
     assert found == {
@@ -247,7 +327,12 @@ def test_catalog(client: Client, crn: str) -> None:
         "modelBuildCrn": "crn:b" + crn,
         "modelCrn": "",
         "projectCrn": "",
+        "modelName": "",
         "modelDeploymentId": number,
+        "status": "deployed",
+        "environment": "",
+        "trainingData": "unknown",
+        "lastPredictionMs": START_MS,
     }
     assert crn in [deployment["modelDeploymentCrn"] for deployment in client.deployments()]
     with pytest.raises(ServerError) as caught:
@@ -382,6 +467,14 @@ def test_thread_with_and_without_the_context(client: Client) -> None:
     assert metrics_of(client) == [{"thread": 1}]
     assert len(caught) == 1
     assert "contextvars.copy_context().run" in str(caught[0])
+
+
+def test_prediction_that_ends_in_another_context(client: Client) -> None:
+    prediction = client.prediction()
+    contextvars.copy_context().run(prediction.__enter__)
+    prediction.track("a", 1)
+    contextvars.copy_context().run(prediction.__exit__, None, None, None)
+    assert metrics_of(client) == [{"a": 1}]
 
 
 def test_track_outside_and_too_late(client: Client) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -121,6 +123,59 @@ def test_local_store_is_bounded(
     assert caplog.text.count("keeps 10 rows") == 1
     assert max(len(store._waiting), len(store._first)) <= 10
     assert len(store._seen) <= 20
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("PLUMBLINE_URL", "http://[bad"),
+        ("PLUMBLINE_URL", "http://host:port"),
+        ("PLUMBLINE_URL", "http://host:99999"),
+        ("CDSW_API_URL", "http://[bad"),
+        ("CDSW_API_URL", "http://host:port/api"),
+    ],
+)
+def test_url_of_the_environment_that_is_none(
+    make_client: MakeClient,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+    name: str,
+    url: str,
+) -> None:
+    monkeypatch.setenv(name, url)
+    client = make_client(model_deployment_crn="crn:a", spill_dir=str(tmp_path))
+    wrong = f"{name}: not the URL of a server: '{url}'"
+    assert caplog.text.count(wrong) == 1
+    with client.prediction():
+        pass
+    assert client.stats().spilled == 1
+    with pytest.raises(PlumblineError, match="this needs a server: " + re.escape(wrong)):
+        client.read_metrics()
+
+
+def test_replica_without_a_url_spills_in_synchronous_mode_too(
+    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("A_1_42_SERVICE_HOST", "10.0.0.1")
+    client = make_client(sync=True, spill_dir=str(tmp_path))
+    with client.prediction() as prediction:
+        pass
+    assert prediction.receipt is None
+    assert client.stats().spilled == 1
+
+
+def test_dev_is_always_the_same_deployment(monkeypatch: pytest.MonkeyPatch) -> None:
+    from plumbline import tracking
+
+    monkeypatch.setattr(tracking, "defaults", tracking.Defaults())
+    monkeypatch.setenv("PLUMBLINE_MODEL_DEPLOYMENT_CRN", "crn:env")
+    plumbline.track_aggregate_metrics({"a": 1}, 1596185125125, 1596185125125, dev=True)
+    (row,) = plumbline.read_metrics(dev=True)["metrics"]
+    assert row["modelDeploymentCrn"] == identity.DEV_DEPLOYMENT_CRN
+    monkeypatch.delenv("PLUMBLINE_MODEL_DEPLOYMENT_CRN")
+    monkeypatch.setenv("A_1_42_SERVICE_HOST", "10.0.0.1")
+    assert Client(local=True).model_deployment_crn == identity.DEV_DEPLOYMENT_CRN
 
 
 def test_configure_replaces_the_client(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -162,6 +162,41 @@ while True: time.sleep(0.0001)
     assert stored(server_client, crn) == list(range(1000))
 
 
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_second_signal_while_the_end_waits(
+    script: Script, proxy: Proxy, tmp_path: Path, second: signal.Signals
+) -> None:
+    folder = tmp_path / "spill"
+    process = script.start(
+        START
+        + """
+signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+of_client = client._sender
+of_client._options = of_client._options._replace(exit_s=60.0)
+for n in range(7): track(n)
+def say():
+    while of_client._close_at is None: time.sleep(0.01)
+    print("waits")
+threading.Thread(target=say, daemon=True).start()
+print("ready")
+while True: time.sleep(0.01)
+""",
+        PLUMBLINE_URL=proxy.url,
+        PLUMBLINE_MODEL_DEPLOYMENT_CRN="crn:a",
+        PLUMBLINE_SPILL_DIR=str(folder),
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout.readline() == "waits\n"
+    process.send_signal(second)
+    _, err = process.communicate(timeout=30)
+    assert f"7 events were not delivered; they are in {folder}" in err
+    (file,) = folder.iterdir()
+    lines = file.read_text().splitlines()
+    assert [json.loads(line)["metrics"]["n"] for line in lines] == list(range(7))
+
+
 def test_sigterm_while_tracking(
     script: Script, server_client: Client, server_url: str, crn: str
 ) -> None:

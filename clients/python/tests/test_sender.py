@@ -144,6 +144,27 @@ def test_busy_server_is_tried_again(
     assert client.stats().delivered == 1
 
 
+def test_retry_after_is_the_least_to_wait(
+    scripted: Scripted, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, "RETRY_AFTER_S_MAX", 1.0)
+    times: list[float] = []
+
+    def busy(path: str, events: list[dict[str, Any]]) -> tuple[int, Any]:
+        times.append(time.monotonic())
+        if len(times) <= 2:
+            return refusal(503, "not_stored", "not now")
+        return scripted.accept(path, events)
+
+    scripted.answer = busy
+    scripted.headers = {"Retry-After": "1"}
+    client = make_client(scripted.url, model_deployment_crn="crn:a", linger_ms=0)
+    track(client, 1)
+    assert client.flush(60)
+    assert len(times) == 3
+    assert min(times[1] - times[0], times[2] - times[1]) >= 1.0
+
+
 def test_waiting_sender_is_not_woken_by_each_event(
     proxy: Proxy, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,8 +228,12 @@ def test_connection_is_kept_and_events_go_in_batches(
     for n in range(1000):
         track(client, n)
     assert client.flush(60)
-    assert numbers(scripted.events) == list(range(1000))
-    assert len(scripted.requests) < 50
+    for n in range(1000, 1010):
+        track(client, n)
+        assert client.flush(60)
+    assert 10 < len(scripted.requests) < 60
+    assert scripted.connections == 1
+    assert numbers(scripted.events) == list(range(1010))
     _, headers, events = scripted.requests[0]
     assert headers["Authorization"] == "Bearer secret"
     assert events[0]["replica"] == os.uname().nodename
@@ -298,6 +323,44 @@ def test_on_error_that_raises_is_survived(scripted: Scripted, make_client: MakeC
     track(client, 2)
     assert client.flush(60)
     assert client.stats().delivered == 1
+
+
+def test_on_error_may_flush_and_close(scripted: Scripted, make_client: MakeClient) -> None:
+    scripted.answer = lambda path, events: refusal(400, "invalid_field", "no")
+    flushed: list[bool] = []
+
+    def meddle(problem: Problem) -> None:
+        flushed.append(client.flush())
+        client.close()
+        raise SystemExit
+
+    client = make_client(scripted.url, model_deployment_crn="crn:a", on_error=meddle)
+    track(client, 1)
+    track(client, 2)
+    assert client.flush(20)
+    of_client = client._sender
+    assert of_client is not None
+    wait_until(lambda: of_client._is_closed)
+    assert flushed == [False, False]
+    assert client.stats() == plumbline.Stats(0, 0, 0, 2, 0, 0)
+
+
+def test_thread_that_can_not_be_started_is_tried_again(
+    scripted: Scripted, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    client = make_client(scripted.url, model_deployment_crn="crn:a")
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", full)
+        track(client, 1)
+        assert not client.flush(0.1)
+    assert client.flush(20)
+    track(client, 2)
+    assert client.flush(20)
+    assert numbers(scripted.events) == [1, 2]
+    assert client.stats() == plumbline.Stats(0, 2, 0, 0, 0, 0)
 
 
 def test_something_else_that_answers_is_no_reason_to_lose_events(
@@ -406,6 +469,57 @@ def test_spill_has_a_limit(proxy: Proxy, tmp_path: Path, make_client: MakeClient
     assert file.stat().st_size <= 5000
 
 
+def test_spilling_ends_while_events_keep_coming(
+    scripted: Scripted, tmp_path: Path, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, "BATCH_BYTES_MAX", 10_000)
+    taken: list[int] = []
+    has_ended = threading.Event()
+
+    def answer(path: str, events: list[dict[str, Any]]) -> tuple[int, Any]:
+        """There is always one more event by the time of an answer."""
+        if not list(tmp_path.iterdir()):
+            has_ended.set()
+        elif len(scripted.requests) < 500:
+            track(client, 1000 + len(scripted.requests))
+        taken.extend(numbers(events))
+        return scripted.accept(path, events)
+
+    scripted.answer = lambda path, events: refusal(503, "not_stored", "not now")
+    client = make_client(
+        scripted.url, model_deployment_crn="crn:a", buffer_bytes=10_000, spill_dir=str(tmp_path)
+    )
+    for n in range(1000):
+        track(client, n)
+    assert list(tmp_path.iterdir())
+    scripted.answer = answer
+    assert has_ended.wait(60)
+    assert client.flush(60)
+    assert taken == sorted(taken)
+    assert client.stats().dropped == 0
+
+
+def test_what_was_sent_leaves_room_in_the_file(
+    proxy: Proxy, crn: str, tmp_path: Path, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, "BATCH_BYTES_MAX", 1)
+    client = make_client(
+        proxy.url,
+        model_deployment_crn=crn,
+        buffer_bytes=0,
+        spill_dir=str(tmp_path),
+        spill_bytes=5000,
+    )
+    spill = Spill.create(str(tmp_path))
+    spill.append(b"x" * 4990)
+    spill.sent = spill.size
+    spill.append(b"{}")
+    assert spill.left == 3
+    client._sender._spill = spill  # type: ignore[union-attr]
+    track(client, 1)
+    assert client.stats().dropped == 0
+
+
 def test_folder_that_can_not_be_made(proxy: Proxy, tmp_path: Path, make_client: MakeClient) -> None:
     (tmp_path / "file").write_text("")
     problems: list[Problem] = []
@@ -504,6 +618,33 @@ def test_event_longer_than_a_read(tmp_path: Path) -> None:
 # ---- the deployment's number --------------------------------------------------------------------
 
 
+def test_crn_that_is_null_is_none(
+    scripted: Scripted,
+    make_client: MakeClient,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    scripted.answer = lambda path, events: (200, {"modelDeploymentCrn": None})
+    monkeypatch.setenv("MODEL_7_42_SERVICE_HOST", "10.0.0.1")
+    client = make_client(scripted.url)
+    track(client, 1)
+    wait_until(lambda: len(scripted.requests) >= 2)
+    assert client.model_deployment_crn is None
+    assert scripted.events == []
+    assert "the answer has no CRN" in caplog.text
+
+
+def test_proxy_without_a_scheme(
+    scripted: Scripted, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", scripted.url.removeprefix("http://"))
+    scripted.answer = lambda path, events: scripted.accept(path, events)
+    client = make_client("http://ml.example", model_deployment_crn="crn:a", sync=True, timeout=5)
+    assert client.track_aggregate_metrics({"n": 1}, 1596185125125, 1596185125125)
+    ((path, _, _),) = scripted.requests
+    assert path == "http://ml.example/v1/events"
+
+
 def test_deployment_is_asked_for_by_its_number_until_known(
     scripted: Scripted, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -555,6 +696,108 @@ def test_number_is_kept_on_disk(
     wait_until(lambda: len(scripted.events) == 2)
     found = {e["metrics"]["n"]: e["modelDeploymentCrn"] for e in scripted.events}
     assert found == {1: "crn:found", 2: "crn:other"}
+
+
+def test_left_over_of_an_unknown_deployment_stops_nothing_else(
+    scripted: Scripted, tmp_path: Path, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, "CLAIM_S", 0.5)
+    by_number = '{"modelDeploymentID":5,"metrics":{"n":%d}}\n'
+    by_crn = '{"modelDeploymentCrn":"crn:b","metrics":{"n":%d}}\n'
+    (tmp_path / "plumbline-1.ndjson").write_text(by_number % 1)
+    (tmp_path / "plumbline-2.ndjson").write_text(by_crn % 2 + by_number % 3 + by_crn % 4)
+    known = threading.Event()
+
+    def answer(path: str, events: list[dict[str, Any]]) -> tuple[int, Any]:
+        if path == "/v1/events":
+            return scripted.accept(path, events)
+        if known.is_set():
+            return 200, {"modelDeploymentCrn": "crn:found"}
+        return refusal(404, "not_found", "no deployment has this number")
+
+    scripted.answer = answer
+    client = make_client(scripted.url, model_deployment_crn="crn:a", spill_dir=str(tmp_path))
+    track(client, 0)
+    wait_until(lambda: set(numbers(scripted.events)) == {0, 2, 4})
+    for n in range(10, 15):
+        track(client, n)
+        assert client.flush(20)
+    assert len(list(tmp_path.iterdir())) == 2
+    known.set()
+    wait_until(lambda: not list(tmp_path.iterdir()))
+    assert set(numbers(scripted.events)) == {0, 1, 2, 3, 4, *range(10, 15)}
+
+
+def test_left_over_waits_while_the_server_refuses_only_it(
+    scripted: Scripted, tmp_path: Path, make_client: MakeClient
+) -> None:
+    (tmp_path / "plumbline-1.ndjson").write_text('{"metrics":{"n":1}}\n')
+
+    def answer(path: str, events: list[dict[str, Any]]) -> tuple[int, Any]:
+        if 1 in numbers(events):
+            return refusal(500, "internal", "a fault")
+        return scripted.accept(path, events)
+
+    scripted.answer = answer
+    client = make_client(scripted.url, model_deployment_crn="crn:a", spill_dir=str(tmp_path))
+    track(client, 0)
+    wait_until(lambda: [1] in [numbers(events) for _, _, events in scripted.requests])
+    track(client, 2)
+    assert client.flush(20)
+    scripted.answer = scripted.accept
+    wait_until(lambda: not list(tmp_path.iterdir()))
+
+
+def test_close_gives_up_a_left_over_at_once(
+    scripted: Scripted, tmp_path: Path, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, "BATCH_BYTES_MAX", 1)
+    monkeypatch.setattr("plumbline.spill.READ_BYTES_MIN", 20)
+    line = '{"metrics":{"n":1}}\n'
+    (tmp_path / "plumbline-1.ndjson").write_text(line * 1000)
+    gate = threading.Event()
+
+    def answer(path: str, events: list[dict[str, Any]]) -> tuple[int, Any]:
+        if len(scripted.requests) == 3:
+            gate.wait(60)
+        return scripted.accept(path, events)
+
+    scripted.answer = answer
+    client = make_client(scripted.url, model_deployment_crn="crn:a", spill_dir=str(tmp_path))
+    track(client, 1)
+    of_client = client._sender
+    assert of_client is not None
+    wait_until(lambda: len(scripted.requests) == 3 and of_client._left_over)
+    of_client._claim_at = 1.0  # as after a look through the folder
+    looks: list[int] = []
+    await_work = of_client._await_work
+
+    def look() -> bool:
+        looks.append(1)
+        return await_work()
+
+    monkeypatch.setattr(of_client, "_await_work", look)
+    closing = threading.Thread(target=client.close, args=(60,))
+    closing.start()
+    wait_until(lambda: of_client._close_at is not None)
+    gate.set()
+    closing.join()
+    assert len(looks) <= 2
+    assert [spill.path for spill in Spill.claim(str(tmp_path))] == [
+        str(tmp_path / "plumbline-1.ndjson")
+    ]
+
+
+def test_short_job_sends_what_others_left(
+    scripted: Scripted, tmp_path: Path, make_client: MakeClient
+) -> None:
+    for n in (1, 2):
+        (tmp_path / f"plumbline-{n}.ndjson").write_text(f'{{"metrics":{{"n":{n}}}}}\n')
+    client = make_client(scripted.url, model_deployment_crn="crn:a", spill_dir=str(tmp_path))
+    track(client, 0)
+    client.close(60)
+    assert numbers(scripted.events) == [0, 1, 2]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_close_is_the_end(scripted: Scripted, make_client: MakeClient) -> None:

@@ -107,6 +107,9 @@ REFUSED = {
     "cycle": (CYCLE, "metrics.m", "contains itself"),
     "lone surrogate": (["\ud800"], "metrics.m[0]", "is not Unicode"),
     "NUL": ({"a": "x\0"}, "metrics.m.a", "NUL"),
+    "twice once it is text": ({"a": {1: 2, "1": 3}}, "metrics.m.a", "has the key '1' twice"),
+    "true twice": ({True: 2, "true": 3}, "metrics.m", "has the key 'true' twice"),
+    "long integer": ([-(10**64)], "metrics.m[0]", "more than 64 digits"),
     "NUL in a key": ({"x\0": 1}, "metrics.m.x\0", "NUL"),
     "very long integer": ([10**9000], "metrics.m[0]", "more than 64 digits"),
     "long decimal": (decimal.Decimal("1." + "1" * 64), "metrics.m", "more than 64 digits"),
@@ -150,3 +153,13 @@ def test_policy_is_checked() -> None:
 def test_encoder_without_the_c_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("json.encoder.c_make_encoder", None)
     assert Encoder().member("m", {"a": [0.1, "é"]}) == '"m":{"a":[0.1,"é"]}'.encode()
+
+
+def test_nul_in_the_name_of_a_metric() -> None:
+    with pytest.raises(ValueNotAllowed, match="NUL"):
+        Encoder().member("a\0b", 1)
+
+
+def test_keys_that_are_digits() -> None:
+    assert Encoder().encode({1: 2, "2": {"true": None}}) == b'{"1":2,"2":{"true":null}}'
+    assert Encoder().encode("1" * 70) == b'"' + b"1" * 70 + b'"'

@@ -11,7 +11,7 @@ __all__ = ["call_model", "cml_model"]
 
 def cml_model(
     function: Union[Callable[..., Any], bool, None] = None,
-    *,
+    *options: Any,
     metrics: bool = False,
     dev: bool = False,
     dev_model_crn: Optional[str] = None,
@@ -26,6 +26,7 @@ def cml_model(
     """
     return model_decorator(
         function,
+        options,
         metrics,
         dev,
         dev_model_crn,

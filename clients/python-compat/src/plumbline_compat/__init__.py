@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import warnings
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from decimal import Decimal
 from functools import wraps
 from inspect import iscoroutinefunction
+from threading import Event
 from typing import Any, Optional, Union
 from urllib.parse import urlsplit
 
 import plumbline
 from plumbline.identity import DEV_BUILD_CRN, DEV_DEPLOYMENT_CRN, DEV_MODEL_CRN
+from plumbline.values import Encoder
+
+logger = logging.getLogger("plumbline")
 
 Function = Callable[..., Any]
 
 # True inside a decorated function whose metrics are off: what it tracks is not wanted.
 _is_off: ContextVar[bool] = ContextVar("plumbline_compat_is_off", default=False)
+
+_is_null_said = Event()  # once in a process
 
 
 def track_metric(key: str, value: Any) -> None:
@@ -29,20 +37,48 @@ def track_metric(key: str, value: Any) -> None:
     if _is_off.get():
         return
     try:
-        plumbline.track_metric(key, value)
+        try:
+            plumbline.track_metric(key, value)
+        except plumbline.ValueNotAllowed as error:
+            plumbline.track_metric(key, _with_nulls(value, error))
     except plumbline.OutsidePrediction as error:
         # Python says it once for each place in the code.
         warnings.warn(f"metric {key!r} is ignored: {error}", RuntimeWarning, stacklevel=2)
 
 
+def _with_nulls(value: Any, error: plumbline.ValueNotAllowed) -> Any:
+    """Returns ``value`` with null for NaN and infinity; raises ``error`` if there is another."""
+    try:
+        text = Encoder("null").encode(value)
+    except plumbline.ValueNotAllowed:
+        raise error from None
+    if not _is_null_said.is_set():
+        _is_null_said.set()
+        logger.warning("plumbline: null is tracked: %s", error)
+    return json.loads(text, parse_float=Decimal)
+
+
 def track_delayed_metrics(
-    metrics: Mapping[str, Any], prediction_uuid: str, dev: Union[bool, str] = False
+    metrics: Mapping[str, Any],
+    *others: Union[str, bool],
+    prediction_uuid: Optional[str] = None,
+    model_deployment_crn: Optional[str] = None,
+    dev: Union[bool, str] = False,
 ) -> None:
-    """Adds values that are known later to a prediction; also called ``(metrics, crn, uuid)``."""
-    if isinstance(dev, str):
-        plumbline.track_delayed_metrics(metrics, dev)
-    else:
-        plumbline.track_delayed_metrics(metrics, prediction_uuid, dev)
+    """Adds values that are known later to a prediction: ``(metrics, prediction_uuid, dev=False)``.
+
+    The oldest order is taken too: ``(metrics, model_deployment_crn, prediction_uuid)``, where any
+    but the metrics may be keywords. Which deployment it is does not matter: the UUID says it.
+    """
+    uuids = [other for other in (*others, dev) if isinstance(other, str)]
+    uuid = prediction_uuid or (uuids[-1] if uuids else None)
+    if uuid is None or len(others) > 2:
+        raise TypeError("track_delayed_metrics needs metrics and prediction_uuid")
+    is_dev = True in (*others, dev)
+    try:
+        plumbline.track_delayed_metrics(metrics, uuid, is_dev)
+    except plumbline.ValueNotAllowed as error:
+        plumbline.track_delayed_metrics(_with_nulls(metrics, error), uuid, is_dev)
 
 
 def track_aggregate_metrics(
@@ -53,9 +89,16 @@ def track_aggregate_metrics(
     dev: bool = False,
 ) -> None:
     """Tracks values of a deployment over a span of time, in milliseconds since 1970."""
-    plumbline.track_aggregate_metrics(
-        metrics, start_timestamp_ms, end_timestamp_ms, model_deployment_crn, dev
-    )
+
+    def track(metrics: Mapping[str, Any]) -> None:
+        plumbline.track_aggregate_metrics(
+            metrics, start_timestamp_ms, end_timestamp_ms, model_deployment_crn, dev
+        )
+
+    try:
+        track(metrics)
+    except plumbline.ValueNotAllowed as error:
+        track(_with_nulls(metrics, error))
 
 
 def read_metrics(
@@ -79,26 +122,57 @@ def read_metrics(
 
 def model_decorator(
     function: Union[Function, bool, None],
+    options: tuple[Any, ...],
     metrics: bool,
     dev: bool,
     dev_model_crn: Optional[str],
     dev_model_build_crn: Optional[str],
     dev_model_deployment_crn: Optional[str],
 ) -> Function:
-    """Returns the decorated function, or the decorator when ``function`` is none."""
-    is_on = function if isinstance(function, bool) else metrics  # also by position
+    """Returns the decorated function, or the decorator when ``function`` is none.
+
+    ``function`` and ``options`` may be metrics, dev and the CRNs of model, build and deployment.
+    """
+    is_on = metrics
+    if isinstance(function, bool):
+        is_on = function
+        given = (dev, dev_model_crn, dev_model_build_crn, dev_model_deployment_crn)
+        settings: list[Any] = [*options, *given[len(options) :]]
+        dev, dev_model_crn, dev_model_build_crn, dev_model_deployment_crn = settings
+    elif options:
+        raise TypeError("the first argument by position is metrics: True or False")
 
     def decorate(function: Function) -> Function:
         if not is_on:
             return _without_metrics(function)
-        return plumbline.track_predictions(
-            envelope=True,
-            failures=os.environ.get("PLUMBLINE_TRACK_FAILURES") == "1",
-            dev=dev,
-            model_crn=(dev_model_crn or DEV_MODEL_CRN) if dev else None,
-            model_build_crn=(dev_model_build_crn or DEV_BUILD_CRN) if dev else None,
-            model_deployment_crn=(dev_model_deployment_crn or DEV_DEPLOYMENT_CRN) if dev else None,
-        )(_with_metrics(function))
+        without, with_failures = (
+            plumbline.track_predictions(
+                envelope=True,
+                failures=failures,
+                dev=dev,
+                model_crn=(dev_model_crn or DEV_MODEL_CRN) if dev else None,
+                model_build_crn=(dev_model_build_crn or DEV_BUILD_CRN) if dev else None,
+                model_deployment_crn=(dev_model_deployment_crn or DEV_DEPLOYMENT_CRN)
+                if dev
+                else None,
+            )(_with_metrics(function))
+            for failures in (False, True)
+        )
+
+        @wraps(without)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            """Of an async function, returns its coroutine."""
+            wants_failures = os.environ.get("PLUMBLINE_TRACK_FAILURES") == "1"
+            return (with_failures if wants_failures else without)(*args, **kwargs)
+
+        if _is_async(function):
+
+            @wraps(without)
+            async def run_async(*args: Any, **kwargs: Any) -> Any:
+                return await run(*args, **kwargs)
+
+            return run_async
+        return run
 
     return decorate(function) if callable(function) else decorate
 
@@ -113,7 +187,7 @@ def _with_metrics(function: Function) -> Function:
 
 
 def _switched(function: Function, is_off: bool) -> Function:
-    if iscoroutinefunction(function):
+    if _is_async(function):
 
         @wraps(function)
         async def run_async(*args: Any, **kwargs: Any) -> Any:
@@ -134,6 +208,11 @@ def _switched(function: Function, is_off: bool) -> Function:
             _is_off.reset(token)
 
     return run
+
+
+def _is_async(function: Function) -> bool:
+    call = getattr(function, "__call__", None)  # noqa: B004 - an object may have an async one
+    return iscoroutinefunction(function) or iscoroutinefunction(call)
 
 
 def call_model(model_access_key: str, ipt: Any, api_key: str = "") -> Any:
@@ -169,8 +248,12 @@ def _model_url() -> str:
     domain = os.environ.get("CDSW_DOMAIN")
     if domain:
         return f"https://modelservice.{domain}/model"
-    parts = urlsplit(os.environ.get("CDSW_API_URL", ""))
+    api_url = os.environ.get("CDSW_API_URL", "")
+    try:
+        parts = urlsplit(api_url)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        raise plumbline.PlumblineError(f"CDSW_API_URL is no URL: {api_url!r}") from None
     if not parts.hostname:
         raise plumbline.PlumblineError("CDSW_DOMAIN is not set: where are models served?")
-    port = f":{parts.port}" if parts.port else ""
     return f"{parts.scheme}://modelservice.{parts.hostname}{port}/model"

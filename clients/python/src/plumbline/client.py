@@ -48,6 +48,7 @@ class Client:
         otherwise; else ``PLUMBLINE_MODEL_DEPLOYMENT_CRN``, else the deployment whose number stands
         in a variable ``<NAME>_<n>_<id>_SERVICE_HOST``, whose CRN the server is asked for.
     :param sync: send in the call, and return the receipt (or raise) when the server has answered.
+        In a replica that has no URL events are spilled all the same, without a receipt.
     :param local: keep everything in this process, whatever is configured.
     :param nan: what NaN and infinity become: ``"error"`` (a ValueNotAllowed that names the path)
         or ``"null"``; else ``PLUMBLINE_NAN``.
@@ -60,7 +61,7 @@ class Client:
     :param exit_timeout: seconds that the end of the process waits for events to be sent.
     :param spill_dir: folder for events that the buffer can't take or that are left at exit; else
         ``PLUMBLINE_SPILL_DIR``. Without it such events are counted, logged and lost.
-    :param spill_bytes: the most that this process keeps there.
+    :param spill_bytes: the most that this process keeps there unsent.
     :param replica: what predictions say they came from; else the host name.
     :param ca_bundle: file of certificates to trust; else ``PLUMBLINE_CA_BUNDLE``, else
         ``REQUESTS_CA_BUNDLE``, else those of the system.
@@ -100,12 +101,14 @@ class Client:
         self._transport: Optional[Transport] = None
         self._sender: Optional[Sender] = None
 
-        url = None if local else url or _environment_url()
-        is_wanted = bool(identity.server_url(environ))
+        wrong = ""
+        if not url and not local:
+            url, wrong = _environment_url()
+        self._why_no_server = wrong or "PLUMBLINE_URL is not set"
         numbers = identity.deployment_ids(environ)
         self._deployment = self._find_deployment(model_deployment_crn, numbers)
         spill_dir = spill_dir or environ.get("PLUMBLINE_SPILL_DIR") or None
-        if url is not None:
+        if url and not local:
             self._transport = Transport(
                 url,
                 api_key=environ.get("PLUMBLINE_API_KEY", "") if api_key is None else api_key,
@@ -114,16 +117,16 @@ class Client:
                 or environ.get("PLUMBLINE_CA_BUNDLE")
                 or environ.get("REQUESTS_CA_BUNDLE", ""),
             )
-        elif local or not (numbers or is_wanted):
+        elif local or not (numbers or wrong):
             self._store = LocalStore()
-            self._deployment = self._deployment or identity.DEV_DEPLOYMENT_CRN
+            if not isinstance(self._deployment, str):  # nobody knows the number here
+                self._deployment = identity.DEV_DEPLOYMENT_CRN
             if not local:
                 logger.warning("plumbline: PLUMBLINE_URL is not set: metrics stay in this process")
             return
         else:
             spill_dir = spill_dir or _own_folder()
-            if not is_wanted:
-                logger.error("plumbline: PLUMBLINE_URL is not set: metrics go to %s", spill_dir)
+            logger.error("plumbline: %s: metrics go to %s", self._why_no_server, spill_dir)
         options = SenderOptions(
             buffer_bytes, linger_ms / 1000, exit_timeout, spill_dir, spill_bytes
         )
@@ -189,9 +192,9 @@ class Client:
         return self._submit(
             self._prediction_text(
                 self._metrics_text(metrics),
-                _json(prediction_uuid),
-                _json(start_timestamp_ms),
-                _json(end_timestamp_ms),
+                self.encoder.encode(prediction_uuid, "predictionUuid"),
+                self.encoder.encode(start_timestamp_ms, "startTimestampMs"),
+                self.encoder.encode(end_timestamp_ms, "endTimestampMs"),
                 (model_deployment_crn, model_build_crn, model_crn),
                 failed,
             )
@@ -211,7 +214,11 @@ class Client:
         """
         return self._submit(
             b'{"event":"delayed_metrics","predictionUuid":%s,"eventId":%s,"metrics":%s}'
-            % (_json(prediction_uuid), _json(event_id or _event_id()), self._metrics_text(metrics))
+            % (
+                self.encoder.encode(prediction_uuid, "predictionUuid"),
+                self.encoder.encode(event_id or _event_id(), "eventId"),
+                self._metrics_text(metrics),
+            )
         )
 
     def track_aggregate_metrics(
@@ -240,9 +247,9 @@ class Client:
             + b'"event":"aggregate_metrics","startTimestampMs":%s,"endTimestampMs":%s,'
             b'"eventId":%s,"replica":%s,"metrics":%s}'
             % (
-                _json(start_timestamp_ms),
-                _json(end_timestamp_ms),
-                _json(event_id or _event_id()),
+                self.encoder.encode(start_timestamp_ms, "startTimestampMs"),
+                self.encoder.encode(end_timestamp_ms, "endTimestampMs"),
+                self.encoder.encode(event_id or _event_id(), "eventId"),
                 self._replica,
                 self._metrics_text(metrics),
             )
@@ -319,7 +326,7 @@ class Client:
             logger.exception("plumbline: a failed prediction could not be sent")
 
     def _submit(self, event: bytes) -> Optional[Receipt]:
-        if self._is_sync:
+        if self._is_sync and (self._transport is not None or self._store is not None):
             receipt = self._post_now([event])
             for note in receipt.rejected:
                 status = {"too_large": 413, "conflict": 409}.get(note["code"], 400)
@@ -666,7 +673,7 @@ class Client:
 
     def _remote(self) -> Transport:
         if self._transport is None:
-            raise PlumblineError("this needs a server, and PLUMBLINE_URL is not set")
+            raise PlumblineError(f"this needs a server: {self._why_no_server}")
         return self._transport
 
     def _retrying(self, call: Callable[[], T]) -> T:
@@ -759,16 +766,16 @@ def _environment_encoder() -> Encoder:
         return Encoder()
 
 
-def _environment_url() -> Optional[str]:
-    """Returns where the environment says to post; None, and an error logged, if that is no URL."""
-    url = identity.server_url(os.environ)
-    if url is not None:
-        try:
+def _environment_url() -> tuple[Optional[str], str]:
+    """Returns where the environment says to post, and what is wrong with it."""
+    name = "PLUMBLINE_URL" if os.environ.get("PLUMBLINE_URL") else "CDSW_API_URL"
+    try:
+        url = identity.server_url(os.environ)
+        if url is not None:
             Transport(url)
-        except PlumblineError as error:
-            logger.error("plumbline: PLUMBLINE_URL: %s", error)
-            return None
-    return url
+    except PlumblineError as error:
+        return None, f"{name}: {error}"
+    return url, ""
 
 
 def _own_folder() -> Optional[str]:

@@ -84,10 +84,9 @@ class Deployments:
         if crn is None:
             body = json.dumps({"modelDeploymentID": number}).encode()
             answer = transport.post("/get-model-deployment-crn", body)
-            try:
-                crn = str(answer["modelDeploymentCrn"])
-            except (KeyError, TypeError):
-                raise ServerError(200, "not_plumbline", "the answer has no CRN") from None
+            crn = answer.get("modelDeploymentCrn") if isinstance(answer, dict) else None
+            if not isinstance(crn, str) or not crn:
+                raise ServerError(200, "not_plumbline", "the answer has no CRN")
             self._crns[number] = crn
         return crn
 
@@ -110,6 +109,30 @@ def post_events(transport: Transport, deployments: Deployments, events: Sequence
     """
     lines = [_addressed(transport, deployments, event) for event in events]
     return Receipt.of_answer(transport.post("/v1/events", b"\n".join(lines), NDJSON))
+
+
+def addressable(
+    transport: Transport, deployments: Deployments, events: Sequence[bytes]
+) -> tuple[list[bytes], list[bytes]]:
+    """Returns events that can be posted now, and those whose number the server does not know.
+
+    Raises ServerError (other than 404) and Unreachable.
+    """
+    known: list[bytes] = []
+    unknown: list[bytes] = []
+    is_known: dict[bytes, bool] = {}  # by how they begin
+    for event in events:
+        beginning = event.partition(b",")[0]
+        if beginning not in is_known:
+            try:
+                _addressed(transport, deployments, event)
+                is_known[beginning] = True
+            except ServerError as error:
+                if error.status != 404:
+                    raise
+                is_known[beginning] = False
+        (known if is_known[beginning] else unknown).append(event)
+    return known, unknown
 
 
 def _addressed(transport: Transport, deployments: Deployments, event: bytes) -> bytes:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Optional
 from urllib.parse import urlsplit
 
+from plumbline.errors import PlumblineError
+
 DEV_DEPLOYMENT_CRN = "crn:cdp:ml:::workspace:dev/model-deployment"
 DEV_BUILD_CRN = "crn:cdp:ml:::workspace:dev/model-build"
 DEV_MODEL_CRN = "crn:cdp:ml:::workspace:dev/model"
@@ -36,14 +38,21 @@ def host_name() -> str:
 
 
 def server_url(environ: Mapping[str, str]) -> Optional[str]:
-    """Returns where to post: ``PLUMBLINE_URL``, else beside ``CDSW_API_URL``, else None."""
+    """Returns where to post: ``PLUMBLINE_URL``, else beside ``CDSW_API_URL``, else None.
+
+    Raises PlumblineError when there is no host to be found in ``CDSW_API_URL``.
+    """
     url = environ.get("PLUMBLINE_URL", "")
     if url:
         return url.rstrip("/")
-    parts = urlsplit(environ.get("CDSW_API_URL", ""))
+    api_url = environ.get("CDSW_API_URL", "")
+    try:
+        parts = urlsplit(api_url)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        raise PlumblineError(f"not the URL of a server: {api_url!r}") from None
     if not parts.hostname:
         return None
-    port = f":{parts.port}" if parts.port else ""
     return f"{parts.scheme or 'https'}://monitoring.{parts.hostname}{port}"
 
 

@@ -51,6 +51,9 @@ _REQUIRED = {
     "model_deployed": ("modelBuildCrn", "modelDeploymentCrn", "userName", "status"),
 }
 
+_STATUSES = ("deploying", "deployed", "stopping", "stopped", "unknown")
+_STATUS_WORDS = "deploying, deployed, stopping, stopped or unknown"
+
 
 class Filters(NamedTuple):
     """What to read; an empty tuple or None narrows nothing. Times are milliseconds, inclusive."""
@@ -152,7 +155,12 @@ class LocalStore:
     def _take(self, text: bytes) -> bool:
         """Stores an event; False when it is known already. Raises ServerError."""
         event = _parse(text)
+        for name, spelling in (("start", "startTimeStampMs"), ("end", "endTimeStampMs")):
+            if spelling in event:  # as answers and older clients spell it
+                event.setdefault(f"{name}TimestampMs", event.pop(spelling))
         kind = event.get("event")
+        if "event" in event and not isinstance(kind, str):
+            _refuse("invalid_field", "must be text", "event")
         if kind not in _REQUIRED:
             _refuse("unknown_event", f"not an event: {json.dumps(kind)}", "event")
         for field in _REQUIRED[kind]:
@@ -179,6 +187,7 @@ class LocalStore:
         deployment = self._deployment(crn)
         for member in ("modelBuildCrn", "modelCrn"):
             deployment[member] = deployment[member] or event.get(member) or ""
+        deployment["lastPredictionMs"] = max(deployment["lastPredictionMs"] or 0, start_ms)
         metrics = _compact(event["metrics"])
         row = self._insert(_Row(crn, start_ms, event["endTimestampMs"], uuid, metrics))
         if self._first.setdefault(uuid, row) == row:
@@ -210,13 +219,18 @@ class LocalStore:
         return True
 
     def _take_deployed(self, event: dict[str, Any]) -> bool:
-        crn = event["modelDeploymentCrn"]
+        crn, build = event["modelDeploymentCrn"], event["modelBuildCrn"]
+        known = self._deployments.get(crn, {}).get("modelBuildCrn") or build
+        if known != build:
+            message = f"deployment {crn} is known with the build {known}"
+            raise ServerError(409, "conflict", message, "modelBuildCrn")
         identity = ("model_deployed", crn, event["status"], event.get("statusAtMs"))
         if not self._is_new(identity, event, None):
             return False
         deployment = self._deployment(crn)
-        for member in ("modelBuildCrn", "modelCrn", "projectCrn", "modelDeploymentId"):
+        for member in ("modelBuildCrn", "modelCrn", "projectCrn", "modelDeploymentId", "modelName"):
             deployment[member] = event.get(member) or deployment[member]
+        deployment["status"] = event["status"]
         return True
 
     def _is_new(self, identity: tuple[Any, ...], content: Any, field: Optional[str]) -> bool:
@@ -242,6 +256,11 @@ class LocalStore:
                 "projectCrn": "",
                 "modelDeploymentId": None,
                 "firstSeenMs": time.time_ns() // 1_000_000,
+                "modelName": "",
+                "status": "",
+                "environment": "",
+                "trainingData": "unknown",
+                "lastPredictionMs": None,
             },
         )
 
@@ -357,6 +376,15 @@ def _check(event: Mapping[str, Any]) -> None:
                 _refuse("invalid_field", f"not a UUID: {json.dumps(value[:64])}", field)
         elif field in ("startTimestampMs", "endTimestampMs"):
             _check_time(field, value)
+        elif field == "failed" and event["event"] == "track_metrics":
+            if not isinstance(value, bool):
+                _refuse("invalid_field", "must be true or false", field)
+        elif field == "status" and event["event"] == "model_deployed":
+            if value not in _STATUSES:
+                _refuse("invalid_field", f"must be {_STATUS_WORDS}, not {json.dumps(value)}", field)
+        elif field in ("buildNumber", "modelDeploymentId"):
+            if not isinstance(value, int) or isinstance(value, bool):
+                _refuse("invalid_field", "must be a whole number", field)
         elif field == "metrics":
             if not isinstance(value, dict):
                 _refuse("invalid_field", "must be an object", field)

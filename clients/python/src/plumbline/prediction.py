@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Optional
@@ -91,7 +92,8 @@ class Prediction:
         passed_ns = time.monotonic_ns() - self._began_ns
         self.end_timestamp_ms = self.start_timestamp_ms + passed_ns // 1_000_000
         if self._token is not None:
-            _current.reset(self._token)
+            with suppress(ValueError):  # entered in another context: there it is not ours to undo
+                _current.reset(self._token)
         if kind is None or self._failures:
             self._end(self, kind is not None)
         else:

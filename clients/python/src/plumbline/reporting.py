@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from typing import Optional
@@ -48,5 +49,9 @@ class Reporter:
         if self._on_error is not None:
             try:
                 self._on_error(problem)
-            except Exception:
+            except BaseException as error:
+                # Leaving the process is for its main thread; the sender's would only end itself.
+                is_leaving = not isinstance(error, Exception)
+                if is_leaving and threading.current_thread() is threading.main_thread():
+                    raise
                 logger.exception("plumbline: on_error failed")

@@ -20,9 +20,10 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import NamedTuple, Optional
 
-from plumbline.delivery import Deployments, post_events
+from plumbline.delivery import Deployments, addressable, post_events
 from plumbline.errors import Problem, ServerError, Unreachable
 from plumbline.forking import renew_after_fork
 from plumbline.reporting import Reporter
@@ -36,6 +37,7 @@ BATCH_BYTES_MAX = 1 << 20
 BATCH_EVENTS_MAX = 5000
 RETRY_S_MIN = 0.1
 RETRY_S_MAX = 10.0
+RETRY_AFTER_S_MAX = 60.0  # longer than that no server is believed
 RETRY_CLOSING_S_MAX = 0.25  # at exit there is no time to be patient
 CLAIM_S = 30.0  # between two looks for files of processes that are gone
 
@@ -99,11 +101,14 @@ class Sender:
         self._flush_to = 0  # do not linger until so many are done
         self._close_at: Optional[float] = None  # monotonic; what is not sent by then is kept
         self._is_closed = False
+        self._is_registered = False  # for the end of the process
         self._delivered = self._duplicate = self._rejected = self._spilled = self._dropped = 0
         # The thread's own.
         self._taken: list[bytes] = []  # in memory, taken from the queue and not yet sent
+        self._ends_itself = False  # closed by itself, in on_error
         self._trouble = ""  # what was said about the server being away
-        self._claim_at = 0.0
+        self._claim_at = 0.0  # 0 until the folder was looked through once
+        self._aside: dict[str, float] = {}  # files that can't be sent now, and until when
 
     def after_fork_in_child(self) -> None:
         """Starts anew: what waits in the buffer is the parent's to send."""
@@ -152,7 +157,7 @@ class Sender:
             try:
                 if self._spill is None:
                     self._spill = Spill.create(self._options.spill_dir)
-                if self._spill.size + len(event) > self._options.spill_bytes:
+                if self._spill.left + len(event) > self._options.spill_bytes:
                     raise OSError(f"it has more than {self._options.spill_bytes} bytes")
                 self._spill.append(event)
                 self._put += 1
@@ -173,10 +178,15 @@ class Sender:
         thread = threading.Thread(target=self._run, name="plumbline-sender", daemon=True)
         try:
             thread.start()
-        except RuntimeError:  # the interpreter is shutting down
-            self._is_closed = True
-            return False
-        self._thread = thread
+            self._thread = thread
+        except RuntimeError as error:
+            if sys.is_finalizing() or not threading.main_thread().is_alive():
+                self._is_closed = True
+                return False
+            self._say_trouble(error)  # there is no room for a thread: the next event tries again
+        if self._is_registered:
+            return True
+        self._is_registered = True
         atexit.register(self._at_exit)
         # A child of multiprocessing ends without atexit, but runs these. (A child, only: elsewhere
         # they run before other people's atexit functions.)
@@ -190,11 +200,11 @@ class Sender:
     def flush(self, timeout: Optional[float] = None) -> bool:
         """Waits until everything put before is delivered or rejected, at most ``timeout`` seconds.
 
-        Returns False when some of it still waits.
+        Returns False when some of it still waits; at once in ``on_error`` in the sender's thread.
         """
         limit = None if timeout is None else time.monotonic() + timeout
         with self._lock:
-            if self._transport is None:
+            if self._transport is None or threading.current_thread() is self._thread:
                 return self._done >= self._put
             target = self._put
             self._flush_to = max(self._flush_to, target)
@@ -203,6 +213,8 @@ class Sender:
                 left = None if limit is None else limit - time.monotonic()
                 if left is not None and left <= 0:
                     break
+                if self._thread is None and self._start() and self._thread is None:
+                    left = RETRY_S_MIN if left is None else min(left, RETRY_S_MIN)
                 self._settled.wait(left)
             return self._done >= target
 
@@ -221,19 +233,28 @@ class Sender:
     # ---- the end ------------------------------------------------------------------------------
 
     def close(self, timeout: Optional[float] = None) -> None:
-        """Sends what waits, for at most ``timeout`` seconds; the rest is spilled, or lost aloud."""
+        """Sends what waits, for at most ``timeout`` seconds; the rest is spilled, or lost aloud.
+
+        In ``on_error`` in the sender's thread it returns at once, and the thread sees to it.
+        """
         timeout = self._options.exit_s if timeout is None else timeout
+        try:
+            with self._lock:
+                self._close_at = time.monotonic() + timeout
+                thread = None if self._is_closed else self._thread
+                self._wake.notify()
+            self._ends_itself = thread is threading.current_thread()
+            if thread is not None and not self._ends_itself:
+                thread.join(timeout)
+        finally:  # a signal may raise in the wait, as the one after the recipe's SIGTERM does
+            if not self._ends_itself:
+                self._end()
+
+    def _end(self) -> None:
+        """Sees to what was not sent, once."""
         with self._lock:
             if self._is_closed:
                 return
-            self._close_at = time.monotonic() + timeout
-            thread = self._thread
-            self._wake.notify()
-        if thread is not None:
-            thread.join(timeout)
-            if not thread.is_alive():
-                self._let_go()
-        with self._lock:
             self._is_closed = True
             left, problem = self._keep_rest()
             self._settled.notify_all()
@@ -244,14 +265,6 @@ class Sender:
             logger.warning(
                 "%d events were not delivered; they are in %s", left, self._options.spill_dir
             )
-
-    def _let_go(self) -> None:
-        """Gives up what only the thread used; it has ended."""
-        if self._transport is not None:
-            self._transport.close()
-        if self._left_over is not None:
-            self._left_over.close()
-            self._left_over = None
 
     def _at_exit(self) -> None:
         self.close()
@@ -296,14 +309,23 @@ class Sender:
     # ---- the thread ---------------------------------------------------------------------------
 
     def _run(self) -> None:
-        while True:
-            try:
-                self._work()
-                return
-            except Exception:  # a fault of ours; what waits is tried again
-                logger.exception("plumbline: the sender failed")
-            if not self._pause(RETRY_S_MAX):
-                return
+        try:
+            while True:
+                try:
+                    self._work()
+                    break
+                except Exception:  # a fault of ours; what waits is tried again
+                    logger.exception("plumbline: the sender failed")
+                if not self._pause(RETRY_S_MAX):
+                    break
+        finally:
+            if self._transport is not None:
+                self._transport.close()
+            if self._left_over is not None:
+                self._left_over.close()
+                self._left_over = None
+            if self._ends_itself:
+                self._end()
 
     def _work(self) -> None:
         is_going = True
@@ -316,6 +338,9 @@ class Sender:
                 is_going = self._send_spill(self._spill)
             if is_going and self._options.spill_dir and self._close_at is None:
                 is_going = self._send_left_over(self._options.spill_dir)
+        # A short job has had no other moment for what was left by the jobs before it.
+        while is_going and self._options.spill_dir and self._claim_at == 0 and self._has_time():
+            is_going = self._send_left_over(self._options.spill_dir)
 
     def _await_work(self) -> bool:
         """Waits for events and lingers for more of them; False when there will be none.
@@ -328,14 +353,19 @@ class Sender:
                 return not self._is_closed
             if self._spill is None and self._left_over is None:
                 self._linger()
-            while not self._queue and self._spill is None and self._left_over is None:
+            while not self._queue and self._spill is None:
                 if self._close_at is not None:
                     return False
+                if self._left_over is not None:
+                    break
+                wait_s = None
+                if self._options.spill_dir:
+                    wait_s = self._claim_at - time.monotonic()
+                    if wait_s <= 0:
+                        break  # a look at what others left
                 self._wake_at = 0
-                self._wake.wait(CLAIM_S if self._options.spill_dir else None)
+                self._wake.wait(wait_s)
                 self._wake_at = sys.maxsize
-                if time.monotonic() >= self._claim_at and self._options.spill_dir:
-                    break  # a look at what others left
                 self._linger()
             self._taken, self._queue = self._queue, []
             return not self._is_closed
@@ -380,10 +410,30 @@ class Sender:
                 return False
             spill.sent = end
             self._done += len(events)
-            if spill.is_done:
+            if spill.is_done or self._take_back(spill):
                 self._spill = None
-                spill.delete()
+                with suppress(OSError):  # what can't be deleted is sent again, which is harmless
+                    spill.delete()
             self._settled.notify_all()
+        return True
+
+    def _take_back(self, spill: Spill) -> bool:
+        """Moves the rest of the file to the buffer if that can take it. The lock is held.
+
+        Else the file would never end while events keep coming. A batch at most: put() waits here.
+        """
+        room = self._options.buffer_bytes - self._bytes
+        if spill.left > min(room, BATCH_BYTES_MAX):
+            return False
+        try:
+            events, end = spill.read(spill.left)
+        except OSError:
+            return False  # the next read says so
+        size = sum(map(len, events)) + EVENT_BYTES * len(events)
+        if end < spill.size or size > room:
+            return False
+        self._queue += events  # it was empty: while there is a file, nothing comes into it
+        self._bytes += size
         return True
 
     def _lose_spill(self, spill: Spill, error: OSError) -> bool:
@@ -402,45 +452,87 @@ class Sender:
     def _send_left_over(self, folder: str) -> bool:
         """Sends the next events that a process which is gone left; False when told to stop.
 
-        One batch at a time, so that this process's own events do not wait long.
+        One batch at a time and one attempt, so that this process's own events do not wait long.
         """
-        if self._left_over is None and time.monotonic() >= self._claim_at:
-            self._left_over = next(Spill.claim(folder), None)
+        now = time.monotonic()
+        if self._left_over is None and now >= self._claim_at:
+            self._aside = {path: until for path, until in self._aside.items() if until > now}
+            self._left_over = next(Spill.claim(folder, self._aside), None)
             if self._left_over is None:
-                self._claim_at = time.monotonic() + CLAIM_S
+                self._claim_at = now + CLAIM_S
         spill = self._left_over
         if spill is None:
             return True
         try:
-            if not spill.is_done:
-                events, end = spill.read(BATCH_BYTES_MAX)
-                if not events:
-                    message = f"{spill.path} ends in the middle of an event"
-                    self._report(Problem("spill_damaged", message))
-                if not self._deliver(events):
-                    return False
-                spill.sent = end
+            if not spill.is_done and not self._send_part(spill, folder):
+                return not self._is_closed
             if spill.is_done:
                 self._left_over = None
                 spill.delete()
         except OSError as error:
-            self._left_over = None
-            self._claim_at = time.monotonic() + CLAIM_S
-            spill.close()
+            self._set_aside(spill)
             self._report(Problem("spill_failed", f"{spill.path} can't be read: {error}"))
         return True
 
+    def _send_part(self, spill: Spill, folder: str) -> bool:
+        """Sends the next events of a file that was left; False when it had to be set aside."""
+        assert self._transport is not None
+        events, end = spill.read(BATCH_BYTES_MAX)
+        if not events:
+            message = f"{spill.path} ends in the middle of an event"
+            self._report(Problem("spill_damaged", message))
+        try:
+            known, unknown = addressable(self._transport, self._deployments, events)
+        except (ServerError, Unreachable) as error:
+            self._say_trouble(error)
+            known = unknown = []
+            is_sent = False
+        else:
+            is_sent = self._deliver(known, is_once=True)
+        if not is_sent:
+            self._set_aside(spill)
+            self._claim_at = time.monotonic() + CLAIM_S  # the others would fare no better
+            return False
+        if unknown:
+            if not known and spill.sent == 0:  # most likely all of it
+                self._set_aside(spill)
+                return False
+            self._keep_apart(unknown, folder)
+        spill.sent = end
+        return True
+
+    def _keep_apart(self, events: Sequence[bytes], folder: str) -> None:
+        """Writes events that the server can't take yet to a file of their own. Raises OSError."""
+        apart = Spill.create(folder)
+        self._aside[apart.path] = time.monotonic() + CLAIM_S
+        try:
+            for event in events:
+                apart.append(event)
+        finally:
+            apart.close()
+
+    def _set_aside(self, spill: Spill) -> None:
+        """Leaves a file to whoever has more luck with it; this process tries again later."""
+        self._left_over = None
+        self._aside[spill.path] = time.monotonic() + 2 * CLAIM_S
+        spill.close()
+
+    def _has_time(self) -> bool:
+        return not self._is_closed and time.monotonic() < (self._close_at or 0)
+
     # ---- delivering ---------------------------------------------------------------------------
 
-    def _deliver(self, events: Sequence[bytes]) -> bool:
+    def _deliver(self, events: Sequence[bytes], is_once: bool = False) -> bool:
         """Sends until the server has answered for each; False when told to stop before that.
 
-        A batch that is refused as a whole is halved until the guilty event is alone.
+        A batch that is refused as a whole is halved until the guilty event is alone. With
+        ``is_once`` it is False, too, as soon as there is a reason to wait.
         """
         parts = [events] if events else []
         wait_s = RETRY_S_MIN
         while parts:
             part = parts[-1]
+            at_least_s = 0.0  # what the server asks for
             try:
                 self._send(part)
             except ServerError as error:
@@ -463,7 +555,7 @@ class Sender:
                             1,
                         )
                     continue
-                wait_s = max(wait_s, min(error.retry_after or 0, RETRY_S_MAX))
+                at_least_s = min(error.retry_after or 0, RETRY_AFTER_S_MAX)
                 self._say_trouble(error)
             except Unreachable as error:
                 self._say_trouble(error)
@@ -474,7 +566,7 @@ class Sender:
                 parts.pop()
                 wait_s = RETRY_S_MIN
                 continue
-            if not self._pause(wait_s):
+            if is_once or not self._pause(wait_s, at_least_s):
                 return False
             wait_s = min(wait_s * 2, RETRY_S_MAX)
         return True
@@ -490,10 +582,10 @@ class Sender:
             self._duplicate += receipt.duplicate
         self._reject(receipt.problems(events), receipt.rejected_count)
 
-    def _pause(self, wait_s: float) -> bool:
+    def _pause(self, wait_s: float, at_least_s: float = 0.0) -> bool:
         """Waits before the next attempt, shorter at exit; False when there is no time left."""
         chance = os.urandom(1)[0] / 255
-        until = time.monotonic() + wait_s * (0.5 + 0.5 * chance)
+        until = time.monotonic() + max(wait_s * (0.5 + 0.5 * chance), at_least_s * (1 + chance / 4))
         with self._lock:
             while True:
                 now = time.monotonic()

@@ -9,7 +9,7 @@ harmless, as every event has its identity.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Optional
 
 READ_BYTES_MIN = 64 * 1024
@@ -41,16 +41,20 @@ class Spill:
         raise OSError(f"{folder} is full of files of process {os.getpid()}")
 
     @classmethod
-    def claim(cls, folder: str) -> Iterator[Spill]:
-        """Yields, locked, the files of processes that are gone. Raises nothing."""
+    def claim(cls, folder: str, without: Container[str] = ()) -> Iterator[Spill]:
+        """Yields, locked, the files of processes that are gone. Raises nothing.
+
+        ``without`` has paths of files that are not wanted.
+        """
         try:
             names = sorted(os.listdir(folder))
         except OSError:
             return
         for name in names:
-            if name.startswith(NAME_PREFIX) and name.endswith(NAME_SUFFIX):
+            path = os.path.join(folder, name)
+            if name.startswith(NAME_PREFIX) and name.endswith(NAME_SUFFIX) and path not in without:
                 try:
-                    spill = cls._open(os.path.join(folder, name), 0)
+                    spill = cls._open(path, 0)
                 except OSError:
                     continue  # somebody else's
                 if spill is not None:
@@ -78,6 +82,11 @@ class Spill:
     def is_done(self) -> bool:
         """Whether everything in it was sent."""
         return self.sent >= self.size
+
+    @property
+    def left(self) -> int:
+        """How many bytes were not sent."""
+        return self.size - self.sent
 
     def append(self, event: bytes) -> None:
         """Adds one event. Raises OSError and leaves the file as it was when the disk is full."""

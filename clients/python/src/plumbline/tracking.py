@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Optional, TypeVar, cast, overloa
 
 from plumbline.client import Client, Row
 from plumbline.forking import renew_after_fork
+from plumbline.identity import DEV_DEPLOYMENT_CRN
 from plumbline.prediction import Prediction
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Defaults:
         with self._lock:
             if dev:
                 if self._dev is None:
-                    self._dev = Client(local=True)
+                    self._dev = Client(local=True, model_deployment_crn=DEV_DEPLOYMENT_CRN)
                     logger.info("plumbline: dev=True: metrics stay in this process")
                 return self._dev
             self._client = self._client or Client()

@@ -29,8 +29,12 @@ class Transport:
     def __init__(
         self, url: str, *, api_key: str = "", timeout: float = 30.0, ca_bundle: str = ""
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(url)
+            is_url = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:  # brackets, or a port that is no number
+            is_url = False
+        if not is_url:
             raise PlumblineError(f"not the URL of a server: {url!r}")
         self.url = url.rstrip("/")
         self._timeout = timeout
@@ -121,6 +125,8 @@ class Transport:
         parts = urlsplit(self.url)
         proxy = getproxies().get(parts.scheme)
         if proxy and not proxy_bypass(parts.hostname or ""):
+            if "://" not in proxy:  # curl and others take it so
+                proxy = "http://" + proxy
             self._pool = urllib3.ProxyManager(proxy, **options)
         else:
             self._pool = urllib3.PoolManager(**options)

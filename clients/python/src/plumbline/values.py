@@ -37,7 +37,10 @@ from plumbline.errors import ValueNotAllowed
 NUMBER_CHARS_MAX = 64  # the server's limit for the text of one number
 DEPTH_MAX = 100  # whoever nests deeper has a cycle
 
-_ESCAPED_NUL = b"\\u0000"
+_AS_ZEROS = bytes.maketrans(b"123456789", b"000000000")
+_LONG_NUMBER = b"0" * (NUMBER_CHARS_MAX + 1)
+# How keys begin that may have been numbers, true, false or None, and be there as text as well.
+_DOUBTFUL_KEYS = (b'{"0', b',"0', b'"-0', b'"true":', b'"false":', b'"null":')
 _NAME: Callable[[str], str] = getattr(json.encoder, "encode_basestring")  # noqa: B009
 
 
@@ -65,6 +68,8 @@ class Encoder:
     def member(self, key: str, value: Any) -> bytes:
         """Returns ``"key":value`` for a member of ``metrics``. Raises ValueNotAllowed."""
         try:
+            if "\0" in key:
+                raise ValueError
             return _NAME(key).encode() + b":" + self._encode_fast(value)
         except (TypeError, ValueError, RecursionError):
             if not isinstance(key, str):
@@ -75,8 +80,8 @@ class Encoder:
 
     def _encode_fast(self, value: Any) -> bytes:
         data = self._one_shot(value).encode()
-        if _ESCAPED_NUL in data:
-            raise ValueError  # or a text that has these six characters: the walk knows
+        if _is_doubtful(data):
+            raise ValueError  # the walk knows
         return data
 
     def _walk(self, value: Any, path: str, depth: int) -> str:
@@ -173,6 +178,24 @@ class Encoder:
             return texts
         self._not_a_number(path, "NaT")
         return None
+
+
+def _is_doubtful(data: bytes) -> bool:
+    """True when this may be what the server refuses: NUL, a long number, a key twice.
+
+    All of it may be innocent, in a text or as the only key of its name.
+    """
+    if b"\\u0000" in data:
+        return True
+    is_object = b"{" in data
+    if not is_object and len(data) <= NUMBER_CHARS_MAX:
+        return False
+    zeros = data.translate(_AS_ZEROS)
+    if is_object:
+        for key in _DOUBTFUL_KEYS:  # any() takes twice as long
+            if key in zeros:
+                return True
+    return _LONG_NUMBER in zeros
 
 
 def _text(text: str, path: str) -> str:
