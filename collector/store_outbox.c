@@ -33,7 +33,7 @@ enum {
 /* A project comes before its builds, a build before its deployments, and each before the process
  * that made it. */
 static const char outbox_changed_sql[] =
-    "SELECT entity_id, type, attributes, user_name, is_new, subject, key_name"
+    "SELECT entity_id, type, attributes, user_name, is_new, is_changed, subject, key_name"
     " FROM outbox_changed($1::bigint, $2)"
     " ORDER BY subject_type <> 'ml_project', subject_type <> 'ml_model_build', subject,"
     " entity_id <> subject, entity_id";
@@ -44,6 +44,7 @@ enum changed_column {
     CHANGED_ATTRIBUTES,
     CHANGED_USER,
     CHANGED_IS_NEW,
+    CHANGED_IS_CHANGED,
     CHANGED_SUBJECT,
     CHANGED_KEY,
 };
@@ -149,19 +150,21 @@ static void outbox_add(struct outbox_work *work, int from, int to)
     struct notification_reference *references = outbox_gather(work, from, to, &references_len);
     json_t *notification;
     AUTO(mem_free) char *text = NULL;
+    const char *user = NULL; /* who changed the first of them that was changed */
     bool is_new = false;
 
     for (size_t i = 0; i < len; i++) {
         int row = from + (int)i;
 
+        if (!user && store_get_bool(work->changed, row, CHANGED_IS_CHANGED))
+            user = PQgetvalue(work->changed, row, CHANGED_USER);
         entities[i].type =
             type_by_name(work->setup->types, store_get_span(work->changed, row, CHANGED_TYPE));
         entities[i].attributes =
             json_loads(PQgetvalue(work->changed, row, CHANGED_ATTRIBUTES), 0, NULL);
         is_new = is_new || store_get_bool(work->changed, row, CHANGED_IS_NEW);
     }
-    notification = notification_json(is_new, PQgetvalue(work->changed, from, CHANGED_USER),
-                                     entities, len, references, references_len);
+    notification = notification_json(is_new, user, entities, len, references, references_len);
     text = json_dumps(notification, JSON_COMPACT);
     store_array_add_text(&work->keys, outbox_key(work, from));
     store_array_add_text(&work->notifications, span_of(text));

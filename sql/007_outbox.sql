@@ -73,25 +73,44 @@ CREATE FUNCTION outbox_is_linked(in_batch bigint, in_id bigint) RETURNS boolean 
                  AND r.to_batch IS NULL AND r.from_batch = in_batch)
 $$;
 
--- Of the entities those that the batch has changed, or the edges that they are told with. The subject is what a process
--- makes, and anything else itself; key_name is the name of its project, as far as one is known.
-CREATE FUNCTION outbox_changed(in_batch bigint, in_ids bigint[])
-RETURNS TABLE (entity_id bigint, type text, attributes jsonb, user_name text, is_new boolean, subject bigint,
-               subject_type text, key_name text)
+-- The entities that are there, each with its subject: what a process makes, and anything else itself.
+CREATE FUNCTION outbox_subjects(in_batch bigint, in_ids bigint[])
+RETURNS TABLE (entity_id bigint, subject bigint, is_changed boolean)
 LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
-  one     bigint;
-  build   bigint;
-  project bigint;
-  stands  entity;
+  one    bigint;
+  stands entity;
 BEGIN
   FOREACH one IN ARRAY in_ids LOOP
     SELECT * INTO stands FROM entity AS e WHERE e.entity_id = one ORDER BY e.from_batch DESC LIMIT 1;
-    CONTINUE WHEN stands.is_deleted OR stands.from_batch <> in_batch AND NOT outbox_is_linked(in_batch, one);
+    CONTINUE WHEN stands.is_deleted;
     SELECT r.end2 INTO subject FROM relationship AS r
     WHERE r.end1 = one AND r.type = 'process_dataset_outputs' AND r.to_batch IS NULL AND NOT r.is_deleted
     ORDER BY r.relationship_id LIMIT 1;
     subject := coalesce(subject, one);
+    entity_id := one;
+    is_changed := stands.from_batch = in_batch OR outbox_is_linked(in_batch, one);
+    RETURN NEXT;
+  END LOOP;
+END
+$$;
+
+-- Of the entities those that are to be told: what the batch has changed, or the edges that it is told with, and what has the
+-- same subject. key_name is the name of its project, as far as one is known.
+CREATE FUNCTION outbox_changed(in_batch bigint, in_ids bigint[])
+RETURNS TABLE (entity_id bigint, type text, attributes jsonb, user_name text, is_new boolean, is_changed boolean,
+               subject bigint, subject_type text, key_name text)
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+  build   bigint;
+  project bigint;
+BEGIN
+  FOR entity_id, subject, is_changed IN
+    SELECT s.entity_id, s.subject, s.is_changed
+    FROM (SELECT s.*, bool_or(s.is_changed) OVER (PARTITION BY s.subject) AS is_told
+          FROM outbox_subjects(in_batch, in_ids) AS s) AS s
+    WHERE s.is_told
+  LOOP
     SELECT r.end1 INTO build FROM relationship AS r
     WHERE r.end2 = subject AND r.type = 'ml_build_deployment' AND r.to_batch IS NULL AND NOT r.is_deleted
     ORDER BY r.relationship_id LIMIT 1;
@@ -101,12 +120,10 @@ BEGIN
     ORDER BY r.relationship_id LIMIT 1;
     SELECT e.qualified_name INTO key_name FROM entity AS e
     WHERE e.entity_id = coalesce(project, build, subject) ORDER BY e.from_batch DESC LIMIT 1;
-    SELECT e.type INTO subject_type FROM entity AS e WHERE e.entity_id = subject ORDER BY e.from_batch DESC LIMIT 1;
-    entity_id := one;
-    type := stands.type;
-    attributes := stands.attributes;
-    user_name := stands.updated_by;
-    is_new := stands.created_batch = in_batch;
+    SELECT e.type INTO subject_type FROM entity AS e
+    WHERE e.entity_id = outbox_changed.subject ORDER BY e.from_batch DESC LIMIT 1;
+    SELECT e.type, e.attributes, e.updated_by, e.created_batch = in_batch INTO type, attributes, user_name, is_new
+    FROM entity AS e WHERE e.entity_id = outbox_changed.entity_id ORDER BY e.from_batch DESC LIMIT 1;
     RETURN NEXT;
   END LOOP;
 END

@@ -125,7 +125,9 @@ START_TEST(what_events_make)
                    "p CREATE_V2 eve: d@cm < build=b@cm, d:deploy@cm < inputs=b@cm outputs=d@cm\n");
     behind = after(newest(service));
     service_take(service, DEPLOYED("b", "d", "deployed", "1704067204000", ""));
-    check_messages(service, behind, "p FULL_UPDATE_V2 eve: d@cm < build=b@cm\n");
+    check_messages(service, behind,
+                   "p FULL_UPDATE_V2 eve: d@cm < build=b@cm, d:deploy@cm < inputs=b@cm"
+                   " outputs=d@cm\n");
 }
 END_TEST
 
@@ -148,8 +150,8 @@ START_TEST(what_comes_late)
     second = after(newest(service));
     service_take(service, BUILT("p", "b", TABLES)); /* the process has further inputs */
     check_messages(service, second,
-                   "p FULL_UPDATE_V2 bob: b:train_build@cm < inputs=p@cm inputs=x.t@cm"
-                   " inputs=x.u@cm outputs=b@cm\n");
+                   "p FULL_UPDATE_V2 bob: b@cm < project=p@cm, b:train_build@cm < inputs=p@cm"
+                   " inputs=x.t@cm inputs=x.u@cm outputs=b@cm\n");
     third = after(newest(service));
     service_take(service, PROJECT("p", ""));
     check_messages(service, third, "p CREATE_V2 ada: p@cm, p:create@cm < outputs=p@cm\n");
