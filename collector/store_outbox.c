@@ -26,6 +26,8 @@
 enum {
     OUTBOX_PAGE_BYTES = 1024 * 1024,
     OUTBOX_REMOVE_MAX = 1000, /* of a round */
+    /* Of notifications before they are sent to Postgres: a batch may have any number of them. */
+    OUTBOX_WRITE_BYTES = 4 * 1024 * 1024,
 };
 
 /* ------------------------------------------------------------------------------- what is said */
@@ -173,6 +175,19 @@ static void outbox_add(struct outbox_work *work, int from, int to)
         json_decref(entities[i].attributes);
 }
 
+static void outbox_work_init(struct outbox_work *work)
+{
+    store_array_init(&work->keys, STORE_OID_TEXT);
+    store_array_init(&work->notifications, STORE_OID_TEXT);
+}
+
+static void outbox_work_done(struct outbox_work *work)
+{
+    store_array_done(&work->keys);
+    store_array_done(&work->notifications);
+}
+
+/* What has been added so far is written, and the work empty again. */
 static int outbox_store(struct outbox_work *work, PGconn *conn, const char *batch_id,
                         struct err *err)
 {
@@ -191,6 +206,8 @@ static int outbox_store(struct outbox_work *work, PGconn *conn, const char *batc
         "  WITH ORDINALITY AS u(key, notification, place) ORDER BY place) AS m"
         " WHERE b.batch_id = $1::bigint",
         &params, "write messages", err);
+    outbox_work_done(work);
+    outbox_work_init(work);
     return result ? 0 : -1;
 }
 
@@ -219,7 +236,12 @@ static int outbox_write_work(struct outbox_work *work, PGconn *conn, const char 
                 break;
         }
         outbox_add(work, from, end);
+        if (work->notifications.buf.len >= OUTBOX_WRITE_BYTES &&
+            outbox_store(work, conn, batch_id, err) < 0)
+            return -1;
     }
+    if (work->keys.len == 0)
+        return 0;
     return outbox_store(work, conn, batch_id, err);
 }
 
@@ -233,8 +255,7 @@ int outbox_write(PGconn *conn, const struct store_setup *setup, int64_t batch_id
 
     if (entities->len == 0)
         return 0;
-    store_array_init(&work.keys, STORE_OID_TEXT);
-    store_array_init(&work.notifications, STORE_OID_TEXT);
+    outbox_work_init(&work);
     (void)snprintf(number, sizeof(number), "%" PRId64, batch_id);
     store_param_text(&params, number);
     store_param_binary(&params, store_array_end(entities));
@@ -243,8 +264,7 @@ int outbox_write(PGconn *conn, const struct store_setup *setup, int64_t batch_id
         rc = outbox_write_work(&work, conn, number, err);
     PQclear(work.changed);
     PQclear(work.references);
-    store_array_done(&work.keys);
-    store_array_done(&work.notifications);
+    outbox_work_done(&work);
     return rc;
 }
 

@@ -357,6 +357,41 @@ START_TEST(a_long_line)
 }
 END_TEST
 
+/* More than is written at a time, of one batch: all of it, in order. */
+START_TEST(many_megabytes)
+{
+    enum { BUILDS = 60, INPUTS = 1000 };
+    AUTO(service_free) struct service *service = service_start();
+    AUTO(buf_done) struct buf body;
+    AUTO(mem_free) char *inputs = NULL;
+    json_auto_t *lines = NULL;
+
+    buf_init(&body, SIZE_MAX);
+    for (int i = 0; i < INPUTS; i++)
+        buf_append_fmt(&body, "%s{\"typeName\":\"fs_path\",\"qualifiedName\":\"/data/%050d@cm\"}",
+                       i ? "," : "", i);
+    inputs = xstrdup(buf_text(&body));
+    buf_clear(&body);
+    for (int i = 0; i < BUILDS; i++)
+        buf_append_fmt(&body,
+                       "%c{\"event\":\"model_built\",\"projectCrn\":\"p%02d\",\"modelCrn\":\"m\","
+                       "\"modelName\":\"M\",\"modelBuildCrn\":\"b%02d\",\"buildNumber\":1,"
+                       "\"userName\":\"bob\",\"inputs\":[%s]}",
+                       i ? ',' : '[', i, i, inputs);
+    buf_append_char(&body, ']');
+    service_take(service, buf_text(&body));
+    ck_assert_int_gt(pg_query_i64(service->dsn, "SELECT sum(bytes) FROM outbox"), 8 << 20);
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(DISTINCT batch_id) FROM outbox"), 1);
+    lines = messages_get(service, "");
+    ck_assert_uint_eq(json_array_size(lines), BUILDS);
+    for (int i = 0; i < BUILDS; i++) {
+        AUTO(mem_free) char *key = xasprintf("p%02d", i);
+
+        ck_assert_str_eq(service_text(json_array_get(lines, (size_t)i), "key"), key);
+    }
+}
+END_TEST
+
 /* ---- what is kept ---- */
 
 START_TEST(old_ones_go)
@@ -421,6 +456,7 @@ Suite *messages_suite(void)
     tcase_add_test(tcase, pages);
     tcase_add_test(tcase, bad_questions);
     tcase_add_test(tcase, a_long_line);
+    tcase_add_test(tcase, many_megabytes);
     tcase_add_test(tcase, old_ones_go);
     tcase_add_test(tcase, too_many_go);
     suite_add_tcase(suite, tcase);
