@@ -369,7 +369,7 @@ int outbox_retention_round(struct store *store, int64_t now_ms, bool *more, stru
     dropped = store_get_i64(result, 0, 1);
     stats_add(store->setup.stats, STAT_OUTBOX_DROPPED, dropped);
     if (dropped)
-        log_warn("event=messages_dropped messages=%" PRId64 " limit=outbox_messages_max", dropped);
+        log_warn("event=messages_dropped messages=%" PRId64 " reason=unpublished", dropped);
     *more = *more || removed == OUTBOX_REMOVE_MAX;
     return 0;
 }

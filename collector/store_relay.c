@@ -47,6 +47,7 @@ static int relay_lock(struct store *store, struct err *err)
     return 0;
 }
 
+/* And says that somebody publishes: what is removed depends on it. */
 static int relay_gauges(struct store *store, struct err *err)
 {
     struct stats *stats = store->setup.stats;
@@ -61,7 +62,11 @@ static int relay_gauges(struct store *store, struct err *err)
                          "  FROM outbox WHERE number > p.published ORDER BY number LIMIT 1), 0)"
                          " ::bigint FROM outbox_position AS p",
                          "outbox gauges", err);
-    if (!result)
+    if (!result ||
+        store_exec(store->conn,
+                   "UPDATE outbox_position SET relayed_at = clock_timestamp()"
+                   " WHERE relayed_at > clock_timestamp() - interval '1 hour' IS NOT TRUE",
+                   "outbox gauges", err) < 0)
         return -1;
     store->relay.gauges_ms = now_ms + RELAY_GAUGES_MS;
     stats_set(stats, STAT_OUTBOX_PENDING, store_get_i64(result, 0, 0));

@@ -13,12 +13,14 @@ CREATE TABLE outbox (
 );
 
 -- published: a broker has all up to this number. removed: they are no longer here. sender begins the ids of messages that
--- are packed, so that those of two databases are never taken for parts of one.
+-- are packed, so that those of two databases are never taken for parts of one. relayed_at: about when a daemon was last
+-- the one that publishes, null: none ever was; not every daemon of a database need be told of brokers.
 CREATE TABLE outbox_position (
-  only_row  boolean PRIMARY KEY DEFAULT true CHECK (only_row),
-  published bigint  NOT NULL,
-  removed   bigint  NOT NULL,
-  sender    uuid    NOT NULL
+  only_row   boolean     PRIMARY KEY DEFAULT true CHECK (only_row),
+  published  bigint      NOT NULL,
+  removed    bigint      NOT NULL,
+  sender     uuid        NOT NULL,
+  relayed_at timestamptz
 );
 INSERT INTO outbox_position (published, removed, sender) VALUES (0, 0, gen_random_uuid());
 
@@ -32,29 +34,41 @@ RETURNS TABLE (number bigint, key text, recorded_at timestamptz, notification te
   ORDER BY m.number
 $$;
 
--- Removes messages from before in_before that need not be published any more, and whatever is too many: those that were
--- still to be published are counted in dropped.
+-- The last message that may go of the first in_rows: from before in_before and published, or nobody is going to publish it
+-- (in_publishes: somebody is), or one of too many. Null: there is none.
+CREATE FUNCTION outbox_last_to_remove(in_before timestamptz, in_publishes boolean, in_max bigint, in_rows int)
+RETURNS bigint LANGUAGE sql STABLE AS $$
+  SELECT max(o.number)
+  FROM outbox_position AS p, (SELECT max(o.number) AS number FROM outbox AS o) AS newest,
+       (SELECT * FROM outbox AS o ORDER BY o.number LIMIT in_rows) AS o
+  WHERE o.number <= newest.number - in_max
+     OR o.recorded_at < in_before AND (NOT in_publishes OR o.number <= p.published)
+$$;
+
+-- Removes what may go. Somebody publishes: the caller does, or some daemon did within the last week. dropped: of what is
+-- removed, those that were still to be published, where somebody ever was to do so.
 CREATE FUNCTION outbox_remove(in_before timestamptz, in_publishes boolean, in_max bigint, in_rows int,
                               OUT removed bigint, OUT dropped bigint) LANGUAGE plpgsql AS $$
 DECLARE
-  stands outbox_position;
-  newest bigint;
-  last   bigint;
+  publishes boolean;
+  stands    outbox_position;
+  last      bigint;
 BEGIN
+  removed := 0;
+  dropped := 0;
+  SELECT in_publishes OR coalesce(p.relayed_at > clock_timestamp() - interval '7 days', false) INTO publishes
+  FROM outbox_position AS p;
+  IF outbox_last_to_remove(in_before, publishes, in_max, in_rows) IS NULL THEN
+    RETURN; -- as nearly always; nobody waited for a lock
+  END IF;
   SELECT * INTO stands FROM outbox_position FOR UPDATE;
-  SELECT max(o.number) INTO newest FROM outbox AS o;
-  SELECT max(o.number) INTO last
-  FROM (SELECT * FROM outbox AS o ORDER BY o.number LIMIT in_rows) AS o
-  WHERE o.number <= newest - in_max
-     OR o.recorded_at < in_before AND (NOT in_publishes OR o.number <= stands.published);
+  last := outbox_last_to_remove(in_before, publishes, in_max, in_rows);
   IF last IS NULL THEN
-    removed := 0;
-    dropped := 0;
     RETURN;
   END IF;
   WITH gone AS (DELETE FROM outbox AS o WHERE o.number <= last RETURNING o.number)
-  SELECT count(*), count(*) FILTER (WHERE in_publishes AND gone.number > stands.published) INTO removed, dropped
-  FROM gone;
+  SELECT count(*), count(*) FILTER (WHERE (in_publishes OR stands.relayed_at IS NOT NULL) AND gone.number > stands.published)
+  INTO removed, dropped FROM gone;
   UPDATE outbox_position AS p SET removed = last, published = greatest(p.published, CASE WHEN dropped > 0 THEN last ELSE 0 END);
 END
 $$;

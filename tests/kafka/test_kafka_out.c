@@ -536,6 +536,37 @@ START_TEST(kept_until_published)
 }
 END_TEST
 
+/* A daemon that publishes nothing knows that another one does: what that has not published yet
+ * stays. After a week nobody is expected any more. */
+START_TEST(kept_for_another_daemon)
+{
+    AUTO(out_done) struct out out;
+    AUTO(mem_free) char *first = events_of(0, 10), *second = events_of(10, 10);
+    const char *dsn;
+
+    out_init(&out, broker_shared(), 1, NULL);
+    dsn = out.rig.service->dsn;
+    service_take(out.rig.service, first);
+    out_wait(&out);
+    ck_assert_int_eq(daemon_stop(out.rig.service->daemon), 0);
+    out.rig.variables[5] = xstrdup("PLUMBLINE_OUTBOX_RETENTION=1h");
+    out.rig.variables[6] = xstrdup("PLUMBLINE_KAFKA_LINEAGE_MESSAGES=false");
+    out.rig.environment[5] = out.rig.variables[5];
+    out.rig.environment[6] = out.rig.variables[6];
+    daemon_resume(out.rig.service->daemon);
+    service_take(out.rig.service, second);
+    pg_exec(dsn, "UPDATE outbox SET recorded_at = recorded_at - interval '2 hours'");
+    WAIT_UNTIL(OUT_MS_MAX, pg_query_i64(dsn, "SELECT removed FROM outbox_position") > 0);
+    ck_assert_int_eq(pg_query_i64(dsn, "SELECT count(*) FROM outbox"), 20);
+    ck_assert_int_eq(pg_query_i64(dsn, "SELECT removed - published FROM outbox_position"), 0);
+    ck_assert_int_eq(out_sample(&out, "dropped_total"), 0);
+    pg_exec(dsn, "UPDATE outbox_position SET relayed_at = relayed_at - interval '8 days'");
+    WAIT_UNTIL(OUT_MS_MAX, out_sample(&out, "dropped_total") == 20);
+    ck_assert(daemon_log_has(out.rig.service->daemon, "event=messages_dropped"));
+    ck_assert_int_eq(pg_query_i64(dsn, "SELECT count(*) FROM outbox"), 0);
+}
+END_TEST
+
 static TCase *out_case(const char *name)
 {
     TCase *tcase = tcase_create(name);
@@ -561,6 +592,7 @@ Suite *kafka_out_suite(void)
     tcase_add_test(tcase, killed_in_the_middle);
     tcase_add_test(tcase, two_daemons_one_relay);
     tcase_add_test(tcase, sessions_end);
+    tcase_add_test(tcase, kept_for_another_daemon);
     suite_add_tcase(suite, tcase);
     tcase = out_case("brokers"); /* of the test's own */
     tcase_add_test(tcase, refused_and_taken);
