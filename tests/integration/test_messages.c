@@ -400,8 +400,8 @@ START_TEST(old_ones_go)
     AUTO(service_free)
     struct service *service =
         service_start_with(&(struct daemon_options){ .environment = environment });
-    json_auto_t *gone = NULL, *kept = NULL, *oldest = NULL;
-    AUTO(mem_free) char *want = NULL, *query = NULL;
+    json_auto_t *gone = NULL, *kept = NULL, *oldest = NULL, *none = NULL;
+    AUTO(mem_free) char *want = NULL, *query = NULL, *last = NULL;
     const char *message;
     int64_t removed;
 
@@ -423,6 +423,12 @@ START_TEST(old_ones_go)
     oldest = messages_get(service, "");
     ck_assert_uint_eq(json_array_size(kept), 1);
     service_check_same(oldest, kept, "from the oldest");
+    pg_exec(service->dsn, "UPDATE outbox SET recorded_at = recorded_at - interval '2 hours'");
+    WAIT_UNTIL(10000, pg_query_i64(service->dsn, "SELECT count(*) FROM outbox") == 0);
+    none = service_get(service, 410, PATH "?after=0");
+    message = service_text(json_object_get(none, "error"), "message");
+    last = xasprintf("there are no others yet: go on with after=%lld;", (long long)removed + 1);
+    ck_assert_msg(strstr(message, last) != NULL, "%s", message);
 }
 END_TEST
 
