@@ -82,9 +82,11 @@ static int relay_send_message(struct store *store, const struct outbox_page *pag
     int rc = 0;
 
     outbox_page_message(page, row, (size_t)store->setup.config->kafka_message_bytes_max, &parts);
+    store_busy(store, false); /* brokers are no reason to break the session, and the lock with it */
     for (size_t i = 0; i < parts.len && rc == 0; i++)
         rc = publisher_send(store->setup.publisher, outbox_page_key(page, row),
                             buf_span(&parts.items[i]), err);
+    store_busy(store, true);
     *sent += parts.len;
     message_parts_done(&parts);
     return rc;
@@ -159,8 +161,11 @@ static int relay_wait(struct store *store, struct err *err)
 {
     struct err moving = { 0 };
     size_t arrived;
-    int rc = publisher_wait(store->setup.publisher, RELAY_WAIT_MS, &arrived, err);
+    int rc;
 
+    store_busy(store, false);
+    rc = publisher_wait(store->setup.publisher, RELAY_WAIT_MS, &arrived, err);
+    store_busy(store, true);
     if (relay_move(store, arrived, &moving) < 0) {
         *err = moving;
         return -1;
