@@ -352,6 +352,27 @@ START_TEST(refused_and_taken)
 }
 END_TEST
 
+/* What a broker has got before it refuses something is not sent again. */
+START_TEST(goes_on_where_it_was_refused)
+{
+    AUTO(broker_free) struct broker *broker = broker_mock();
+    AUTO(out_done) struct out out;
+    AUTO(mem_free) char *events = events_of(0, 50);
+    struct published published;
+
+    out_start(&out, broker, 1, NULL, NULL,
+              "message.timeout.ms=2000\nbatch.num.messages=10\nmax.in.flight=1\n");
+    broker_mock_fail(broker, BROKER_PRODUCE, 2, 0); /* these go well */
+    broker_mock_fail(broker, BROKER_PRODUCE, 1, 29 /* not allowed */);
+    service_take(out.rig.service, events);
+    published = out_check(&out);
+    ck_assert_int_eq(out_sample(&out, "failures_total"), 1);
+    ck_assert_uint_eq(published.again, 0);
+    ck_assert_uint_eq(published.records, 100);
+    ck_assert_int_eq(out_sample(&out, "published_total"), 100);
+}
+END_TEST
+
 /* ---- daemons ---- */
 
 /* Killed when its answer has come and, as a rule, before the message has left. */
@@ -596,6 +617,7 @@ Suite *kafka_out_suite(void)
     suite_add_tcase(suite, tcase);
     tcase = out_case("brokers"); /* of the test's own */
     tcase_add_test(tcase, refused_and_taken);
+    tcase_add_test(tcase, goes_on_where_it_was_refused);
     tcase_add_test(tcase, brokers_go_and_come_back);
     tcase_add_test(tcase, killed_while_brokers_are_away);
     tcase_add_test(tcase, nothing_without_the_lock);
