@@ -93,7 +93,8 @@ const struct config_key config_keys[] = {
     KEY(lineage_relations_max, CONFIG_COUNT, "10000", 1, 100000,
         "relations in one lineage answer; one that has more says so"),
     KEY(outbox_retention, CONFIG_AGE, "7d", SECOND, AGE_MAX,
-        "how long outgoing lineage messages are kept once they are published"),
+        "how long outgoing lineage messages are kept, from recording; longer while they are to be "
+        "published"),
     KEY(outbox_messages_max, CONFIG_COUNT, "1000000", 1, INT64_C(1000000000),
         "outgoing lineage messages kept; beyond them the oldest go, published or not"),
 

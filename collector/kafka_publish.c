@@ -14,13 +14,16 @@ enum {
     PUBLISH_FULL_MS = 1000, /* how long a full queue is waited for */
     /* What comes to a value: the key, and what the producer counts besides. */
     PUBLISH_OVERHEAD_BYTES = 4096,
+    /* Shorter than what Postgres takes to notice that the host of a session is gone, and with it
+     * the session's lock: store.c. */
+    PUBLISH_TIMEOUT_MS_MAX = 20000,
 };
 
 static const char *const publish_presets[][2] = {
     { "enable.idempotence", "true" },
     { "enable.gapless.guarantee", "true" },
     /* after this another collector may try */
-    { "message.timeout.ms", "30000" },
+    { "message.timeout.ms", "20000" },
     { "partitioner", "murmur2_random" }, /* as Java's producers place keys */
     { "client.id", "plumbline" },
     { NULL, NULL },
@@ -30,11 +33,27 @@ static const char *const publish_presets[][2] = {
 struct publisher {
     const struct config *config; /* borrowed */
     rd_kafka_t *client;          /* NULL: none yet, or no more */
-    size_t sent;
-    size_t arrived;
+    size_t sent;                 /* since all had arrived; each has its place as its opaque */
+    size_t arrived;              /* the first of them, without a gap */
+    bool *places;                /* owned: what has arrived of those that were sent */
+    size_t places_cap;
     size_t failed;
     char why[PUBLISH_WHY_BYTES]; /* the first failure */
 };
+
+static int publisher_check_timeout(const rd_kafka_conf_t *conf, struct err *err)
+{
+    char text[24] = "";
+    size_t bytes = sizeof(text);
+    long ms = 0;
+
+    if (rd_kafka_conf_get(conf, "message.timeout.ms", text, &bytes) == RD_KAFKA_CONF_OK)
+        ms = strtol(text, NULL, 10);
+    if (ms > 0 && ms <= PUBLISH_TIMEOUT_MS_MAX)
+        return 0;
+    return err_set(err, ERR_INPUT, "kafka.properties: message.timeout.ms is from 1 to %d, not %ld",
+                   PUBLISH_TIMEOUT_MS_MAX, ms);
+}
 
 static rd_kafka_conf_t *publisher_conf(const struct config *config, struct err *err)
 {
@@ -45,21 +64,33 @@ static rd_kafka_conf_t *publisher_conf(const struct config *config, struct err *
         return NULL;
     (void)snprintf(bytes, sizeof(bytes), "%lld",
                    (long long)config->kafka_message_bytes_max + PUBLISH_OVERHEAD_BYTES);
-    if (rd_kafka_conf_set(conf, "message.max.bytes", bytes, why, sizeof(why)) == 0)
+    if (rd_kafka_conf_set(conf, "message.max.bytes", bytes, why, sizeof(why)) != 0)
+        (void)err_set(err, ERR_INPUT, "kafka.message_bytes_max: %s", why);
+    else if (publisher_check_timeout(conf, err) == 0)
         return conf;
     rd_kafka_conf_destroy(conf);
-    (void)err_set(err, ERR_INPUT, "kafka.message_bytes_max: %s", why);
     return NULL;
 }
 
+/* Some settings are impossible only together, which is seen when a producer is made of them. This
+ * one knows no broker and says nothing. */
 int publisher_check(const struct config *config, struct err *err)
 {
     rd_kafka_conf_t *conf = publisher_conf(config, err);
+    char why[PUBLISH_WHY_BYTES];
+    rd_kafka_t *client;
 
     if (!conf)
         return -1;
+    (void)rd_kafka_conf_set(conf, "bootstrap.servers", "", NULL, 0);
+    rd_kafka_conf_set_log_cb(conf, NULL);
+    client = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof(why));
+    if (client) {
+        rd_kafka_destroy(client);
+        return 0;
+    }
     rd_kafka_conf_destroy(conf);
-    return 0;
+    return err_set(err, ERR_INPUT, "kafka.properties: %s", why);
 }
 
 struct publisher *publisher_new(const struct config *config, struct err *err)
@@ -91,6 +122,7 @@ void publisher_free(struct publisher *publisher)
     if (!publisher)
         return;
     publisher_drop(publisher);
+    free(publisher->places);
     free(publisher);
 }
 
@@ -101,7 +133,9 @@ static void publisher_delivered(rd_kafka_t *client, const rd_kafka_message_t *me
 
     (void)client;
     if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
-        publisher->arrived++;
+        publisher->places[(uintptr_t)message->_private] = true;
+        while (publisher->arrived < publisher->sent && publisher->places[publisher->arrived])
+            publisher->arrived++;
         return;
     }
     if (!publisher->failed++)
@@ -134,6 +168,18 @@ static int publisher_fail(struct publisher *publisher, const char *why, struct e
     return -1;
 }
 
+/* Room for one more that is sent. Its place is there before the message is: a broker may be
+ * quick. */
+static void publisher_place(struct publisher *publisher)
+{
+    if (publisher->sent == publisher->places_cap) {
+        publisher->places_cap = publisher->places_cap ? 2 * publisher->places_cap : 512;
+        publisher->places =
+            xreallocarray(publisher->places, publisher->places_cap, sizeof(*publisher->places));
+    }
+    publisher->places[publisher->sent] = false;
+}
+
 int publisher_send(struct publisher *publisher, struct span key, struct span value, struct err *err)
 {
     int64_t until_ms = clock_mono_ms() + PUBLISH_FULL_MS;
@@ -141,41 +187,59 @@ int publisher_send(struct publisher *publisher, struct span key, struct span val
 
     if (!publisher->client && publisher_connect(publisher, err) < 0)
         return -1;
+    publisher_place(publisher);
     do {
         code = rd_kafka_producev(publisher->client,
                                  RD_KAFKA_V_TOPIC(publisher->config->kafka_lineage_topic),
                                  RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
                                  RD_KAFKA_V_KEY((void *)(uintptr_t)key.data, key.len),
                                  RD_KAFKA_V_VALUE((void *)(uintptr_t)value.data, value.len),
+                                 RD_KAFKA_V_OPAQUE((void *)(uintptr_t)publisher->sent),
                                  RD_KAFKA_V_END);
+        if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+            publisher->sent++;
         (void)rd_kafka_poll(publisher->client,
                             code == RD_KAFKA_RESP_ERR__QUEUE_FULL ? PUBLISH_POLL_MS : 0);
     } while (code == RD_KAFKA_RESP_ERR__QUEUE_FULL && clock_mono_ms() < until_ms);
     if (code)
         return publisher_fail(publisher, rd_kafka_err2str(code), err);
-    publisher->sent++;
     return 0;
 }
 
-int publisher_wait(struct publisher *publisher, int64_t ms, struct err *err)
+/* 1: all have arrived. */
+static int publisher_poll(struct publisher *publisher, int64_t ms, struct err *err)
 {
     int64_t until_ms = clock_mono_ms() + ms;
 
-    while (publisher->client && publisher->arrived < publisher->sent) {
+    while (publisher->arrived < publisher->sent) {
         int64_t left_ms = until_ms - clock_mono_ms();
         char why[PUBLISH_WHY_BYTES];
 
-        if (publisher->failed) {
-            (void)snprintf(why, sizeof(why), "%s", publisher->why);
-            return publisher_fail(publisher, why, err);
-        }
+        if (publisher->failed)
+            return err_set(err, ERR_RETRY, "%s", publisher->why);
         if (rd_kafka_fatal_error(publisher->client, why, sizeof(why)))
-            return publisher_fail(publisher, why, err);
+            return err_set(err, ERR_RETRY, "%s", why);
         if (left_ms <= 0)
             return 0;
         (void)rd_kafka_poll(publisher->client,
                             left_ms < PUBLISH_POLL_MS ? (int)left_ms : PUBLISH_POLL_MS);
     }
-    publisher->sent = publisher->arrived = 0;
     return 1;
+}
+
+int publisher_wait(struct publisher *publisher, int64_t ms, size_t *arrived, struct err *err)
+{
+    struct err why = { 0 };
+    int rc;
+
+    *arrived = 0;
+    if (!publisher->client)
+        return err_set(err, ERR_RETRY, "kafka: nothing is on its way");
+    rc = publisher_poll(publisher, ms, &why);
+    *arrived = publisher->arrived;
+    if (rc < 0)
+        return publisher_fail(publisher, why.text, err);
+    if (rc > 0)
+        publisher->sent = publisher->arrived = 0;
+    return rc;
 }

@@ -65,13 +65,17 @@ static int messages_write_line(struct query *query, const struct outbox_page *pa
 static int messages_are_gone(struct query *query, const struct messages *messages,
                              const struct outbox_page *page)
 {
-    int64_t oldest = page->len ? outbox_page_number(page, 0) : page->removed + 1;
-
+    if (page->len == 0)
+        return fault_set(&query->fault, 410, "gone", "after",
+                         "messages behind %" PRId64 " are no longer kept (outbox_retention), and "
+                         "there are no others yet: go on with after=%" PRId64
+                         "; what they said is in the graph",
+                         messages->after, page->removed);
     return fault_set(&query->fault, 410, "gone", "after",
                      "messages behind %" PRId64 " are no longer kept (outbox_retention): the "
                      "oldest number is %" PRId64 ", go on with after=%" PRId64
                      "; what the others said is in the graph",
-                     messages->after, oldest, page->removed);
+                     messages->after, outbox_page_number(page, 0), page->removed);
 }
 
 /* One page. 1: another may follow. */

@@ -92,7 +92,7 @@ static const struct {
     { STAT_OUTBOX_FAILURES, "plumbline_outbox_failures_total", "", "counter",
       "Times that lineage messages could not be published and are sent again" },
     { STAT_OUTBOX_DROPPED, "plumbline_outbox_dropped_total", "", "counter",
-      "Lineage messages removed unpublished because there were more than outbox_messages_max" },
+      "Lineage messages removed unpublished: too many, or nobody published for a week" },
 };
 
 static const char *const stats_fates[FATES_LEN] = {

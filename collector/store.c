@@ -19,11 +19,15 @@ static const char *const store_keywords[] = {
 
 /* synchronous_commit: acknowledged means kept, whatever the server's default is. The time-out
  * ends a transaction whose daemon is stopped in the middle, so that it can't hold the LABELS
- * lock for ever. Isolation: who waits for a lock has to see what was committed meanwhile. */
+ * lock for ever. Keepalives, of the server's side: a session whose host is gone ends within half a
+ * minute, and with it its locks; where there is no TCP they are nothing. Isolation: who waits for a
+ * lock has to see what was committed meanwhile. */
 static const char store_session_sql[] =
     "SELECT set_config('synchronous_commit', 'on', false)"
     " WHERE current_setting('synchronous_commit') IN ('off', 'local');"
     "SET idle_in_transaction_session_timeout = '60s';"
+    "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 3; SET tcp_keepalives_count = 5;"
+    "SET tcp_user_timeout = '30s';"
     "SET default_transaction_isolation = 'read committed';"
     "SET statement_timeout = 0; SET lock_timeout = 0;"
     "SET timezone = 'UTC'; SET datestyle = 'ISO, YMD'; SET bytea_output = 'hex';"

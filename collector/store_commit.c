@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "collector/kafka_publish.h"
 #include "collector/store_commit_internal.h"
 #include "collector/store_internal.h"
 
@@ -60,8 +61,10 @@ void store_disconnect(struct store *store)
     (void)pthread_mutex_lock(&store->lock);
     store->socket = -1;
     (void)pthread_mutex_unlock(&store->lock);
+    if (store->relay.is_ours) /* the lock goes with the session: nothing is sent behind it */
+        publisher_drop(store->setup.publisher);
+    store->relay.is_ours = store->relay.is_sent = false;
     PQfinish(TAKE(store->conn));
-    store->relay.is_ours = false; /* the lock went with the session */
 }
 
 void store_free(struct store *store)

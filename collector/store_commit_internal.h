@@ -15,12 +15,18 @@
 #include "collector/store_delta_internal.h"
 #include "collector/store_partition_internal.h"
 
+enum { RELAY_PAGE = 500 };
+
 /* Whether this store publishes what is in the outbox, and how far it is. */
 struct relay {
-    bool is_ours;        /* its connection has the RELAY lock */
-    bool is_sent;        /* messages up to `last` are on their way */
-    int64_t last;        /* their last number */
-    int64_t messages;    /* how many they are */
+    bool is_ours; /* its connection has the RELAY lock */
+    bool is_sent; /* messages are on their way */
+    struct {
+        int64_t number;
+        size_t end; /* behind its last part, among all parts that were sent */
+    } messages[RELAY_PAGE];
+    int messages_len;
+    int arrived;         /* of them, the first: outbox_position says so */
     int64_t retry_ms;    /* monotonic: not before, because of `err` */
     int64_t back_off_ms; /* 0: the last attempt went well */
     int64_t gauges_ms;   /* monotonic: gauges are read again */

@@ -26,6 +26,8 @@
 enum {
     OUTBOX_PAGE_BYTES = 1024 * 1024,
     OUTBOX_REMOVE_MAX = 1000, /* of a round */
+    /* Of notifications before they are sent to Postgres: a batch may have any number of them. */
+    OUTBOX_WRITE_BYTES = 4 * 1024 * 1024,
 };
 
 /* ------------------------------------------------------------------------------- what is said */
@@ -33,7 +35,7 @@ enum {
 /* A project comes before its builds, a build before its deployments, and each before the process
  * that made it. */
 static const char outbox_changed_sql[] =
-    "SELECT entity_id, type, attributes, user_name, is_new, subject, key_name"
+    "SELECT entity_id, type, attributes, user_name, is_new, is_changed, subject, key_name"
     " FROM outbox_changed($1::bigint, $2)"
     " ORDER BY subject_type <> 'ml_project', subject_type <> 'ml_model_build', subject,"
     " entity_id <> subject, entity_id";
@@ -44,6 +46,7 @@ enum changed_column {
     CHANGED_ATTRIBUTES,
     CHANGED_USER,
     CHANGED_IS_NEW,
+    CHANGED_IS_CHANGED,
     CHANGED_SUBJECT,
     CHANGED_KEY,
 };
@@ -149,19 +152,21 @@ static void outbox_add(struct outbox_work *work, int from, int to)
     struct notification_reference *references = outbox_gather(work, from, to, &references_len);
     json_t *notification;
     AUTO(mem_free) char *text = NULL;
+    const char *user = NULL; /* who changed the first of them that was changed */
     bool is_new = false;
 
     for (size_t i = 0; i < len; i++) {
         int row = from + (int)i;
 
+        if (!user && store_get_bool(work->changed, row, CHANGED_IS_CHANGED))
+            user = PQgetvalue(work->changed, row, CHANGED_USER);
         entities[i].type =
             type_by_name(work->setup->types, store_get_span(work->changed, row, CHANGED_TYPE));
         entities[i].attributes =
             json_loads(PQgetvalue(work->changed, row, CHANGED_ATTRIBUTES), 0, NULL);
         is_new = is_new || store_get_bool(work->changed, row, CHANGED_IS_NEW);
     }
-    notification = notification_json(is_new, PQgetvalue(work->changed, from, CHANGED_USER),
-                                     entities, len, references, references_len);
+    notification = notification_json(is_new, user, entities, len, references, references_len);
     text = json_dumps(notification, JSON_COMPACT);
     store_array_add_text(&work->keys, outbox_key(work, from));
     store_array_add_text(&work->notifications, span_of(text));
@@ -170,6 +175,19 @@ static void outbox_add(struct outbox_work *work, int from, int to)
         json_decref(entities[i].attributes);
 }
 
+static void outbox_work_init(struct outbox_work *work)
+{
+    store_array_init(&work->keys, STORE_OID_TEXT);
+    store_array_init(&work->notifications, STORE_OID_TEXT);
+}
+
+static void outbox_work_done(struct outbox_work *work)
+{
+    store_array_done(&work->keys);
+    store_array_done(&work->notifications);
+}
+
+/* What has been added so far is written, and the work empty again. */
 static int outbox_store(struct outbox_work *work, PGconn *conn, const char *batch_id,
                         struct err *err)
 {
@@ -188,6 +206,8 @@ static int outbox_store(struct outbox_work *work, PGconn *conn, const char *batc
         "  WITH ORDINALITY AS u(key, notification, place) ORDER BY place) AS m"
         " WHERE b.batch_id = $1::bigint",
         &params, "write messages", err);
+    outbox_work_done(work);
+    outbox_work_init(work);
     return result ? 0 : -1;
 }
 
@@ -216,7 +236,12 @@ static int outbox_write_work(struct outbox_work *work, PGconn *conn, const char 
                 break;
         }
         outbox_add(work, from, end);
+        if (work->notifications.buf.len >= OUTBOX_WRITE_BYTES &&
+            outbox_store(work, conn, batch_id, err) < 0)
+            return -1;
     }
+    if (work->keys.len == 0)
+        return 0;
     return outbox_store(work, conn, batch_id, err);
 }
 
@@ -230,8 +255,7 @@ int outbox_write(PGconn *conn, const struct store_setup *setup, int64_t batch_id
 
     if (entities->len == 0)
         return 0;
-    store_array_init(&work.keys, STORE_OID_TEXT);
-    store_array_init(&work.notifications, STORE_OID_TEXT);
+    outbox_work_init(&work);
     (void)snprintf(number, sizeof(number), "%" PRId64, batch_id);
     store_param_text(&params, number);
     store_param_binary(&params, store_array_end(entities));
@@ -240,8 +264,7 @@ int outbox_write(PGconn *conn, const struct store_setup *setup, int64_t batch_id
         rc = outbox_write_work(&work, conn, number, err);
     PQclear(work.changed);
     PQclear(work.references);
-    store_array_done(&work.keys);
-    store_array_done(&work.notifications);
+    outbox_work_done(&work);
     return rc;
 }
 
@@ -346,7 +369,7 @@ int outbox_retention_round(struct store *store, int64_t now_ms, bool *more, stru
     dropped = store_get_i64(result, 0, 1);
     stats_add(store->setup.stats, STAT_OUTBOX_DROPPED, dropped);
     if (dropped)
-        log_warn("event=messages_dropped messages=%" PRId64 " limit=outbox_messages_max", dropped);
+        log_warn("event=messages_dropped messages=%" PRId64 " reason=unpublished", dropped);
     *more = *more || removed == OUTBOX_REMOVE_MAX;
     return 0;
 }

@@ -13,12 +13,14 @@ CREATE TABLE outbox (
 );
 
 -- published: a broker has all up to this number. removed: they are no longer here. sender begins the ids of messages that
--- are packed, so that those of two databases are never taken for parts of one.
+-- are packed, so that those of two databases are never taken for parts of one. relayed_at: about when a daemon was last
+-- the one that publishes, null: none ever was; not every daemon of a database need be told of brokers.
 CREATE TABLE outbox_position (
-  only_row  boolean PRIMARY KEY DEFAULT true CHECK (only_row),
-  published bigint  NOT NULL,
-  removed   bigint  NOT NULL,
-  sender    uuid    NOT NULL
+  only_row   boolean     PRIMARY KEY DEFAULT true CHECK (only_row),
+  published  bigint      NOT NULL,
+  removed    bigint      NOT NULL,
+  sender     uuid        NOT NULL,
+  relayed_at timestamptz
 );
 INSERT INTO outbox_position (published, removed, sender) VALUES (0, 0, gen_random_uuid());
 
@@ -32,29 +34,41 @@ RETURNS TABLE (number bigint, key text, recorded_at timestamptz, notification te
   ORDER BY m.number
 $$;
 
--- Removes messages from before in_before that need not be published any more, and whatever is too many: those that were
--- still to be published are counted in dropped.
+-- The last message that may go of the first in_rows: from before in_before and published, or nobody is going to publish it
+-- (in_publishes: somebody is), or one of too many. Null: there is none.
+CREATE FUNCTION outbox_last_to_remove(in_before timestamptz, in_publishes boolean, in_max bigint, in_rows int)
+RETURNS bigint LANGUAGE sql STABLE AS $$
+  SELECT max(o.number)
+  FROM outbox_position AS p, (SELECT max(o.number) AS number FROM outbox AS o) AS newest,
+       (SELECT * FROM outbox AS o ORDER BY o.number LIMIT in_rows) AS o
+  WHERE o.number <= newest.number - in_max
+     OR o.recorded_at < in_before AND (NOT in_publishes OR o.number <= p.published)
+$$;
+
+-- Removes what may go. Somebody publishes: the caller does, or some daemon did within the last week. dropped: of what is
+-- removed, those that were still to be published, where somebody ever was to do so.
 CREATE FUNCTION outbox_remove(in_before timestamptz, in_publishes boolean, in_max bigint, in_rows int,
                               OUT removed bigint, OUT dropped bigint) LANGUAGE plpgsql AS $$
 DECLARE
-  stands outbox_position;
-  newest bigint;
-  last   bigint;
+  publishes boolean;
+  stands    outbox_position;
+  last      bigint;
 BEGIN
+  removed := 0;
+  dropped := 0;
+  SELECT in_publishes OR coalesce(p.relayed_at > clock_timestamp() - interval '7 days', false) INTO publishes
+  FROM outbox_position AS p;
+  IF outbox_last_to_remove(in_before, publishes, in_max, in_rows) IS NULL THEN
+    RETURN; -- as nearly always; nobody waited for a lock
+  END IF;
   SELECT * INTO stands FROM outbox_position FOR UPDATE;
-  SELECT max(o.number) INTO newest FROM outbox AS o;
-  SELECT max(o.number) INTO last
-  FROM (SELECT * FROM outbox AS o ORDER BY o.number LIMIT in_rows) AS o
-  WHERE o.number <= newest - in_max
-     OR o.recorded_at < in_before AND (NOT in_publishes OR o.number <= stands.published);
+  last := outbox_last_to_remove(in_before, publishes, in_max, in_rows);
   IF last IS NULL THEN
-    removed := 0;
-    dropped := 0;
     RETURN;
   END IF;
   WITH gone AS (DELETE FROM outbox AS o WHERE o.number <= last RETURNING o.number)
-  SELECT count(*), count(*) FILTER (WHERE in_publishes AND gone.number > stands.published) INTO removed, dropped
-  FROM gone;
+  SELECT count(*), count(*) FILTER (WHERE (in_publishes OR stands.relayed_at IS NOT NULL) AND gone.number > stands.published)
+  INTO removed, dropped FROM gone;
   UPDATE outbox_position AS p SET removed = last, published = greatest(p.published, CASE WHEN dropped > 0 THEN last ELSE 0 END);
 END
 $$;
@@ -73,25 +87,44 @@ CREATE FUNCTION outbox_is_linked(in_batch bigint, in_id bigint) RETURNS boolean 
                  AND r.to_batch IS NULL AND r.from_batch = in_batch)
 $$;
 
--- Of the entities those that the batch has changed, or the edges that they are told with. The subject is what a process
--- makes, and anything else itself; key_name is the name of its project, as far as one is known.
-CREATE FUNCTION outbox_changed(in_batch bigint, in_ids bigint[])
-RETURNS TABLE (entity_id bigint, type text, attributes jsonb, user_name text, is_new boolean, subject bigint,
-               subject_type text, key_name text)
+-- The entities that are there, each with its subject: what a process makes, and anything else itself.
+CREATE FUNCTION outbox_subjects(in_batch bigint, in_ids bigint[])
+RETURNS TABLE (entity_id bigint, subject bigint, is_changed boolean)
 LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
-  one     bigint;
-  build   bigint;
-  project bigint;
-  stands  entity;
+  one    bigint;
+  stands entity;
 BEGIN
   FOREACH one IN ARRAY in_ids LOOP
     SELECT * INTO stands FROM entity AS e WHERE e.entity_id = one ORDER BY e.from_batch DESC LIMIT 1;
-    CONTINUE WHEN stands.is_deleted OR stands.from_batch <> in_batch AND NOT outbox_is_linked(in_batch, one);
+    CONTINUE WHEN stands.is_deleted;
     SELECT r.end2 INTO subject FROM relationship AS r
     WHERE r.end1 = one AND r.type = 'process_dataset_outputs' AND r.to_batch IS NULL AND NOT r.is_deleted
     ORDER BY r.relationship_id LIMIT 1;
     subject := coalesce(subject, one);
+    entity_id := one;
+    is_changed := stands.from_batch = in_batch OR outbox_is_linked(in_batch, one);
+    RETURN NEXT;
+  END LOOP;
+END
+$$;
+
+-- Of the entities those that are to be told: what the batch has changed, or the edges that it is told with, and what has the
+-- same subject. key_name is the name of its project, as far as one is known.
+CREATE FUNCTION outbox_changed(in_batch bigint, in_ids bigint[])
+RETURNS TABLE (entity_id bigint, type text, attributes jsonb, user_name text, is_new boolean, is_changed boolean,
+               subject bigint, subject_type text, key_name text)
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+  build   bigint;
+  project bigint;
+BEGIN
+  FOR entity_id, subject, is_changed IN
+    SELECT s.entity_id, s.subject, s.is_changed
+    FROM (SELECT s.*, bool_or(s.is_changed) OVER (PARTITION BY s.subject) AS is_told
+          FROM outbox_subjects(in_batch, in_ids) AS s) AS s
+    WHERE s.is_told
+  LOOP
     SELECT r.end1 INTO build FROM relationship AS r
     WHERE r.end2 = subject AND r.type = 'ml_build_deployment' AND r.to_batch IS NULL AND NOT r.is_deleted
     ORDER BY r.relationship_id LIMIT 1;
@@ -101,12 +134,10 @@ BEGIN
     ORDER BY r.relationship_id LIMIT 1;
     SELECT e.qualified_name INTO key_name FROM entity AS e
     WHERE e.entity_id = coalesce(project, build, subject) ORDER BY e.from_batch DESC LIMIT 1;
-    SELECT e.type INTO subject_type FROM entity AS e WHERE e.entity_id = subject ORDER BY e.from_batch DESC LIMIT 1;
-    entity_id := one;
-    type := stands.type;
-    attributes := stands.attributes;
-    user_name := stands.updated_by;
-    is_new := stands.created_batch = in_batch;
+    SELECT e.type INTO subject_type FROM entity AS e
+    WHERE e.entity_id = outbox_changed.subject ORDER BY e.from_batch DESC LIMIT 1;
+    SELECT e.type, e.attributes, e.updated_by, e.created_batch = in_batch INTO type, attributes, user_name, is_new
+    FROM entity AS e WHERE e.entity_id = outbox_changed.entity_id ORDER BY e.from_batch DESC LIMIT 1;
     RETURN NEXT;
   END LOOP;
 END

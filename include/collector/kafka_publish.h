@@ -25,10 +25,13 @@ AUTO_DEFINE(struct publisher, publisher_free);
  * publisher_wait. */
 int publisher_send(struct publisher *publisher, struct span key, struct span value,
                    struct err *err) MUST_CHECK;
-/* 1: a broker has all that was sent. 0: not yet, after `ms`. -1, ERR_RETRY: not all of it, and it
- * is not known what; nothing is on its way any more. */
-int publisher_wait(struct publisher *publisher, int64_t ms, struct err *err) MUST_CHECK;
-/* Gives up what is on its way; the next message is sent by a new producer. */
+/* 1: a broker has all that was sent since this last said so. 0: not yet, after `ms`. -1, ERR_RETRY:
+ * not all of it, or nothing was on its way; nothing is any more. *arrived, always: so many of them,
+ * from the first without a gap, a broker has. */
+int publisher_wait(struct publisher *publisher, int64_t ms, size_t *arrived,
+                   struct err *err) MUST_CHECK;
+/* Gives up what is on its way: nothing of it leaves any more when this returns. The next message is
+ * sent by a new producer. */
 void publisher_drop(struct publisher *publisher);
 
 #endif

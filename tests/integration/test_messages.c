@@ -125,7 +125,9 @@ START_TEST(what_events_make)
                    "p CREATE_V2 eve: d@cm < build=b@cm, d:deploy@cm < inputs=b@cm outputs=d@cm\n");
     behind = after(newest(service));
     service_take(service, DEPLOYED("b", "d", "deployed", "1704067204000", ""));
-    check_messages(service, behind, "p FULL_UPDATE_V2 eve: d@cm < build=b@cm\n");
+    check_messages(service, behind,
+                   "p FULL_UPDATE_V2 eve: d@cm < build=b@cm, d:deploy@cm < inputs=b@cm"
+                   " outputs=d@cm\n");
 }
 END_TEST
 
@@ -148,8 +150,8 @@ START_TEST(what_comes_late)
     second = after(newest(service));
     service_take(service, BUILT("p", "b", TABLES)); /* the process has further inputs */
     check_messages(service, second,
-                   "p FULL_UPDATE_V2 bob: b:train_build@cm < inputs=p@cm inputs=x.t@cm"
-                   " inputs=x.u@cm outputs=b@cm\n");
+                   "p FULL_UPDATE_V2 bob: b@cm < project=p@cm, b:train_build@cm < inputs=p@cm"
+                   " inputs=x.t@cm inputs=x.u@cm outputs=b@cm\n");
     third = after(newest(service));
     service_take(service, PROJECT("p", ""));
     check_messages(service, third, "p CREATE_V2 ada: p@cm, p:create@cm < outputs=p@cm\n");
@@ -355,6 +357,41 @@ START_TEST(a_long_line)
 }
 END_TEST
 
+/* More than is written at a time, of one batch: all of it, in order. */
+START_TEST(many_megabytes)
+{
+    enum { BUILDS = 60, INPUTS = 1000 };
+    AUTO(service_free) struct service *service = service_start();
+    AUTO(buf_done) struct buf body;
+    AUTO(mem_free) char *inputs = NULL;
+    json_auto_t *lines = NULL;
+
+    buf_init(&body, SIZE_MAX);
+    for (int i = 0; i < INPUTS; i++)
+        buf_append_fmt(&body, "%s{\"typeName\":\"fs_path\",\"qualifiedName\":\"/data/%050d@cm\"}",
+                       i ? "," : "", i);
+    inputs = xstrdup(buf_text(&body));
+    buf_clear(&body);
+    for (int i = 0; i < BUILDS; i++)
+        buf_append_fmt(&body,
+                       "%c{\"event\":\"model_built\",\"projectCrn\":\"p%02d\",\"modelCrn\":\"m\","
+                       "\"modelName\":\"M\",\"modelBuildCrn\":\"b%02d\",\"buildNumber\":1,"
+                       "\"userName\":\"bob\",\"inputs\":[%s]}",
+                       i ? ',' : '[', i, i, inputs);
+    buf_append_char(&body, ']');
+    service_take(service, buf_text(&body));
+    ck_assert_int_gt(pg_query_i64(service->dsn, "SELECT sum(bytes) FROM outbox"), 8 << 20);
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(DISTINCT batch_id) FROM outbox"), 1);
+    lines = messages_get(service, "");
+    ck_assert_uint_eq(json_array_size(lines), BUILDS);
+    for (int i = 0; i < BUILDS; i++) {
+        AUTO(mem_free) char *key = xasprintf("p%02d", i);
+
+        ck_assert_str_eq(service_text(json_array_get(lines, (size_t)i), "key"), key);
+    }
+}
+END_TEST
+
 /* ---- what is kept ---- */
 
 START_TEST(old_ones_go)
@@ -363,8 +400,8 @@ START_TEST(old_ones_go)
     AUTO(service_free)
     struct service *service =
         service_start_with(&(struct daemon_options){ .environment = environment });
-    json_auto_t *gone = NULL, *kept = NULL, *oldest = NULL;
-    AUTO(mem_free) char *want = NULL, *query = NULL;
+    json_auto_t *gone = NULL, *kept = NULL, *oldest = NULL, *none = NULL;
+    AUTO(mem_free) char *want = NULL, *query = NULL, *last = NULL;
     const char *message;
     int64_t removed;
 
@@ -386,6 +423,12 @@ START_TEST(old_ones_go)
     oldest = messages_get(service, "");
     ck_assert_uint_eq(json_array_size(kept), 1);
     service_check_same(oldest, kept, "from the oldest");
+    pg_exec(service->dsn, "UPDATE outbox SET recorded_at = recorded_at - interval '2 hours'");
+    WAIT_UNTIL(10000, pg_query_i64(service->dsn, "SELECT count(*) FROM outbox") == 0);
+    none = service_get(service, 410, PATH "?after=0");
+    message = service_text(json_object_get(none, "error"), "message");
+    last = xasprintf("there are no others yet: go on with after=%lld;", (long long)removed + 1);
+    ck_assert_msg(strstr(message, last) != NULL, "%s", message);
 }
 END_TEST
 
@@ -419,6 +462,7 @@ Suite *messages_suite(void)
     tcase_add_test(tcase, pages);
     tcase_add_test(tcase, bad_questions);
     tcase_add_test(tcase, a_long_line);
+    tcase_add_test(tcase, many_megabytes);
     tcase_add_test(tcase, old_ones_go);
     tcase_add_test(tcase, too_many_go);
     suite_add_tcase(suite, tcase);

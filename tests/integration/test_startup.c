@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "collector/store_internal.h"
 #include "tests/harness/pg.h"
 #include "tests/harness/proxy.h"
 #include "tests/harness/service.h"
@@ -448,6 +449,49 @@ START_TEST(private_postgres_keeps_its_data)
 }
 END_TEST
 
+/* ---- its sessions ---- */
+
+static int free_port(void)
+{
+    struct sockaddr_in address = { .sin_family = AF_INET,
+                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t len = sizeof(address);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, len), 0);
+    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&address, &len), 0);
+    (void)close(fd);
+    return ntohs(address.sin_port);
+}
+
+/* The server's side of a session sees that a host is gone: it must not keep locks for hours. */
+START_TEST(sessions_end_with_their_host)
+{
+    static const char sql[] =
+        "SELECT concat_ws(' ', current_setting('tcp_keepalives_idle'),"
+        " current_setting('tcp_keepalives_interval'), current_setting('tcp_keepalives_count'),"
+        " current_setting('tcp_user_timeout'))";
+    int port = free_port();
+    AUTO(pg_free)
+    struct pg *pg = pg_start(&(struct pg_options){ .unsafe = true, .tcp_port = port });
+    AUTO(mem_free) char *local = pg_dsn(pg, "postgres");
+    AUTO(mem_free)
+    char *remote = xasprintf("host=127.0.0.1 port=%d user=postgres dbname=postgres", port);
+    const char *const dsns[] = { remote, local }, *const want[] = { "10 3 5 30000", "0 0 0 0" };
+
+    for (size_t i = 0; i < LENGTH(dsns); i++) {
+        struct err err = { 0 };
+        AUTO(store_close) PGconn *conn = store_connect(dsns[i], "test", &err);
+        AUTO(store_result_free) PGresult *result = NULL;
+
+        ck_assert_msg(conn != NULL, "%s", err.text);
+        result = store_query(conn, sql, "settings", &err);
+        ck_assert_msg(result != NULL, "%s", err.text);
+        ck_assert_str_eq(PQgetvalue(result, 0, 0), want[i]);
+    }
+}
+END_TEST
+
 /* ---- what it prints ---- */
 
 /* A label goes to the first prediction with its UUID, and whoever tries the printed lines may try
@@ -488,6 +532,7 @@ Suite *startup_suite(void)
     tcase_add_test(tcase, sigterm_finishes_what_waits);
     tcase_add_test(tcase, sigterm_does_not_wait_for_ever);
     tcase_add_test(tcase, private_postgres_keeps_its_data);
+    tcase_add_test(tcase, sessions_end_with_their_host);
     tcase_add_test(tcase, examples_do_not_meet);
     suite_add_tcase(suite, tcase);
     return suite;

@@ -11,6 +11,7 @@
 #include "tests/harness/broker.h"
 #include "tests/harness/dice.h"
 #include "tests/harness/pg.h"
+#include "tests/harness/proxy.h"
 #include "tests/harness/service.h"
 #include "tests/harness/wait.h"
 #include "tests/kafka/rig.h"
@@ -27,8 +28,8 @@ struct out {
     int partitions;
 };
 
-static void out_init(struct out *out, struct broker *broker, int partitions,
-                     const char *message_bytes_max)
+static void out_start(struct out *out, struct broker *broker, int partitions,
+                      const char *message_bytes_max, const char *dsn, const char *properties)
 {
     *out = (struct out){ .broker = broker,
                          .topic = broker_topic_name("out"),
@@ -40,7 +41,13 @@ static void out_init(struct out *out, struct broker *broker, int partitions,
             xasprintf("PLUMBLINE_KAFKA_MESSAGE_BYTES_MAX=%s", message_bytes_max);
     broker_topic_make(broker, out->topic, partitions, NULL);
     broker_topic_make(broker, out->rig.topic, 1, NULL);
-    rig_start(&out->rig, broker, out->rig.topic, NULL, "message.timeout.ms=2000\n");
+    rig_start(&out->rig, broker, out->rig.topic, dsn, properties);
+}
+
+static void out_init(struct out *out, struct broker *broker, int partitions,
+                     const char *message_bytes_max)
+{
+    out_start(out, broker, partitions, message_bytes_max, NULL, "message.timeout.ms=2000\n");
 }
 
 static void out_done(struct out *out)
@@ -114,29 +121,35 @@ static json_t *outbox_read(struct service *service)
 struct reading {
     const json_t *wanted; /* borrowed */
     struct map *lens;     /* key -> messages that came, those that came again not counted */
+    struct map *nexts;    /* key -> the place of the message that comes next */
     struct map *places;   /* key -> the partition that it is in, and one */
     size_t again, records;
 };
 
-/* A message is the next of its key, or one that came before. */
+/* A message is the next of its key, or one that came before: then those behind it come again as
+ * well, one after the other. */
 static void reading_take(struct reading *reading, const char *key, const json_t *envelope)
 {
     const json_t *wanted = json_object_get(reading->wanted, key);
     bool added;
     uint64_t *len = map_put(reading->lens, span_of(key), 0, &added);
+    uint64_t *next = map_put(reading->nexts, span_of(key), 0, &added);
+    uint64_t place = *next;
 
     ck_assert_msg(wanted != NULL, "nobody has written for %s", key);
-    if (*len < json_array_size(wanted) && json_equal(json_array_get(wanted, *len), envelope)) {
-        ++*len;
-        return;
-    }
-    for (size_t i = 0; i < *len; i++) {
-        if (json_equal(json_array_get(wanted, i), envelope)) {
-            reading->again++;
-            return;
+    if (place == json_array_size(wanted) || !json_equal(json_array_get(wanted, place), envelope)) {
+        for (place = 0; place < *next; place++) {
+            if (json_equal(json_array_get(wanted, place), envelope))
+                break;
         }
+        ck_assert_msg(place < *next, "%s: a message is not the one behind %zu others", key,
+                      (size_t)*next);
     }
-    ck_abort_msg("%s: a message is not the one behind %zu others", key, (size_t)*len);
+    *next = place + 1;
+    if (*next > *len)
+        *len = *next;
+    else
+        reading->again++;
 }
 
 static void reading_take_partition(struct reading *reading, const struct out *out,
@@ -177,7 +190,7 @@ struct published {
 static struct published out_check(const struct out *out)
 {
     json_auto_t *wanted = NULL;
-    struct reading reading = { .lens = map_new(), .places = map_new() };
+    struct reading reading = { .lens = map_new(), .nexts = map_new(), .places = map_new() };
     const char *key;
     json_t *messages;
 
@@ -193,6 +206,7 @@ static struct published out_check(const struct out *out)
                       len ? (size_t)*len : 0, json_array_size(messages));
     }
     map_free(reading.lens);
+    map_free(reading.nexts);
     map_free(reading.places);
     return (struct published){ reading.again, reading.records };
 }
@@ -288,7 +302,7 @@ START_TEST(brokers_go_and_come_back)
         broker_kill9(broker);
         service_take(out.rig.service, second);
         WAIT_UNTIL(OUT_MS_MAX, out_sample(&out, "failures_total") > failures);
-        ck_assert_int_gt(out_sample(&out, "pending"), 0);
+        WAIT_UNTIL(OUT_MS_MAX, out_sample(&out, "pending") > 0);
         broker_resume(broker);
         (void)out_check(&out);
     }
@@ -335,6 +349,27 @@ START_TEST(refused_and_taken)
         (void)out_check(&out);
     }
     ck_assert_int_ge(out_sample(&out, "failures_total"), 1);
+}
+END_TEST
+
+/* What a broker has got before it refuses something is not sent again. */
+START_TEST(goes_on_where_it_was_refused)
+{
+    AUTO(broker_free) struct broker *broker = broker_mock();
+    AUTO(out_done) struct out out;
+    AUTO(mem_free) char *events = events_of(0, 50);
+    struct published published;
+
+    out_start(&out, broker, 1, NULL, NULL,
+              "message.timeout.ms=2000\nbatch.num.messages=10\nmax.in.flight=1\n");
+    broker_mock_fail(broker, BROKER_PRODUCE, 2, 0); /* these go well */
+    broker_mock_fail(broker, BROKER_PRODUCE, 1, 29 /* not allowed */);
+    service_take(out.rig.service, events);
+    published = out_check(&out);
+    ck_assert_int_eq(out_sample(&out, "failures_total"), 1);
+    ck_assert_uint_eq(published.again, 0);
+    ck_assert_uint_eq(published.records, 100);
+    ck_assert_int_eq(out_sample(&out, "published_total"), 100);
 }
 END_TEST
 
@@ -421,6 +456,80 @@ START_TEST(two_daemons_one_relay)
 }
 END_TEST
 
+/* A relay whose session ends is no relay any more: what it was about to send goes nowhere, though
+ * brokers can be reached and Postgres can't. */
+START_TEST(nothing_without_the_lock)
+{
+    enum { EVENTS = 50 };
+    AUTO(broker_free) struct broker *broker = broker_start();
+    AUTO(mem_free) char *dsn = pg_database_new(pg_shared());
+    AUTO(mem_free) char *name = pg_query_text(dsn, "SELECT current_database()");
+    AUTO(proxy_stop) struct proxy *proxy = proxy_start(pg_socket_dir(pg_shared()));
+    AUTO(mem_free) char *through = proxy_dsn(proxy, name);
+    AUTO(mem_free) char *first = events_of(0, EVENTS), *second = events_of(EVENTS, EVENTS);
+    AUTO(out_done) struct out out;
+    AUTO(daemon_free) struct daemon *other = NULL;
+    struct published published;
+
+    out_start(&out, broker, 2, NULL, through, "message.timeout.ms=20000\n");
+    free(out.rig.service->dsn);
+    out.rig.service->dsn = xstrdup(dsn); /* past the proxy */
+    service_take(out.rig.service, first);
+    out_wait(&out);
+    broker_kill9(broker);
+    service_take(out.rig.service, second);
+    /* it has read them, and sends them to nobody */
+    WAIT_UNTIL(OUT_MS_MAX,
+               pg_query_i64(dsn, "SELECT count(*) FROM pg_stat_activity AS a WHERE"
+                                 " a.application_name = 'plumbline relay' AND"
+                                 " a.datname = current_database() AND a.state = 'idle' AND"
+                                 " a.query_start > (SELECT max(recorded_at) FROM outbox)") > 0);
+    proxy_refuse(proxy, true);
+    WAIT_UNTIL(OUT_MS_MAX, daemon_log_has(out.rig.service->daemon, "name=relay action=retry"));
+    broker_resume(broker);
+    other =
+        daemon_start(&(struct daemon_options){ .dsn = dsn, .environment = out.rig.environment });
+    out_wait(&out);
+    proxy_refuse(proxy, false);
+    published = out_check(&out);
+    ck_assert_uint_eq(published.again, 0);
+    ck_assert_uint_eq(published.records, 4 * EVENTS);
+    ck_assert_int_eq(daemon_metric(other, "plumbline_outbox_published_total"), 2 * EVENTS);
+}
+END_TEST
+
+/* The relay's session is ended again and again while messages are on their way, and another daemon
+ * goes on. */
+START_TEST(sessions_end)
+{
+    enum { ROUNDS = 8, EVENTS = 200 };
+    AUTO(out_done) struct out out;
+    AUTO(daemon_free) struct daemon *other = NULL;
+    int64_t ended = 0;
+
+    out_init(&out, broker_shared(), 2, NULL);
+    other = daemon_start(&(struct daemon_options){ .dsn = out.rig.service->dsn,
+                                                   .environment = out.rig.environment });
+    for (int round = 0; round < ROUNDS; round++) {
+        AUTO(mem_free) char *events = events_of(round * EVENTS, EVENTS);
+
+        service_take(out.rig.service, events);
+        WAIT_UNTIL(OUT_MS_MAX, broker_topic_end(out.broker, out.topic, 0) +
+                                       broker_topic_end(out.broker, out.topic, 1) >=
+                                   (int64_t)round * 2 * EVENTS + round % 2);
+        ended += pg_query_i64(out.rig.service->dsn,
+                              "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE"
+                              " locktype = 'advisory' AND granted AND objsubid = 2 AND objid = 9"
+                              " AND database = (SELECT oid FROM pg_database"
+                              "  WHERE datname = current_database())");
+    }
+    (void)out_check(&out);
+    ck_assert_int_gt(ended, ROUNDS / 2);
+    WAIT_UNTIL(OUT_MS_MAX,
+               out_sample(&out, "relay") + daemon_metric(other, "plumbline_outbox_relay") == 1);
+}
+END_TEST
+
 /* What is not published yet is not removed for its age, only when there is too much of it. */
 START_TEST(kept_until_published)
 {
@@ -448,6 +557,37 @@ START_TEST(kept_until_published)
 }
 END_TEST
 
+/* A daemon that publishes nothing knows that another one does: what that has not published yet
+ * stays. After a week nobody is expected any more. */
+START_TEST(kept_for_another_daemon)
+{
+    AUTO(out_done) struct out out;
+    AUTO(mem_free) char *first = events_of(0, 10), *second = events_of(10, 10);
+    const char *dsn;
+
+    out_init(&out, broker_shared(), 1, NULL);
+    dsn = out.rig.service->dsn;
+    service_take(out.rig.service, first);
+    out_wait(&out);
+    ck_assert_int_eq(daemon_stop(out.rig.service->daemon), 0);
+    out.rig.variables[5] = xstrdup("PLUMBLINE_OUTBOX_RETENTION=1h");
+    out.rig.variables[6] = xstrdup("PLUMBLINE_KAFKA_LINEAGE_MESSAGES=false");
+    out.rig.environment[5] = out.rig.variables[5];
+    out.rig.environment[6] = out.rig.variables[6];
+    daemon_resume(out.rig.service->daemon);
+    service_take(out.rig.service, second);
+    pg_exec(dsn, "UPDATE outbox SET recorded_at = recorded_at - interval '2 hours'");
+    WAIT_UNTIL(OUT_MS_MAX, pg_query_i64(dsn, "SELECT removed FROM outbox_position") > 0);
+    ck_assert_int_eq(pg_query_i64(dsn, "SELECT count(*) FROM outbox"), 20);
+    ck_assert_int_eq(pg_query_i64(dsn, "SELECT removed - published FROM outbox_position"), 0);
+    ck_assert_int_eq(out_sample(&out, "dropped_total"), 0);
+    pg_exec(dsn, "UPDATE outbox_position SET relayed_at = relayed_at - interval '8 days'");
+    WAIT_UNTIL(OUT_MS_MAX, out_sample(&out, "dropped_total") == 20);
+    ck_assert(daemon_log_has(out.rig.service->daemon, "event=messages_dropped"));
+    ck_assert_int_eq(pg_query_i64(dsn, "SELECT count(*) FROM outbox"), 0);
+}
+END_TEST
+
 static TCase *out_case(const char *name)
 {
     TCase *tcase = tcase_create(name);
@@ -472,11 +612,15 @@ Suite *kafka_out_suite(void)
     tcase_add_test(tcase, killed_between_commit_and_publish);
     tcase_add_test(tcase, killed_in_the_middle);
     tcase_add_test(tcase, two_daemons_one_relay);
+    tcase_add_test(tcase, sessions_end);
+    tcase_add_test(tcase, kept_for_another_daemon);
     suite_add_tcase(suite, tcase);
     tcase = out_case("brokers"); /* of the test's own */
     tcase_add_test(tcase, refused_and_taken);
+    tcase_add_test(tcase, goes_on_where_it_was_refused);
     tcase_add_test(tcase, brokers_go_and_come_back);
     tcase_add_test(tcase, killed_while_brokers_are_away);
+    tcase_add_test(tcase, nothing_without_the_lock);
     tcase_add_test(tcase, kept_until_published);
     suite_add_tcase(suite, tcase);
     return suite;
