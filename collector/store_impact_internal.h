@@ -97,6 +97,10 @@ int impact_scope_begin(struct impact_scope *scope, int64_t as_of_ms, struct err 
 /* Predictions and the last of them, of every row. */
 int impact_count(const struct impact_scope *scope, struct impact_rows *rows,
                  struct err *err) MUST_CHECK;
+/* The last of all predictions of every row, of which only the deployment is looked at. In a
+ * transaction of the caller's that neither sorts nor reads tables whole. */
+int impact_find_last_of_all(PGconn *conn, bool has_rollups, struct impact_rows *rows,
+                            struct err *err) MUST_CHECK;
 
 /* The newest aggregates, row by row, as the server sends them: nothing else may use the connection
  * until impact_latest_done. */

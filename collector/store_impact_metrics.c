@@ -662,6 +662,53 @@ int impact_count(const struct impact_scope *scope, struct impact_rows *rows, str
     return rc;
 }
 
+/* Without rollups: partition by partition from the newest one, and in the first that has any. */
+static int impact_last_rows(const struct impact_count *count)
+{
+    AUTO(store_array_done) struct store_array deployments;
+    AUTO(store_result_free) PGresult *result = NULL;
+    struct store_params params = { 0 };
+
+    impact_param_rows(&params, &deployments, count->rows);
+    result = store_query_binary(
+        count->scope->conn,
+        "SELECT w.place, " IMPACT_MS("p.last_at") IMPACT_ROWS_SQL
+        " CROSS JOIN LATERAL (SELECT last_at FROM time_partition AS t CROSS JOIN LATERAL"
+        "  (SELECT max(start_at) AS last_at FROM prediction WHERE deployment = w.deployment"
+        "   AND start_at >= t.from_at AND start_at < t.to_at OFFSET 0) AS m"
+        "  WHERE t.family = 'event' AND last_at IS NOT NULL ORDER BY t.from_at DESC LIMIT 1) AS p",
+        &params, "find last", count->err);
+    for (int i = 0; result && i < PQntuples(result); i++)
+        count->rows->items[store_get_i64(result, i, 0) - 1].last_ms = store_get_i64(result, i, 1);
+    return result ? 0 : -1;
+}
+
+int impact_find_last_of_all(PGconn *conn, bool has_rollups, struct impact_rows *rows,
+                            struct err *err)
+{
+    struct impact_scope scope = {
+        .conn = conn, .has_rollups = has_rollups, .to_ms = STORE_MS_MAX, .batch_id = ATLAS_NOW
+    };
+    struct impact_count count = { .scope = &scope, .rows = rows, .err = err };
+    int rc;
+
+    for (size_t i = 0; i < rows->len; i++) {
+        rows->items[i].last_ms = INT64_MIN;
+        rows->items[i].predictions = 1; /* as far as is known yet */
+    }
+    if (rows->len == 0)
+        return 0;
+    if (!has_rollups)
+        return impact_last_rows(&count);
+    rc = impact_read_horizons(&scope, err);
+    if (rc == 0)
+        rc = impact_read_pending(&count);
+    if (rc == 0)
+        rc = impact_find_last(&count);
+    free(count.pending);
+    return rc;
+}
+
 /* --------------------------------------------------------------------------------------- latest */
 
 enum latest_column { LATEST_PLACE, LATEST_METRICS, LATEST_START, LATEST_END };

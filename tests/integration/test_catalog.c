@@ -35,6 +35,7 @@ static const char *const company[] = {
     DEPLOYED("b9", "d5", "unknown", "\"modelName\":\"Nine\",\"environment\":\"prod\","),
     TRACK("d1", "2", "1704070800123", ""),
     TRACK("d1", "3", "1704067200456", ""), /* stored later, but not the last */
+    TRACK("d1", "5", "1704070800100", ""), /* nor is this, of the same minute */
     TRACK("d2", "4", "1717372800789", ""), /* in another partition */
 };
 
@@ -109,19 +110,37 @@ START_TEST(found_by_what_is_known)
 }
 END_TEST
 
+/* Nobody folds: the table of minutes is locked. */
+START_TEST(found_before_it_is_folded)
+{
+    AUTO(service_free) struct service *service = service_start();
+    PGconn *conn = pg_connect(service->dsn);
+
+    PQclear(PQexec(conn, "BEGIN; LOCK TABLE rollup_1m IN SHARE MODE"));
+    company_post(service);
+    ck_assert_int_gt(pg_query_i64(service->dsn, "SELECT count(*) FROM rollup_delta"), 0);
+    check_filters(service, "pending");
+    PQfinish(conn);
+}
+END_TEST
+
 START_TEST(found_without_rollups)
 {
     static const char *const environment[] = { "PLUMBLINE_ROLLUPS=false", NULL };
     AUTO(service_free)
     struct service *service =
         service_start_with(&(struct daemon_options){ .environment = environment });
-    json_auto_t *answer = NULL;
-    AUTO(mem_free) char *have = NULL;
+    json_auto_t *one = NULL;
 
     company_post(service);
-    answer = service_get(service, 200, "/v1/deployments?last_prediction_from_ms=1704067200001");
-    have = answer_crns(answer);
-    ck_assert_str_eq(have, "d1 d2");
+    check_filters(service, "without rollups");
+    one = service_get(service, 200, "/v1/deployments/d1");
+    ck_assert_int_eq(service_number(one, "lastPredictionMs"), 1704070800123);
+    json_decref(one);
+    /* a backfill, into another partition */
+    service_take(service, TRACK("d1", "6", "1577836800000", ""));
+    one = service_get(service, 200, "/v1/deployments/d1");
+    ck_assert_int_eq(service_number(one, "lastPredictionMs"), 1704070800123);
 }
 END_TEST
 
@@ -243,6 +262,7 @@ Suite *catalog_suite(void)
 
     tcase_add_unchecked_fixture(tc, pg_shared_start, NULL);
     tcase_add_test(tc, found_by_what_is_known);
+    tcase_add_test(tc, found_before_it_is_folded);
     tcase_add_test(tc, found_without_rollups);
     tcase_add_test(tc, each_says_what_is_known);
     tcase_add_test(tc, in_pages);
