@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "collector/queries.h"
@@ -25,9 +26,11 @@ enum {
 };
 
 #define DEPLOYMENT_ENTITY " type = 'ml_model_deployment' AND NOT is_deleted AND to_batch IS NULL"
-/* What is asked of the entity; each has an index of its own in sql/009_builds.sql. */
+/* What is asked of the entity; each has an index of its own in sql/009_builds.sql. A status that
+ * nobody said, and that of a deployment without an entity, is unknown. */
 #define DEPLOYMENT_WANTED                                                                          \
-    " ($1::text IS NULL OR attributes ->> 'status' = $1::text)"                                    \
+    " ($1::text IS NULL OR attributes ->> 'status' = $1::text"                                     \
+    "  OR $1::text = 'unknown' AND attributes ->> 'status' IS NULL)"                               \
     " AND ($2::text IS NULL OR attributes #>> '{metadata,plumbline.environment}' = $2::text)"      \
     " AND ($3::text IS NULL OR attributes ->> 'name' = $3::text)"
 
@@ -44,7 +47,8 @@ enum {
     " ORDER BY d.deployment LIMIT $4::bigint"
 #define DEPLOYMENT_BY_ENTITY                                                                       \
     "SELECT d.*, e.attributes FROM (SELECT left(qualified_name, -length($5::text)) AS crn,"        \
-    " attributes FROM entity WHERE" DEPLOYMENT_ENTITY " AND" DEPLOYMENT_WANTED " OFFSET 0) AS e"   \
+    " attributes FROM entity WHERE" DEPLOYMENT_ENTITY " AND" DEPLOYMENT_WANTED                     \
+    " AND right(qualified_name, length($5::text)) = $5::text OFFSET 0) AS e"                       \
     " JOIN LATERAL (SELECT * FROM model_deployment WHERE crn = e.crn AND deployment > $6::bigint"  \
     " OFFSET 0) AS d ON true ORDER BY d.deployment LIMIT $4::bigint"
 #define DEPLOYMENT_BY_CRN                                                                          \
@@ -68,7 +72,7 @@ enum {
     " coalesce(d.project_crn, ''), d.model_deployment_id,"                                         \
     " (extract(epoch FROM d.first_seen_at) * 1000)::bigint,"                                       \
     " coalesce(nullif(d.attributes ->> 'name', d.crn || $5::text), ''),"                           \
-    " coalesce(d.attributes ->> 'status', ''),"                                                    \
+    " coalesce(d.attributes ->> 'status', 'unknown'),"                                             \
     " coalesce(d.attributes #>> '{metadata,plumbline.environment}', ''), training.is_known,"       \
     " d.deployment"
 
@@ -289,14 +293,16 @@ static int deployments_write_chunk(PGconn *conn, struct deployments_ask *ask,
     return 0;
 }
 
-/* Few entities are what is asked for: then the catalog need not be gone through for them. */
+/* Few entities are what is asked for: then the catalog need not be gone through for them. Who is
+ * unknown may have none. */
 static int deployments_count(PGconn *conn, struct deployments_ask *ask, struct err *err)
 {
     AUTO(store_result_free) PGresult *result = NULL;
     struct store_params params = { 0 };
     char limit[24];
 
-    if (!ask->status && !ask->environment && !ask->model_name)
+    if (!ask->environment && !ask->model_name &&
+        (!ask->status || strcmp(ask->status, "unknown") == 0))
         return 0;
     (void)snprintf(limit, sizeof(limit), "%d", DEPLOYMENTS_FEW + 1);
     ask_params(ask, &params, limit);
