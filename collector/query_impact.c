@@ -6,6 +6,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "collector/queries.h"
 #include "collector/store_impact_internal.h"
@@ -36,6 +37,7 @@ struct impact_answer {
     struct buf *out;
     struct atlas_view view;
     struct impact_scope scope;
+    int64_t moment_ms;      /* that is answered of */
     int64_t graph_batch_id; /* what a cursor keeps */
     uint64_t written;
     int64_t last_id;
@@ -157,7 +159,8 @@ static void impact_write_ms(struct buf *out, int64_t ms, int64_t none)
         buf_append_i64(out, ms);
 }
 
-/* The intervals as far as they are in the span. */
+/* The intervals as far as they are in the span, both of whose ends are in it; of an interval the
+ * end is not. What comes behind the moment that is answered of nobody knows. */
 static void impact_write_service(const struct impact_answer *answer, const struct impact_row *row)
 {
     const struct impact_query *asked = answer->asked;
@@ -170,10 +173,11 @@ static void impact_write_service(const struct impact_answer *answer, const struc
 
         if (interval.from_ms < asked->start_ms)
             interval.from_ms = asked->start_ms;
-        if (interval.to_ms > asked->end_ms)
-            interval.to_ms = asked->end_ms;
-        if (interval.from_ms >= interval.to_ms)
+        if (interval.from_ms > asked->end_ms || interval.from_ms >= interval.to_ms)
             continue;
+        if (interval.to_ms > asked->end_ms &&
+            (interval.to_ms != INT64_MAX || asked->end_ms <= answer->moment_ms))
+            interval.to_ms = asked->end_ms;
         buf_append_fmt(out, "%s{\"fromMs\":%" PRId64 ",\"toMs\":", separator, interval.from_ms);
         impact_write_ms(out, interval.to_ms, INT64_MAX);
         buf_append_char(out, '}');
@@ -306,7 +310,8 @@ static int impact_find(struct impact_answer *answer, struct entity_list *list, s
                      "%s has no lineage: only data sets and processes have", type->def->name);
 }
 
-/* Behind the last moment up to which a span can be counted its end is of no use. */
+/* Behind the last moment up to which a span can be counted its end is of no use. Where that leaves
+ * nothing of the span the next such moment is told. */
 static int impact_check_end(struct impact_answer *answer)
 {
     const struct impact_scope *scope = &answer->scope;
@@ -315,6 +320,8 @@ static int impact_check_end(struct impact_answer *answer)
     if (scope->from_ms >= scope->to_ms || last_ms == scope->to_ms || !scope->has_rollups ||
         scope->batch_id != ATLAS_NOW)
         return 0;
+    if (last_ms <= scope->from_ms)
+        last_ms = cover_first(&scope->horizons, scope->to_ms);
     return fault_set(&answer->query->fault, 400, "invalid_parameter", "end_timestamp_ms",
                      "rows of that time are dropped, only whole windows can be counted: the end "
                      "can be %" PRId64,
@@ -327,6 +334,9 @@ static int impact_begin(struct impact_answer *answer, PGconn *conn, struct err *
     const struct impact_query *asked = answer->asked;
     int64_t batch_id = asked->batch_id;
 
+    answer->moment_ms = clock_now_ms();
+    if (asked->as_of_ms < answer->moment_ms)
+        answer->moment_ms = asked->as_of_ms;
     if (batch_id == ATLAS_NOW && atlas_find_batch(conn, asked->as_of_ms, &batch_id, err) < 0)
         return -1;
     atlas_view_init(&answer->view, conn, answer->query->types, batch_id);

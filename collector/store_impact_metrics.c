@@ -596,17 +596,21 @@ static int impact_last_round(struct impact_count *count, struct impact_minute *m
     return 0;
 }
 
-/* Where minutes are no longer kept the beginning of an hour, or of a day, is all that is known. */
+/* Where minutes are no longer kept the beginning of an hour, or of a day, is all that is known;
+ * later ones may reach beyond the span. */
 static int impact_last_window(struct impact_count *count, enum window_width width,
                               struct impact_minute *minutes)
 {
+    int64_t before_ms = count->scope->horizons.from_ms[width - 1];
     size_t len = 0;
 
-    if (count->scope->from_ms >= count->scope->horizons.from_ms[width - 1])
+    if (count->scope->from_ms >= before_ms)
         return 0;
+    if (count->scope->to_ms < before_ms)
+        before_ms = count->scope->to_ms;
     for (size_t i = 0; i < count->rows->len; i++) {
         if (count->rows->items[i].last_ms == INT64_MIN && count->rows->items[i].predictions)
-            minutes[len++] = (struct impact_minute){ .row = i, .at_ms = count->scope->to_ms };
+            minutes[len++] = (struct impact_minute){ .row = i, .at_ms = before_ms };
     }
     if (len == 0)
         return 0;

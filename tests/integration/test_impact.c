@@ -221,7 +221,11 @@ static const struct {
       "[1704067201000,1704067202000] [1704067203000,1704067205000] "
       "[1704067207000,1704067208000] " },
     { "between", "&start_timestamp_ms=1704067202000&end_timestamp_ms=1704067202999", "" },
-    { "before", "&end_timestamp_ms=1704067201000", "" },
+    { "before", "&end_timestamp_ms=1704067200999", "" },
+    { "begins at the end", "&end_timestamp_ms=1704067201000", "[1704067201000,1704067201000] " },
+    { "over at the start", "&start_timestamp_ms=1704067205000&end_timestamp_ms=1704067206000", "" },
+    { "an end that is to come", "&start_timestamp_ms=1704067206000&end_timestamp_ms=4102444800000",
+      "[1704067207000,null] " },
 };
 
 START_TEST(in_service)
@@ -547,15 +551,20 @@ static const char *const dropping[] = { DAILY, "PLUMBLINE_RETENTION_RAW=30d",
                                         "PLUMBLINE_RETENTION_1M=50d", "PLUMBLINE_RETENTION_1H=70d",
                                         NULL };
 
-/* Two predictions in the past 10, 40, 60 and 80 days each; the rows of all but the first two of
- * them are gone, of the last four the minutes, too, and of the last two the hours. */
+/* Two predictions in the past 10, 40, 60 and 80 days each, and one half an hour after noon in the
+ * past 45; the rows of all but the first two of them are gone, of the last four the minutes, too,
+ * and of the last two the hours. */
 static struct service *dropped_start(void)
 {
     struct service *service =
         service_start_with(&(struct daemon_options){ .environment = forever });
     AUTO(mem_free) char *dsn = xstrdup(service->dsn);
+    AUTO(mem_free)
+    char *later =
+        xasprintf(PREDICTED("d", "ff", "%1$lld"), (long long)(days_ago(45) + HOUR_MS / 2));
     static const int64_t days[] = { 10, 40, 60, 80 };
 
+    service_take(service, later);
     service_take(service, BUILT("b", "1", "x.t", ""));
     service_take(service, DEPLOYED("b", "d", "deployed", "1704067300000"));
     for (size_t i = 0; i < LENGTH(days); i++) {
@@ -583,7 +592,7 @@ START_TEST(where_rows_are_dropped)
         int64_t from_ms, to_ms; /* to_ms 0: none */
         int64_t truncated_ms, predictions, last_ms;
     } cases[] = {
-        { 0, 0, INT64_MIN, 8, days_ago(10) + 2 * MINUTE_MS + 7 },
+        { 0, 0, INT64_MIN, 9, days_ago(10) + 2 * MINUTE_MS + 7 },
         { days_ago(10) + 5, 0, INT64_MIN, 1, days_ago(10) + 2 * MINUTE_MS + 7 },
         /* rows are gone: from the next minute on; of the last one only its minute is known */
         { days_ago(40) + 5, days_ago(39) - 1, days_ago(40) + MINUTE_MS, 1,
@@ -593,6 +602,10 @@ START_TEST(where_rows_are_dropped)
         { days_ago(60) + MINUTE_MS, days_ago(59) - 1, days_ago(60) + HOUR_MS, 0, INT64_MIN },
         { days_ago(60), days_ago(59) - 1, INT64_MIN, 2, days_ago(60) },
         { days_ago(80) - 12 * HOUR_MS, days_ago(79) - 12 * HOUR_MS - 1, INT64_MIN, 2,
+          days_ago(80) - 12 * HOUR_MS },
+        /* the end is in an hour, or a day, that has later ones */
+        { days_ago(60), days_ago(45) + 10 * MINUTE_MS - 1, INT64_MIN, 2, days_ago(60) },
+        { days_ago(80) - 12 * HOUR_MS, days_ago(60) - 1, INT64_MIN, 2,
           days_ago(80) - 12 * HOUR_MS },
     };
     AUTO(service_free) struct service *service = dropped_start();
@@ -629,9 +642,17 @@ START_TEST(an_end_that_is_gone)
     char *message = xasprintf("rows of that time are dropped, only whole windows can be counted: "
                               "the end can be %" PRId64,
                               days_ago(40) - 1);
+    AUTO(mem_free) char *inside = xasprintf("%s&start_timestamp_ms=%" PRId64, query, days_ago(40));
+    AUTO(mem_free)
+    char *behind = xasprintf("rows of that time are dropped, only whole windows can be counted: "
+                             "the end can be %" PRId64,
+                             days_ago(40) + MINUTE_MS - 1);
     json_auto_t *answer = impact_get(service, 400, query);
+    json_auto_t *second = impact_get(service, 400, inside);
 
     service_check_error(answer, "invalid_parameter", "end_timestamp_ms", message, "end");
+    service_check_error(second, "invalid_parameter", "end_timestamp_ms", behind,
+                        "not before start");
 }
 END_TEST
 
