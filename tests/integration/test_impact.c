@@ -207,6 +207,38 @@ START_TEST(what_is_not_known)
 }
 END_TEST
 
+static const char *const metrics_alone_cases[] = {
+    "type=hive_table&qualifiedName=x.t@cm", "type=hive_table&qualifiedName=x.t@cm&direct=true",
+    "type=ml_model_build&qualifiedName=b@cm", "type=Process&qualifiedName=b:train_build@cm"
+};
+
+/* Of a build that predictions name the deployment is downstream, at the place of others of it. */
+START_TEST(known_by_metrics_alone)
+{
+    AUTO(service_free) struct service *service = service_start();
+
+    service_take(service, BUILT("b", "1", "x.t", ""));
+    service_take(service, DEPLOYED("b", "d", "deployed", "1704067300000"));
+    service_take(
+        service,
+        "{\"event\":\"track_metrics\",\"modelDeploymentCrn\":\"e\",\"modelBuildCrn\":\"b\","
+        "\"predictionUuid\":\"00000000-0000-4000-8000-000000000001\",\"startTimestampMs\":"
+        "1704067310000,\"endTimestampMs\":1704067310000,\"metrics\":{}}");
+    WAIT_UNTIL(10000, pg_query_i64(service->dsn, "SELECT count(*) FROM relationship WHERE type ="
+                                                 " 'ml_build_deployment'") == 2);
+    for (size_t i = 0; i < LENGTH(metrics_alone_cases); i++) {
+        json_auto_t *answer = impact_get(service, 200, metrics_alone_cases[i]);
+        const json_t *e = impact_of(answer, "e");
+
+        ck_assert_int_eq(service_number(e, "hops"), service_number(impact_of(answer, "d"), "hops"));
+        ck_assert_str_eq(service_text(e, "modelBuildCrn"), "b");
+        ck_assert_str_eq(service_text(e, "status"), "unknown");
+        ck_assert_int_eq(service_number(e, "predictions"), 1);
+        ck_assert_uint_eq(json_array_size(json_object_get(answer, "deployments")), 2);
+    }
+}
+END_TEST
+
 /* ---- when it was in service ---- */
 
 static const struct {
@@ -725,6 +757,7 @@ Suite *impact_suite(void)
     tcase_add_test(tc, a_cycle_ends);
     tcase_add_test(tc, the_whole_answer);
     tcase_add_test(tc, what_is_not_known);
+    tcase_add_test(tc, known_by_metrics_alone);
     tcase_add_test(tc, in_service);
     tcase_add_test(tc, predictions_are_counted_exactly);
     tcase_add_test(tc, counted_without_rollups);
