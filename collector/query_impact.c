@@ -27,8 +27,9 @@ struct impact_query {
     bool is_direct;
     int64_t limit; /* 0: none */
     struct span cursor;
-    int64_t batch_id; /* of the graph, as the cursor says; ATLAS_NOW */
-    int64_t after;    /* an entity_id, likewise; 0 */
+    int64_t batch_id;        /* of the graph, as the cursor says; ATLAS_NOW */
+    int64_t events_batch_id; /* of events, likewise */
+    int64_t after;           /* an entity_id, likewise; 0 */
 };
 
 struct impact_answer {
@@ -99,10 +100,10 @@ static uint64_t impact_hash(const struct impact_query *asked)
     return XXH3_64bits_digest(&state);
 }
 
-/* "1-<batch>-<entity>-<hash>": opaque to clients. */
+/* "2-<batch of the graph>-<batch of events>-<entity>-<hash>": opaque to clients. */
 static int impact_parse_cursor(struct impact_query *asked, struct fault *fault)
 {
-    uint64_t numbers[4];
+    uint64_t numbers[5];
     const char *at = asked->cursor.data;
     char *end;
 
@@ -113,15 +114,17 @@ static int impact_parse_cursor(struct impact_query *asked, struct fault *fault)
                              "not a cursor: take \"nextCursor\" of the page before as it is");
         at = end + 1;
     }
-    if (numbers[0] != 1 || numbers[1] > INT64_MAX || numbers[2] > INT64_MAX)
+    if (numbers[0] != 2 || numbers[1] > INT64_MAX || numbers[2] > INT64_MAX ||
+        numbers[3] > INT64_MAX)
         return fault_set(fault, 400, "invalid_parameter", "cursor",
                          "not a cursor: take \"nextCursor\" of the page before as it is");
-    if (numbers[3] != impact_hash(asked))
+    if (numbers[4] != impact_hash(asked))
         return fault_set(fault, 400, "invalid_parameter", "cursor",
                          "the cursor belongs to another query: only \"limit\" may change from page "
                          "to page");
     asked->batch_id = (int64_t)numbers[1];
-    asked->after = (int64_t)numbers[2];
+    asked->events_batch_id = (int64_t)numbers[2];
+    asked->after = (int64_t)numbers[3];
     return 0;
 }
 
@@ -129,7 +132,7 @@ static int impact_parse(struct impact_query *asked, const struct query *query, s
 {
     struct span direct = parameters_get(&query->parameters, "direct");
 
-    *asked = (struct impact_query){ .batch_id = ATLAS_NOW };
+    *asked = (struct impact_query){ .batch_id = ATLAS_NOW, .events_batch_id = ATLAS_NOW };
     if (impact_parse_name(asked, query, fault) < 0 ||
         impact_parse_span(asked, &query->parameters, fault) < 0)
         return -1;
@@ -257,9 +260,9 @@ static void impact_write_end(const struct impact_answer *answer, bool has_more)
     impact_write_ms(out, answer->scope.truncated_before_ms, INT64_MIN);
     buf_append_text(out, ",\"nextCursor\":");
     if (has_more)
-        buf_append_fmt(out, "\"1-%" PRIx64 "-%" PRIx64 "-%016" PRIx64 "\"}",
-                       (uint64_t)answer->graph_batch_id, (uint64_t)answer->last_id,
-                       impact_hash(answer->asked));
+        buf_append_fmt(out, "\"2-%" PRIx64 "-%" PRIx64 "-%" PRIx64 "-%016" PRIx64 "\"}",
+                       (uint64_t)answer->graph_batch_id, (uint64_t)answer->scope.batch_id,
+                       (uint64_t)answer->last_id, impact_hash(answer->asked));
     else
         buf_append_text(out, "null}");
 }
@@ -332,12 +335,15 @@ static int impact_check_end(struct impact_answer *answer)
 static int impact_begin(struct impact_answer *answer, PGconn *conn, struct err *err)
 {
     const struct impact_query *asked = answer->asked;
-    int64_t batch_id = asked->batch_id;
+    int64_t batch_id = asked->batch_id, events_batch_id = asked->events_batch_id;
 
     answer->moment_ms = clock_now_ms();
     if (asked->as_of_ms < answer->moment_ms)
         answer->moment_ms = asked->as_of_ms;
     if (batch_id == ATLAS_NOW && atlas_find_batch(conn, asked->as_of_ms, &batch_id, err) < 0)
+        return -1;
+    if (events_batch_id == ATLAS_NOW &&
+        impact_find_batch(conn, asked->as_of_ms, &events_batch_id, err) < 0)
         return -1;
     atlas_view_init(&answer->view, conn, answer->query->types, batch_id);
     answer->scope = (struct impact_scope){
@@ -345,9 +351,9 @@ static int impact_begin(struct impact_answer *answer, PGconn *conn, struct err *
         .has_rollups = answer->query->config->rollups,
         .from_ms = asked->start_ms < 0 ? 0 : asked->start_ms,
         .to_ms = asked->end_ms < STORE_MS_MAX ? asked->end_ms + 1 : STORE_MS_MAX,
+        .batch_id = events_batch_id,
     };
-    if (impact_scope_begin(&answer->scope, asked->as_of_ms, err) < 0 ||
-        impact_check_end(answer) < 0)
+    if (impact_scope_begin(&answer->scope, err) < 0 || impact_check_end(answer) < 0)
         return -1;
     answer->graph_batch_id = batch_id;
     if (batch_id != ATLAS_NOW || !asked->limit)

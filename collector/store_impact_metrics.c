@@ -57,11 +57,12 @@ static bool impact_counts_rows(const struct impact_scope *scope)
     return !scope->has_rollups || scope->batch_id != ATLAS_NOW;
 }
 
-/* The last batch of events that was recorded by the end of that millisecond. */
-static int impact_find_batch(PGconn *conn, int64_t as_of_ms, int64_t *batch_id, struct err *err)
+int impact_find_batch(PGconn *conn, int64_t as_of_ms, int64_t *batch_id, struct err *err)
 {
+    AUTO(store_result_free) PGresult *settling = NULL;
+    AUTO(store_result_free) PGresult *settled = NULL;
     AUTO(store_result_free) PGresult *result = NULL;
-    struct store_params params = { 0 };
+    struct store_params params = { 0 }, before = { 0 };
     char number[24];
 
     *batch_id = ATLAS_NOW;
@@ -71,6 +72,14 @@ static int impact_find_batch(PGconn *conn, int64_t as_of_ms, int64_t *batch_id, 
         as_of_ms = STORE_MS_MAX;
     (void)snprintf(number, sizeof(number), "%" PRId64, as_of_ms < 0 ? 0 : as_of_ms);
     store_param_text(&params, number);
+    settling =
+        store_query_params(conn, "SELECT ingest_settle_before($1)", &params, "find moment", err);
+    if (!settling)
+        return -1;
+    store_param_text(&before, PQgetvalue(settling, 0, 0));
+    settled = store_query_params(conn, "SELECT ingest_settle($1)", &before, "settle moment", err);
+    if (!settled)
+        return -1;
     result = store_query_params(conn, "SELECT ingest_batch_at($1)", &params, "find moment", err);
     if (!result)
         return -1;
@@ -103,7 +112,7 @@ static int impact_read_horizons(struct impact_scope *scope, struct err *err)
     return 0;
 }
 
-int impact_scope_begin(struct impact_scope *scope, int64_t as_of_ms, struct err *err)
+int impact_scope_begin(struct impact_scope *scope, struct err *err)
 {
     int64_t first_ms;
 
@@ -111,7 +120,6 @@ int impact_scope_begin(struct impact_scope *scope, int64_t as_of_ms, struct err 
                    STORE_BEGIN_READ ATLAS_PLANS ";SET LOCAL enable_bitmapscan = off;"
                                                 "SET LOCAL enable_sort = off",
                    "read impact", err) < 0 ||
-        impact_find_batch(scope->conn, as_of_ms, &scope->batch_id, err) < 0 ||
         impact_read_horizons(scope, err) < 0)
         return -1;
     first_ms = cover_first(&scope->horizons, scope->from_ms);

@@ -1,6 +1,7 @@
 /* What an entity has fed: deployments downstream, when they served, what they predicted. */
 #include <check.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -489,6 +490,100 @@ START_TEST(as_of_a_moment)
 }
 END_TEST
 
+struct asked {
+    char *url; /* owned */
+    struct http_answer *answer;
+};
+
+static void *ask(void *ctx)
+{
+    struct asked *asked = ctx;
+    AUTO(http_free) struct http *http = http_new();
+
+    asked->answer = http_get(http, asked->url);
+    return NULL;
+}
+
+/* A batch that has its time and is not committed yet, with an aggregate of d1. */
+static char *batch_begin(PGconn *conn)
+{
+    PGresult *begun = PQexec(
+        conn, "BEGIN; CREATE TEMPORARY TABLE begun ON COMMIT DROP AS SELECT out_batch_id AS id FROM"
+              " batch_begin(gen_random_uuid(), now(), 'http', '{0,0,1,0,0}', '{0,0,1,0,0}',"
+              " '{0,0,0,0,0}', '{0,0,0,0,0}');"
+              "INSERT INTO aggregate_metric (batch_id, start_at, end_at, deployment, ordinal,"
+              " metrics) SELECT id, timestamptz '2024-01-01', timestamptz '2024-01-01', deployment,"
+              " 0, '{\"late\": 1}' FROM begun, model_deployment WHERE crn = 'd1';"
+              "SELECT floor(extract(epoch FROM recorded_at) * 1000)::bigint FROM ingest_batch JOIN"
+              " begun ON id = batch_id");
+    char *ms;
+
+    ck_assert_msg(PQresultStatus(begun) == PGRES_TUPLES_OK, "%s", PQerrorMessage(conn));
+    ms = xstrdup(PQgetvalue(begun, 0, 0));
+    PQclear(begun);
+    return ms;
+}
+
+/* It belongs to its time, as in the graph: whoever asks waits, although a later one is there. */
+START_TEST(a_batch_on_its_way)
+{
+    AUTO(service_free) struct service *service = impact_start();
+    AUTO(mem_free) char *ms = NULL, *path = NULL;
+    PGconn *conn = pg_connect(service->dsn);
+
+    service_take(service, AGGREGATED("d1", "1704067200000", "{\"accuracy\":0.1}"));
+    ms = batch_begin(conn);
+    WAIT_UNTIL(10000, pg_query_i64(service->dsn,
+                                   "SELECT floor(extract(epoch FROM"
+                                   " clock_timestamp()) * 1000)::bigint") > strtoll(ms, NULL, 10));
+    path = xasprintf("/v1/impact?type=hive_table&qualifiedName=x.t@cm&as_of=%s", ms);
+    for (int later = 0; later < 2; later++) {
+        struct asked asked = { .url = daemon_url(service->daemon, path) };
+        json_auto_t *answer = NULL;
+        pthread_t thread;
+
+        ck_assert_int_eq(pthread_create(&thread, NULL, ask, &asked), 0);
+        WAIT_UNTIL(10000,
+                   pg_query_i64(service->dsn, "SELECT count(*) FROM pg_stat_activity WHERE query"
+                                              " LIKE 'SELECT ingest_settle(%%' AND state ="
+                                              " 'active'") == 1);
+        PQclear(PQexec(conn, "COMMIT"));
+        ck_assert_int_eq(pthread_join(thread, NULL), 0);
+        ck_assert_msg(asked.answer->status == 200, "%s", asked.answer->body);
+        answer = service_json(asked.answer->body);
+        ck_assert_ptr_nonnull(json_object_get(json_object_get(impact_of(answer, "d1"), "latest"),
+                                              later ? "later" : "late"));
+        http_answer_free(asked.answer);
+        free(asked.url);
+        if (later)
+            break;
+        free(ms);
+        free(path);
+        ms = batch_begin(conn);
+        service_take(service, AGGREGATED("d1", "1704067200000", "{\"later\":1}"));
+        path = xasprintf("/v1/impact?type=hive_table&qualifiedName=x.t@cm&as_of=%" PRId64,
+                         moment_now(service));
+    }
+    PQfinish(conn);
+}
+END_TEST
+
+START_TEST(a_batch_that_never_comes)
+{
+    AUTO(service_free) struct service *service = impact_start();
+    AUTO(mem_free) char *ms = NULL, *query = NULL;
+    PGconn *conn = pg_connect(service->dsn);
+    json_auto_t *answer = NULL;
+
+    service_take(service, AGGREGATED("d1", "1704067200000", "{\"accuracy\":0.1}"));
+    ms = batch_begin(conn);
+    query = xasprintf("type=hive_table&qualifiedName=x.t@cm&as_of=%s", ms);
+    answer = impact_get(service, 503, query);
+    ck_assert_str_eq(service_text(json_object_get(answer, "error"), "code"), "unavailable");
+    PQfinish(conn);
+}
+END_TEST
+
 /* Every batch has its moment, whatever the clock did and however many came in one millisecond. */
 START_TEST(the_batch_of_a_moment)
 {
@@ -563,6 +658,25 @@ START_TEST(pages_are_of_one_moment)
     } while (cursor && pages < 9);
     ck_assert_uint_eq(seen, PAGE_DEPLOYMENTS);
     ck_assert_uint_eq(pages, 5);
+}
+END_TEST
+
+/* Of a moment to come as well: what the first page counts up to all of them do. */
+START_TEST(pages_count_up_to_the_same)
+{
+    AUTO(service_free) struct service *service = impact_start();
+    json_auto_t *first =
+        impact_get(service, 200,
+                   "type=hive_table&qualifiedName=x.t@cm&as_of=4102444800000&limit=1");
+    AUTO(mem_free)
+    char *query =
+        xasprintf("type=hive_table&qualifiedName=x.t@cm&as_of=4102444800000&limit=9&cursor=%s",
+                  service_text(first, "nextCursor"));
+    json_auto_t *second = NULL;
+
+    service_take(service, PREDICTED("d2", "01", "1704067310000"));
+    second = impact_get(service, 200, query);
+    ck_assert_int_eq(service_number(impact_of(second, "d2"), "predictions"), 0);
 }
 END_TEST
 
@@ -719,9 +833,10 @@ static const struct {
       "\"cursor\" needs \"limit\"" },
     { "type=hive_table&qualifiedName=x&limit=1&cursor=1-2", 400, "invalid_parameter", "cursor",
       "not a cursor: take \"nextCursor\" of the page before as it is" },
-    { "type=hive_table&qualifiedName=x&limit=1&cursor=2-2-2-2", 400, "invalid_parameter", "cursor",
-      "not a cursor: take \"nextCursor\" of the page before as it is" },
     { "type=hive_table&qualifiedName=x&limit=1&cursor=1-2-2-2", 400, "invalid_parameter", "cursor",
+      "not a cursor: take \"nextCursor\" of the page before as it is" },
+    { "type=hive_table&qualifiedName=x&limit=1&cursor=2-2-2-2-2", 400, "invalid_parameter",
+      "cursor",
       "the cursor belongs to another query: only \"limit\" may change from page to page" },
     { "type=hive_table&qualifiedName=x&depth=1", 400, "unknown_parameter", "depth",
       "unknown query parameter \"depth\"" },
@@ -762,8 +877,11 @@ Suite *impact_suite(void)
     tcase_add_test(tc, predictions_are_counted_exactly);
     tcase_add_test(tc, counted_without_rollups);
     tcase_add_test(tc, as_of_a_moment);
+    tcase_add_test(tc, a_batch_on_its_way);
+    tcase_add_test(tc, a_batch_that_never_comes);
     tcase_add_test(tc, the_batch_of_a_moment);
     tcase_add_test(tc, pages_are_of_one_moment);
+    tcase_add_test(tc, pages_count_up_to_the_same);
     tcase_add_test(tc, where_rows_are_dropped);
     tcase_add_test(tc, an_end_that_is_gone);
     tcase_add_test(tc, errors);
