@@ -2,6 +2,7 @@
 
 #include <curl/curl.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -17,6 +18,7 @@ struct client {
     CURL *curl;
     char *url; /* without a slash at the end */
     char error[CURL_ERROR_SIZE];
+    char code[64]; /* of the error that the last client_get was answered with; "" */
 };
 
 /* What one transfer writes to; the sink only gets the body of a 200. */
@@ -239,6 +241,20 @@ int client_answer_error(const struct client_answer *answer, struct err *err)
     return -1;
 }
 
+static void client_keep_code(struct client *client, const struct client_answer *answer)
+{
+    json_auto_t *root =
+        json_loadb(answer->body.len ? answer->body.data : "", answer->body.len, 0, NULL);
+    const char *code = json_string_value(json_object_get(json_object_get(root, "error"), "code"));
+
+    (void)snprintf(client->code, sizeof(client->code), "%s", code ? code : "");
+}
+
+const char *client_error_code(const struct client *client)
+{
+    return client->code;
+}
+
 int client_get(struct client *client, const char *path, const char *accept,
                const struct client_sink *sink, char **next_cursor, struct err *err)
 {
@@ -250,6 +266,7 @@ int client_get(struct client *client, const char *path, const char *accept,
     int rc = 0;
 
     buf_init(&answer.body, CLIENT_ANSWER_BYTES_MAX);
+    client->code[0] = '\0';
     client_prepare(client, &transfer, url, headers);
     code = curl_easy_perform(client->curl);
     curl_slist_free_all(headers);
@@ -260,8 +277,10 @@ int client_get(struct client *client, const char *path, const char *accept,
         rc = err_set(err, ERR_RETRY, "the answer ended early: %s", client_reason(client, code));
     else if (code != CURLE_OK)
         rc = err_set(err, ERR_RETRY, "%s: %s", client->url, client_reason(client, code));
-    else if (answer.status != 200)
+    else if (answer.status != 200) {
+        client_keep_code(client, &answer);
         rc = client_answer_error(&answer, err);
+    }
     client_answer_done(&answer);
     *next_cursor = transfer.next_cursor;
     return rc;

@@ -63,6 +63,10 @@ struct client_sink {
 int client_get(struct client *client, const char *path, const char *accept,
                const struct client_sink *sink, char **next_cursor, struct err *err) MUST_CHECK;
 
+/* The code of the error that the last client_get was answered with, "" when it was not. Borrowed,
+ * valid until the next one. */
+const char *client_error_code(const struct client *client);
+
 /* Appends a text to a path or a query, percent-encoded. */
 void client_escape(struct buf *path, const char *text);
 /* Appends "name=value" to a path, escaped, behind `?` or `&`. */

@@ -35,7 +35,7 @@ static json_t *push_read_build(struct client *client, const char *build_crn, str
     buf_append_text(&path, "/v1/lineage/builds/");
     client_escape(&path, build_crn);
     if (client_get(client, buf_text(&path), "application/json", &sink, &cursor, err) < 0) {
-        if (strncmp(err->text, "HTTP 404: no model_built ", 25) == 0)
+        if (strcmp(client_error_code(client), "not_found") == 0)
             (void)err_set(err, ERR_INPUT,
                           "%s knows no build \"%.200s\": send its model_built event first, or "
                           "correct --build",
@@ -109,13 +109,15 @@ static int push_receipt(const struct lineage_push *push, const struct client_ans
     const json_t *warnings = json_object_get(root, "warnings");
     json_t *received = json_object_get(root, "received");
 
-    if (answer->status != 200 || !json_is_integer(received))
+    if ((answer->status != 200 && answer->status != 202) || !json_is_integer(received))
         return client_answer_error(answer, err);
     for (size_t i = 0; i < json_array_size(warnings); i++)
         push_print_note(push, "warning", json_array_get(warnings, i));
     if (refused)
         return push_refused(push, refused, err);
-    if (json_integer_value(json_object_get(root, "duplicate")))
+    if (answer->status == 202) /* it is safe; whether the build has one by then is not known yet */
+        lineage_print("%s: taken for build %s, not yet in the graph", push->name, push->build_crn);
+    else if (json_integer_value(json_object_get(root, "duplicate")))
         lineage_print("%s: build %s has this file already", push->name, push->build_crn);
     else
         lineage_print("%s: build %s has it now", push->name, push->build_crn);

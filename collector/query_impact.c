@@ -6,6 +6,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "collector/queries.h"
 #include "collector/store_impact_internal.h"
@@ -26,8 +27,9 @@ struct impact_query {
     bool is_direct;
     int64_t limit; /* 0: none */
     struct span cursor;
-    int64_t batch_id; /* of the graph, as the cursor says; ATLAS_NOW */
-    int64_t after;    /* an entity_id, likewise; 0 */
+    int64_t batch_id;        /* of the graph, as the cursor says; ATLAS_NOW */
+    int64_t events_batch_id; /* of events, likewise */
+    int64_t after;           /* an entity_id, likewise; 0 */
 };
 
 struct impact_answer {
@@ -36,6 +38,7 @@ struct impact_answer {
     struct buf *out;
     struct atlas_view view;
     struct impact_scope scope;
+    int64_t moment_ms;      /* that is answered of */
     int64_t graph_batch_id; /* what a cursor keeps */
     uint64_t written;
     int64_t last_id;
@@ -97,10 +100,10 @@ static uint64_t impact_hash(const struct impact_query *asked)
     return XXH3_64bits_digest(&state);
 }
 
-/* "1-<batch>-<entity>-<hash>": opaque to clients. */
+/* "2-<batch of the graph>-<batch of events>-<entity>-<hash>": opaque to clients. */
 static int impact_parse_cursor(struct impact_query *asked, struct fault *fault)
 {
-    uint64_t numbers[4];
+    uint64_t numbers[5];
     const char *at = asked->cursor.data;
     char *end;
 
@@ -111,15 +114,17 @@ static int impact_parse_cursor(struct impact_query *asked, struct fault *fault)
                              "not a cursor: take \"nextCursor\" of the page before as it is");
         at = end + 1;
     }
-    if (numbers[0] != 1 || numbers[1] > INT64_MAX || numbers[2] > INT64_MAX)
+    if (numbers[0] != 2 || numbers[1] > INT64_MAX || numbers[2] > INT64_MAX ||
+        numbers[3] > INT64_MAX)
         return fault_set(fault, 400, "invalid_parameter", "cursor",
                          "not a cursor: take \"nextCursor\" of the page before as it is");
-    if (numbers[3] != impact_hash(asked))
+    if (numbers[4] != impact_hash(asked))
         return fault_set(fault, 400, "invalid_parameter", "cursor",
                          "the cursor belongs to another query: only \"limit\" may change from page "
                          "to page");
     asked->batch_id = (int64_t)numbers[1];
-    asked->after = (int64_t)numbers[2];
+    asked->events_batch_id = (int64_t)numbers[2];
+    asked->after = (int64_t)numbers[3];
     return 0;
 }
 
@@ -127,7 +132,7 @@ static int impact_parse(struct impact_query *asked, const struct query *query, s
 {
     struct span direct = parameters_get(&query->parameters, "direct");
 
-    *asked = (struct impact_query){ .batch_id = ATLAS_NOW };
+    *asked = (struct impact_query){ .batch_id = ATLAS_NOW, .events_batch_id = ATLAS_NOW };
     if (impact_parse_name(asked, query, fault) < 0 ||
         impact_parse_span(asked, &query->parameters, fault) < 0)
         return -1;
@@ -157,7 +162,8 @@ static void impact_write_ms(struct buf *out, int64_t ms, int64_t none)
         buf_append_i64(out, ms);
 }
 
-/* The intervals as far as they are in the span. */
+/* The intervals as far as they are in the span, both of whose ends are in it; of an interval the
+ * end is not. What comes behind the moment that is answered of nobody knows. */
 static void impact_write_service(const struct impact_answer *answer, const struct impact_row *row)
 {
     const struct impact_query *asked = answer->asked;
@@ -170,10 +176,11 @@ static void impact_write_service(const struct impact_answer *answer, const struc
 
         if (interval.from_ms < asked->start_ms)
             interval.from_ms = asked->start_ms;
-        if (interval.to_ms > asked->end_ms)
-            interval.to_ms = asked->end_ms;
-        if (interval.from_ms >= interval.to_ms)
+        if (interval.from_ms > asked->end_ms || interval.from_ms >= interval.to_ms)
             continue;
+        if (interval.to_ms > asked->end_ms &&
+            (interval.to_ms != INT64_MAX || asked->end_ms <= answer->moment_ms))
+            interval.to_ms = asked->end_ms;
         buf_append_fmt(out, "%s{\"fromMs\":%" PRId64 ",\"toMs\":", separator, interval.from_ms);
         impact_write_ms(out, interval.to_ms, INT64_MAX);
         buf_append_char(out, '}');
@@ -253,9 +260,9 @@ static void impact_write_end(const struct impact_answer *answer, bool has_more)
     impact_write_ms(out, answer->scope.truncated_before_ms, INT64_MIN);
     buf_append_text(out, ",\"nextCursor\":");
     if (has_more)
-        buf_append_fmt(out, "\"1-%" PRIx64 "-%" PRIx64 "-%016" PRIx64 "\"}",
-                       (uint64_t)answer->graph_batch_id, (uint64_t)answer->last_id,
-                       impact_hash(answer->asked));
+        buf_append_fmt(out, "\"2-%" PRIx64 "-%" PRIx64 "-%" PRIx64 "-%016" PRIx64 "\"}",
+                       (uint64_t)answer->graph_batch_id, (uint64_t)answer->scope.batch_id,
+                       (uint64_t)answer->last_id, impact_hash(answer->asked));
     else
         buf_append_text(out, "null}");
 }
@@ -306,7 +313,8 @@ static int impact_find(struct impact_answer *answer, struct entity_list *list, s
                      "%s has no lineage: only data sets and processes have", type->def->name);
 }
 
-/* Behind the last moment up to which a span can be counted its end is of no use. */
+/* Behind the last moment up to which a span can be counted its end is of no use. Where that leaves
+ * nothing of the span the next such moment is told. */
 static int impact_check_end(struct impact_answer *answer)
 {
     const struct impact_scope *scope = &answer->scope;
@@ -315,6 +323,8 @@ static int impact_check_end(struct impact_answer *answer)
     if (scope->from_ms >= scope->to_ms || last_ms == scope->to_ms || !scope->has_rollups ||
         scope->batch_id != ATLAS_NOW)
         return 0;
+    if (last_ms <= scope->from_ms)
+        last_ms = cover_first(&scope->horizons, scope->to_ms);
     return fault_set(&answer->query->fault, 400, "invalid_parameter", "end_timestamp_ms",
                      "rows of that time are dropped, only whole windows can be counted: the end "
                      "can be %" PRId64,
@@ -325,9 +335,15 @@ static int impact_check_end(struct impact_answer *answer)
 static int impact_begin(struct impact_answer *answer, PGconn *conn, struct err *err)
 {
     const struct impact_query *asked = answer->asked;
-    int64_t batch_id = asked->batch_id;
+    int64_t batch_id = asked->batch_id, events_batch_id = asked->events_batch_id;
 
+    answer->moment_ms = clock_now_ms();
+    if (asked->as_of_ms < answer->moment_ms)
+        answer->moment_ms = asked->as_of_ms;
     if (batch_id == ATLAS_NOW && atlas_find_batch(conn, asked->as_of_ms, &batch_id, err) < 0)
+        return -1;
+    if (events_batch_id == ATLAS_NOW &&
+        impact_find_batch(conn, asked->as_of_ms, &events_batch_id, err) < 0)
         return -1;
     atlas_view_init(&answer->view, conn, answer->query->types, batch_id);
     answer->scope = (struct impact_scope){
@@ -335,9 +351,9 @@ static int impact_begin(struct impact_answer *answer, PGconn *conn, struct err *
         .has_rollups = answer->query->config->rollups,
         .from_ms = asked->start_ms < 0 ? 0 : asked->start_ms,
         .to_ms = asked->end_ms < STORE_MS_MAX ? asked->end_ms + 1 : STORE_MS_MAX,
+        .batch_id = events_batch_id,
     };
-    if (impact_scope_begin(&answer->scope, asked->as_of_ms, err) < 0 ||
-        impact_check_end(answer) < 0)
+    if (impact_scope_begin(&answer->scope, err) < 0 || impact_check_end(answer) < 0)
         return -1;
     answer->graph_batch_id = batch_id;
     if (batch_id != ATLAS_NOW || !asked->limit)

@@ -30,6 +30,8 @@ struct impact_walk {
     struct impact_set met;
     struct impact_ids frontier;  /* of this step */
     struct impact_ids following; /* of the next one */
+    struct impact_ids served;    /* deployments of the builds of the step before, as the graph says
+                                  * without a process: metrics alone may know them */
     struct impact_reach *reach;
     size_t reach_cap;
 };
@@ -84,6 +86,20 @@ static void impact_add_kinds(struct store_array *array, const struct atlas_view 
         store_array_add_text(array, span_of(type->sub_types.items[i]->def->name));
 }
 
+/* Processes that read these data sets, and (true) deployments of those of them that are builds. */
+static void impact_write_from_data(struct buf *sql, const struct atlas_view *view,
+                                   const struct walk_frontier *frontier)
+{
+    buf_append_text(sql, "SELECT DISTINCT end1, false FROM (");
+    atlas_write_edges(sql, view, frontier, "end1");
+    buf_append_text(sql, ") AS met");
+    for (size_t i = 0; i < view->parts_len; i++)
+        buf_append_fmt(sql,
+                       " UNION ALL SELECT end2, true FROM relationship WHERE %s"
+                       " AND type = 'ml_build_deployment' AND end1 = ANY ($1)",
+                       view->parts[i]);
+}
+
 /* The far ends of edges from these entities: of data sets also whether they are deployments or
  * builds. */
 static PGresult *impact_read_step(const struct impact_walk *walk,
@@ -102,9 +118,7 @@ static PGresult *impact_read_step(const struct impact_walk *walk,
         store_array_add_i64(&ids, frontier->ids[i]);
     store_param_binary(&params, store_array_end(&ids));
     if (!frontier->is_process) {
-        buf_append_text(&sql, "SELECT DISTINCT end1 FROM (");
-        atlas_write_edges(&sql, view, frontier, "end1");
-        buf_append_text(&sql, ") AS met");
+        impact_write_from_data(&sql, view, frontier);
         return store_query_binary(view->conn, buf_text(&sql), &params, "walk", err);
     }
     impact_add_kinds(&deployments, view, "ml_model_deployment");
@@ -119,15 +133,24 @@ static PGresult *impact_read_step(const struct impact_walk *walk,
     return store_query_binary(view->conn, buf_text(&sql), &params, "walk", err);
 }
 
-static void impact_meet(struct impact_walk *walk, const PGresult *result, int row, bool is_data)
+static void impact_meet_process(struct impact_walk *walk, const PGresult *result, int row)
 {
     int64_t id = store_get_i64(result, row, 0);
 
+    if (store_get_bool(result, row, 1))
+        impact_ids_add(&walk->served, id);
+    else if (impact_set_add(&walk->met, id))
+        impact_ids_add(&walk->following, id);
+}
+
+static void impact_meet_data(struct impact_walk *walk, int64_t id, bool is_deployment,
+                             bool is_build)
+{
     if (!impact_set_add(&walk->met, id))
         return;
-    if (is_data && store_get_bool(result, row, 1))
+    if (is_deployment)
         impact_reach_add(walk, id);
-    if (!is_data || !walk->is_direct || store_get_bool(result, row, 2))
+    if (!walk->is_direct || is_build)
         impact_ids_add(&walk->following, id);
 }
 
@@ -147,9 +170,18 @@ static int impact_step(struct impact_walk *walk, bool is_process, struct err *er
 
         if (!result)
             return -1;
-        for (int row = 0; row < PQntuples(result); row++)
-            impact_meet(walk, result, row, is_process);
+        for (int row = 0; row < PQntuples(result); row++) {
+            if (is_process)
+                impact_meet_data(walk, store_get_i64(result, row, 0),
+                                 store_get_bool(result, row, 1), store_get_bool(result, row, 2));
+            else
+                impact_meet_process(walk, result, row);
+        }
     }
+    for (size_t i = 0; is_process && i < walk->served.len; i++)
+        impact_meet_data(walk, walk->served.items[i], true, false);
+    if (is_process)
+        walk->served.len = 0;
     walk->frontier = walk->following;
     over.len = 0;
     walk->following = over;
@@ -174,7 +206,7 @@ int impact_walk(const struct atlas_view *view, const struct entity *start, bool 
     (void)impact_set_add(&walk.met, start->id);
     impact_ids_add(&walk.frontier, start->id);
     /* an entity, a build of it, a deployment of that */
-    while (rc == 0 && walk.frontier.len && !(is_direct && walk.hops == 2)) {
+    while (rc == 0 && walk.frontier.len + walk.served.len && !(is_direct && walk.hops == 2)) {
         walk.hops += is_process;
         rc = impact_step(&walk, is_process, err);
         is_process = !is_process;
@@ -184,6 +216,7 @@ int impact_walk(const struct atlas_view *view, const struct entity *start, bool 
     free(walk.met.words);
     free(walk.frontier.items);
     free(walk.following.items);
+    free(walk.served.items);
     return rc;
 }
 

@@ -85,18 +85,27 @@ struct impact_scope {
     bool has_rollups;
     int64_t from_ms; /* the span, without its end */
     int64_t to_ms;
+    int64_t batch_id; /* predictions and aggregates up to this batch; ATLAS_NOW: all */
 
     /* As impact_scope_begin finds it. */
-    int64_t batch_id;            /* predictions and aggregates up to this batch; ATLAS_NOW: all */
     int64_t truncated_before_ms; /* what of the span is gone, and taken from it; INT64_MIN: none */
     struct cover_horizons horizons;
 };
 
-/* Begins the transaction. as_of_ms: what was recorded by then, or ATLAS_NOW. */
-int impact_scope_begin(struct impact_scope *scope, int64_t as_of_ms, struct err *err) MUST_CHECK;
+/* The last batch of events that was recorded by the end of that millisecond; ATLAS_NOW for
+ * ATLAS_NOW. Waits for batches of that time that are being committed; not in a transaction.
+ * ERR_RETRY: the server is away, or that wait was too long. */
+int impact_find_batch(PGconn *conn, int64_t as_of_ms, int64_t *batch_id,
+                      struct err *err) MUST_CHECK;
+/* Begins the transaction. */
+int impact_scope_begin(struct impact_scope *scope, struct err *err) MUST_CHECK;
 /* Predictions and the last of them, of every row. */
 int impact_count(const struct impact_scope *scope, struct impact_rows *rows,
                  struct err *err) MUST_CHECK;
+/* The last of all predictions of every row, of which only the deployment is looked at. In a
+ * transaction of the caller's that neither sorts nor reads tables whole. */
+int impact_find_last_of_all(PGconn *conn, bool has_rollups, struct impact_rows *rows,
+                            struct err *err) MUST_CHECK;
 
 /* The newest aggregates, row by row, as the server sends them: nothing else may use the connection
  * until impact_latest_done. */

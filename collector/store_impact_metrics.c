@@ -57,11 +57,12 @@ static bool impact_counts_rows(const struct impact_scope *scope)
     return !scope->has_rollups || scope->batch_id != ATLAS_NOW;
 }
 
-/* The last batch of events that was recorded by the end of that millisecond. */
-static int impact_find_batch(PGconn *conn, int64_t as_of_ms, int64_t *batch_id, struct err *err)
+int impact_find_batch(PGconn *conn, int64_t as_of_ms, int64_t *batch_id, struct err *err)
 {
+    AUTO(store_result_free) PGresult *settling = NULL;
+    AUTO(store_result_free) PGresult *settled = NULL;
     AUTO(store_result_free) PGresult *result = NULL;
-    struct store_params params = { 0 };
+    struct store_params params = { 0 }, before = { 0 };
     char number[24];
 
     *batch_id = ATLAS_NOW;
@@ -71,6 +72,14 @@ static int impact_find_batch(PGconn *conn, int64_t as_of_ms, int64_t *batch_id, 
         as_of_ms = STORE_MS_MAX;
     (void)snprintf(number, sizeof(number), "%" PRId64, as_of_ms < 0 ? 0 : as_of_ms);
     store_param_text(&params, number);
+    settling =
+        store_query_params(conn, "SELECT ingest_settle_before($1)", &params, "find moment", err);
+    if (!settling)
+        return -1;
+    store_param_text(&before, PQgetvalue(settling, 0, 0));
+    settled = store_query_params(conn, "SELECT ingest_settle($1)", &before, "settle moment", err);
+    if (!settled)
+        return -1;
     result = store_query_params(conn, "SELECT ingest_batch_at($1)", &params, "find moment", err);
     if (!result)
         return -1;
@@ -103,7 +112,7 @@ static int impact_read_horizons(struct impact_scope *scope, struct err *err)
     return 0;
 }
 
-int impact_scope_begin(struct impact_scope *scope, int64_t as_of_ms, struct err *err)
+int impact_scope_begin(struct impact_scope *scope, struct err *err)
 {
     int64_t first_ms;
 
@@ -111,7 +120,6 @@ int impact_scope_begin(struct impact_scope *scope, int64_t as_of_ms, struct err 
                    STORE_BEGIN_READ ATLAS_PLANS ";SET LOCAL enable_bitmapscan = off;"
                                                 "SET LOCAL enable_sort = off",
                    "read impact", err) < 0 ||
-        impact_find_batch(scope->conn, as_of_ms, &scope->batch_id, err) < 0 ||
         impact_read_horizons(scope, err) < 0)
         return -1;
     first_ms = cover_first(&scope->horizons, scope->from_ms);
@@ -596,17 +604,21 @@ static int impact_last_round(struct impact_count *count, struct impact_minute *m
     return 0;
 }
 
-/* Where minutes are no longer kept the beginning of an hour, or of a day, is all that is known. */
+/* Where minutes are no longer kept the beginning of an hour, or of a day, is all that is known;
+ * later ones may reach beyond the span. */
 static int impact_last_window(struct impact_count *count, enum window_width width,
                               struct impact_minute *minutes)
 {
+    int64_t before_ms = count->scope->horizons.from_ms[width - 1];
     size_t len = 0;
 
-    if (count->scope->from_ms >= count->scope->horizons.from_ms[width - 1])
+    if (count->scope->from_ms >= before_ms)
         return 0;
+    if (count->scope->to_ms < before_ms)
+        before_ms = count->scope->to_ms;
     for (size_t i = 0; i < count->rows->len; i++) {
         if (count->rows->items[i].last_ms == INT64_MIN && count->rows->items[i].predictions)
-            minutes[len++] = (struct impact_minute){ .row = i, .at_ms = count->scope->to_ms };
+            minutes[len++] = (struct impact_minute){ .row = i, .at_ms = before_ms };
     }
     if (len == 0)
         return 0;
@@ -658,6 +670,53 @@ int impact_count(const struct impact_scope *scope, struct impact_rows *rows, str
 
     if (rows->len && scope->from_ms < scope->to_ms)
         rc = impact_count_all(&count);
+    free(count.pending);
+    return rc;
+}
+
+/* Without rollups: partition by partition from the newest one, and in the first that has any. */
+static int impact_last_rows(const struct impact_count *count)
+{
+    AUTO(store_array_done) struct store_array deployments;
+    AUTO(store_result_free) PGresult *result = NULL;
+    struct store_params params = { 0 };
+
+    impact_param_rows(&params, &deployments, count->rows);
+    result = store_query_binary(
+        count->scope->conn,
+        "SELECT w.place, " IMPACT_MS("p.last_at") IMPACT_ROWS_SQL
+        " CROSS JOIN LATERAL (SELECT last_at FROM time_partition AS t CROSS JOIN LATERAL"
+        "  (SELECT max(start_at) AS last_at FROM prediction WHERE deployment = w.deployment"
+        "   AND start_at >= t.from_at AND start_at < t.to_at OFFSET 0) AS m"
+        "  WHERE t.family = 'event' AND last_at IS NOT NULL ORDER BY t.from_at DESC LIMIT 1) AS p",
+        &params, "find last", count->err);
+    for (int i = 0; result && i < PQntuples(result); i++)
+        count->rows->items[store_get_i64(result, i, 0) - 1].last_ms = store_get_i64(result, i, 1);
+    return result ? 0 : -1;
+}
+
+int impact_find_last_of_all(PGconn *conn, bool has_rollups, struct impact_rows *rows,
+                            struct err *err)
+{
+    struct impact_scope scope = {
+        .conn = conn, .has_rollups = has_rollups, .to_ms = STORE_MS_MAX, .batch_id = ATLAS_NOW
+    };
+    struct impact_count count = { .scope = &scope, .rows = rows, .err = err };
+    int rc;
+
+    for (size_t i = 0; i < rows->len; i++) {
+        rows->items[i].last_ms = INT64_MIN;
+        rows->items[i].predictions = 1; /* as far as is known yet */
+    }
+    if (rows->len == 0)
+        return 0;
+    if (!has_rollups)
+        return impact_last_rows(&count);
+    rc = impact_read_horizons(&scope, err);
+    if (rc == 0)
+        rc = impact_read_pending(&count);
+    if (rc == 0)
+        rc = impact_find_last(&count);
     free(count.pending);
     return rc;
 }

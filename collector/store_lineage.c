@@ -21,18 +21,20 @@
     " FROM ingest_batch AS b, unnest($2::bigint[], $3::text[], $4::text[], $5::text[],"            \
     " $6::text[], $7::text[], $8::text[], $9::text[]) AS e(ordinal, kind, identity, event,"        \
     " warnings, project, build, deployment) WHERE b.batch_id = $1::bigint"
+/* By number, as whoever writes several deployments. */
 #define LINEAGE_COMPLETE_SQL                                                                       \
     "UPDATE model_deployment AS d SET declared = true, build_crn = said.build,"                    \
     " model_crn = coalesce(said.models[1], d.model_crn),"                                          \
     " project_crn = coalesce(said.projects[1], d.project_crn),"                                    \
     " model_deployment_id = coalesce(said.numbers[1], d.model_deployment_id)"                      \
-    " FROM (SELECT crn, min(build) AS build,"                                                      \
+    " FROM (SELECT d.deployment, e.* FROM (SELECT crn, min(build) AS build,"                       \
     "  array_agg(model ORDER BY place DESC) FILTER (WHERE model IS NOT NULL) AS models,"           \
     "  array_agg(project ORDER BY place DESC) FILTER (WHERE project IS NOT NULL) AS projects,"     \
     "  array_agg(number ORDER BY place DESC) FILTER (WHERE number IS NOT NULL) AS numbers"         \
     "  FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[])"                  \
-    "  WITH ORDINALITY AS e(crn, build, model, project, number, place) GROUP BY crn) AS said"      \
-    " WHERE d.crn = said.crn"
+    "  WITH ORDINALITY AS e(crn, build, model, project, number, place) GROUP BY crn) AS e"         \
+    "  JOIN model_deployment AS d USING (crn) ORDER BY d.deployment FOR NO KEY UPDATE OF d"        \
+    " ) AS said WHERE d.deployment = said.deployment"
 
 /* What is known while a batch is being compared. */
 struct lineage_known {

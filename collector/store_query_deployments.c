@@ -3,16 +3,17 @@
  *   candidates   a chunk of deployments in order of first sight, each with its entity; where the
  *                entity is asked for something that few have, those few
  *   training     whether the build's process read anything but its project
- *   last         the day, hour and minute of the last prediction from rollups, and the prediction
- *                that was stored last since then
+ *   last         the greatest start of a prediction, found as /v1/impact finds it
  *
  * What is behind the candidates is a look-up by an index for each of them (LATERAL, OFFSET 0). */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "collector/queries.h"
+#include "collector/store_impact_internal.h"
 #include "collector/store_internal.h"
 #include "collector/store_pool.h"
 
@@ -25,9 +26,11 @@ enum {
 };
 
 #define DEPLOYMENT_ENTITY " type = 'ml_model_deployment' AND NOT is_deleted AND to_batch IS NULL"
-/* What is asked of the entity; each has an index of its own in sql/007_builds.sql. */
+/* What is asked of the entity; each has an index of its own in sql/009_builds.sql. A status that
+ * nobody said, and that of a deployment without an entity, is unknown. */
 #define DEPLOYMENT_WANTED                                                                          \
-    " ($1::text IS NULL OR attributes ->> 'status' = $1::text)"                                    \
+    " ($1::text IS NULL OR attributes ->> 'status' = $1::text"                                     \
+    "  OR $1::text = 'unknown' AND attributes ->> 'status' IS NULL)"                               \
     " AND ($2::text IS NULL OR attributes #>> '{metadata,plumbline.environment}' = $2::text)"      \
     " AND ($3::text IS NULL OR attributes ->> 'name' = $3::text)"
 
@@ -44,7 +47,8 @@ enum {
     " ORDER BY d.deployment LIMIT $4::bigint"
 #define DEPLOYMENT_BY_ENTITY                                                                       \
     "SELECT d.*, e.attributes FROM (SELECT left(qualified_name, -length($5::text)) AS crn,"        \
-    " attributes FROM entity WHERE" DEPLOYMENT_ENTITY " AND" DEPLOYMENT_WANTED " OFFSET 0) AS e"   \
+    " attributes FROM entity WHERE" DEPLOYMENT_ENTITY " AND" DEPLOYMENT_WANTED                     \
+    " AND right(qualified_name, length($5::text)) = $5::text OFFSET 0) AS e"                       \
     " JOIN LATERAL (SELECT * FROM model_deployment WHERE crn = e.crn AND deployment > $6::bigint"  \
     " OFFSET 0) AS d ON true ORDER BY d.deployment LIMIT $4::bigint"
 #define DEPLOYMENT_BY_CRN                                                                          \
@@ -63,34 +67,19 @@ enum {
     " OFFSET 0) AS input WHERE r.end1 = trained.process AND r.type = 'dataset_process_inputs'"     \
     " AND NOT r.is_deleted AND r.to_batch IS NULL) AS is_known OFFSET 0) AS training"
 
-/* Metric 0 is that of a deployment's predictions (sql/002_rollup.sql). */
-#define DEPLOYMENT_WINDOW(table, name, since)                                                      \
-    " LEFT JOIN LATERAL (SELECT window_at FROM " table " WHERE deployment = d.deployment"          \
-    " AND metric = 0 AND window_at >= " since " ORDER BY window_at DESC LIMIT 1) AS " name         \
-    " ON true"
-#define DEPLOYMENT_LAST                                                                            \
-    DEPLOYMENT_WINDOW("rollup_1d", "day", "'-infinity'")                                           \
-    DEPLOYMENT_WINDOW("rollup_1h", "hour", "coalesce(day.window_at, '-infinity')")                 \
-    DEPLOYMENT_WINDOW("rollup_1m", "minute",                                                       \
-                      "coalesce(hour.window_at, day.window_at, '-infinity')")                      \
-    " LEFT JOIN LATERAL (SELECT start_at FROM prediction WHERE deployment = d.deployment"          \
-    " AND start_at >= coalesce(minute.window_at, hour.window_at, day.window_at, '-infinity')"      \
-    " ORDER BY batch_id DESC, ordinal DESC LIMIT 1) AS stored ON true"
-
 #define DEPLOYMENT_COLUMNS                                                                         \
     "SELECT d.crn, coalesce(d.build_crn, ''), coalesce(d.model_crn, ''),"                          \
     " coalesce(d.project_crn, ''), d.model_deployment_id,"                                         \
     " (extract(epoch FROM d.first_seen_at) * 1000)::bigint,"                                       \
     " coalesce(nullif(d.attributes ->> 'name', d.crn || $5::text), ''),"                           \
-    " coalesce(d.attributes ->> 'status', ''),"                                                    \
+    " coalesce(d.attributes ->> 'status', 'unknown'),"                                             \
     " coalesce(d.attributes #>> '{metadata,plumbline.environment}', ''), training.is_known,"       \
-    " floor(extract(epoch FROM coalesce(stored.start_at, minute.window_at, hour.window_at,"        \
-    " day.window_at)) * 1000)::bigint, d.deployment"
+    " d.deployment"
 
-enum { DEPLOYMENT_COLUMN_KNOWN = 9, DEPLOYMENT_COLUMN_LAST, DEPLOYMENT_COLUMN_NUMBER };
+enum { DEPLOYMENT_COLUMN_KNOWN = 9, DEPLOYMENT_COLUMN_NUMBER };
 
 #define DEPLOYMENT_SQL(candidates)                                                                 \
-    DEPLOYMENT_COLUMNS " FROM (" candidates ") AS d" DEPLOYMENT_TRAINING DEPLOYMENT_LAST
+    DEPLOYMENT_COLUMNS " FROM (" candidates ") AS d" DEPLOYMENT_TRAINING
 #define DEPLOYMENT_ORDER " ORDER BY d.deployment"
 
 static const char deployments_begin_sql[] = STORE_BEGIN_READ
@@ -110,6 +99,7 @@ struct deployments_ask {
     int64_t last_from_ms, last_to_ms; /* INT64_MIN, INT64_MAX: any */
     int64_t after, limit;             /* limit 0: all */
     bool is_few;                      /* the entities are begun with */
+    bool has_rollups;
 };
 
 static int ask_parse_status(struct deployments_ask *ask, struct fault *fault)
@@ -169,12 +159,10 @@ static bool ask_is_picky(const struct deployments_ask *ask)
 }
 
 /* Who never predicted did nothing since any time, and nothing at any. */
-static bool ask_wants(const struct deployments_ask *ask, const PGresult *result, int row)
+static bool ask_wants(const struct deployments_ask *ask, const PGresult *result, int row,
+                      int64_t last_ms)
 {
     bool is_known = store_get_bool(result, row, DEPLOYMENT_COLUMN_KNOWN);
-    int64_t last_ms = PQgetisnull(result, row, DEPLOYMENT_COLUMN_LAST)
-                          ? INT64_MIN
-                          : store_get_i64(result, row, DEPLOYMENT_COLUMN_LAST);
 
     if (ask->training != TRAINING_ANY && is_known != (ask->training == TRAINING_KNOWN))
         return false;
@@ -210,7 +198,19 @@ static PGresult *deployments_read(PGconn *conn, const struct deployments_ask *as
                               &params, "deployments", err);
 }
 
-static void deployment_write(struct buf *out, const PGresult *result, int row)
+/* When each of the result last predicted. */
+static int deployments_find_last(PGconn *conn, const PGresult *result, bool has_rollups,
+                                 struct impact_rows *rows, struct err *err)
+{
+    rows->len = (size_t)PQntuples(result);
+    rows->items = xcalloc(rows->len, sizeof(*rows->items));
+    for (size_t i = 0; i < rows->len; i++)
+        rows->items[i].deployment =
+            (int32_t)store_get_i64(result, (int)i, DEPLOYMENT_COLUMN_NUMBER);
+    return impact_find_last_of_all(conn, has_rollups, rows, err);
+}
+
+static void deployment_write(struct buf *out, const PGresult *result, int row, int64_t last_ms)
 {
     static const char *const crns[] = { "{\"modelDeploymentCrn\":", ",\"modelBuildCrn\":",
                                         ",\"modelCrn\":", ",\"projectCrn\":" };
@@ -230,9 +230,11 @@ static void deployment_write(struct buf *out, const PGresult *result, int row)
         buf_append_json(out, span_of(PQgetvalue(result, row, column++)));
     }
     buf_append_fmt(out, ",\"trainingData\":\"%s\"",
-                   store_get_bool(result, row, column++) ? "known" : "unknown");
-    buf_append_fmt(out, ",\"lastPredictionMs\":%s}",
-                   PQgetisnull(result, row, column) ? "null" : PQgetvalue(result, row, column));
+                   store_get_bool(result, row, column) ? "known" : "unknown");
+    if (last_ms == INT64_MIN)
+        buf_append_text(out, ",\"lastPredictionMs\":null}");
+    else
+        buf_append_fmt(out, ",\"lastPredictionMs\":%" PRId64 "}", last_ms);
 }
 
 /* A page under way. */
@@ -243,12 +245,13 @@ struct deployments_page {
 };
 
 static void deployments_write_rows(const struct deployments_ask *ask, struct deployments_page *page,
-                                   const PGresult *result, struct buf *out)
+                                   const PGresult *result, const struct impact_rows *rows,
+                                   struct buf *out)
 {
-    int rows = PQntuples(result);
+    for (int row = 0; row < (int)rows->len; row++) {
+        int64_t last_ms = rows->items[row].last_ms;
 
-    for (int row = 0; row < rows; row++) {
-        if (!ask_wants(ask, result, row))
+        if (!ask_wants(ask, result, row, last_ms))
             continue;
         if (ask->limit && page->shown == ask->limit) {
             page->is_over = true; /* the cursor is that of the row before */
@@ -256,7 +259,7 @@ static void deployments_write_rows(const struct deployments_ask *ask, struct dep
         }
         if (page->shown++)
             buf_append_char(out, ',');
-        deployment_write(out, result, row);
+        deployment_write(out, result, row, last_ms);
         page->cursor = store_get_i64(result, row, DEPLOYMENT_COLUMN_NUMBER);
     }
 }
@@ -266,24 +269,23 @@ static int deployments_write_chunk(PGconn *conn, struct deployments_ask *ask,
 {
     int64_t want = DEPLOYMENTS_CHUNK;
     AUTO(store_result_free) PGresult *result = NULL;
-    int rows;
+    AUTO(impact_rows_done) struct impact_rows rows = { 0 };
 
     if (ask->limit && !ask_is_picky(ask) && ask->limit - page->shown < want)
         want = ask->limit - page->shown + 1;
     result = deployments_read(conn, ask, want, err);
-    if (!result)
+    if (!result || deployments_find_last(conn, result, ask->has_rollups, &rows, err) < 0)
         return -1;
-    rows = PQntuples(result);
-    deployments_write_rows(ask, page, result, out);
+    deployments_write_rows(ask, page, result, &rows, out);
     if (page->is_over)
         return 0;
-    page->looked_at += rows;
-    if (rows < want) {
+    page->looked_at += (int64_t)rows.len;
+    if ((int64_t)rows.len < want) {
         page->is_over = true;
         page->cursor = 0;
         return 0;
     }
-    ask->after = store_get_i64(result, rows - 1, DEPLOYMENT_COLUMN_NUMBER);
+    ask->after = store_get_i64(result, (int)rows.len - 1, DEPLOYMENT_COLUMN_NUMBER);
     if (ask->limit && page->looked_at >= DEPLOYMENTS_LOOKED_AT_MAX) {
         page->is_over = true;
         page->cursor = ask->after;
@@ -291,14 +293,16 @@ static int deployments_write_chunk(PGconn *conn, struct deployments_ask *ask,
     return 0;
 }
 
-/* Few entities are what is asked for: then the catalog need not be gone through for them. */
+/* Few entities are what is asked for: then the catalog need not be gone through for them. Who is
+ * unknown may have none. */
 static int deployments_count(PGconn *conn, struct deployments_ask *ask, struct err *err)
 {
     AUTO(store_result_free) PGresult *result = NULL;
     struct store_params params = { 0 };
     char limit[24];
 
-    if (!ask->status && !ask->environment && !ask->model_name)
+    if (!ask->environment && !ask->model_name &&
+        (!ask->status || strcmp(ask->status, "unknown") == 0))
         return 0;
     (void)snprintf(limit, sizeof(limit), "%d", DEPLOYMENTS_FEW + 1);
     ask_params(ask, &params, limit);
@@ -335,7 +339,8 @@ static void ask_init(struct deployments_ask *ask, const struct query *query)
 {
     *ask = (struct deployments_ask){ .behind = xasprintf("@%s", query->config->atlas_namespace),
                                      .last_from_ms = INT64_MIN,
-                                     .last_to_ms = INT64_MAX };
+                                     .last_to_ms = INT64_MAX,
+                                     .has_rollups = query->config->rollups };
 }
 
 int query_deployments(struct store_pool *pool, struct query *query, struct buf *out,
@@ -357,17 +362,29 @@ int query_deployments(struct store_pool *pool, struct query *query, struct buf *
     return rc;
 }
 
-static PGresult *deployment_read(PGconn *conn, const struct deployments_ask *ask, const char *crn,
-                                 struct err *err)
+/* Writes it when it is there; its fault is set when it is not. */
+static int deployment_answer(PGconn *conn, const struct deployments_ask *ask, const char *crn,
+                             struct query *query, struct buf *out, struct err *err)
 {
+    AUTO(store_result_free) PGresult *result = NULL;
+    AUTO(impact_rows_done) struct impact_rows rows = { 0 };
     struct store_params params = { 0 };
 
     if (store_exec(conn, deployments_begin_sql, "deployment", err) < 0)
-        return NULL;
+        return -1;
     ask_params(ask, &params, "1");
     store_param_text(&params, ask->behind);
     store_param_text(&params, crn);
-    return store_query_params(conn, DEPLOYMENT_SQL(DEPLOYMENT_BY_CRN), &params, "deployment", err);
+    result =
+        store_query_params(conn, DEPLOYMENT_SQL(DEPLOYMENT_BY_CRN), &params, "deployment", err);
+    if (!result || deployments_find_last(conn, result, ask->has_rollups, &rows, err) < 0)
+        return -1;
+    if (rows.len == 0)
+        return fault_set(&query->fault, 404, "not_found", NULL,
+                         "no deployment has the CRN \"%.*s\"", fault_quote_len(query->argument.len),
+                         query->argument.data);
+    deployment_write(out, result, 0, rows.items[0].last_ms);
+    return 0;
 }
 
 int query_deployment(struct store_pool *pool, struct query *query, struct buf *out,
@@ -375,22 +392,15 @@ int query_deployment(struct store_pool *pool, struct query *query, struct buf *o
 {
     PGconn *conn = store_pool_take(pool, err);
     AUTO(mem_free) char *crn = xmemdup0(query->argument.data, query->argument.len);
-    AUTO(store_result_free) PGresult *result = NULL;
     struct deployments_ask ask;
+    int rc;
 
     (void)status;
     if (!conn)
         return -1;
     ask_init(&ask, query);
-    result = deployment_read(conn, &ask, crn, err);
+    rc = deployment_answer(conn, &ask, crn, query, out, err);
     free(ask.behind);
-    store_pool_give(pool, conn, result != NULL);
-    if (!result)
-        return -1;
-    if (PQntuples(result) == 0)
-        return fault_set(&query->fault, 404, "not_found", NULL,
-                         "no deployment has the CRN \"%.*s\"", fault_quote_len(query->argument.len),
-                         query->argument.data);
-    deployment_write(out, result, 0);
-    return 0;
+    store_pool_give(pool, conn, rc == 0 || query->fault.status);
+    return rc;
 }

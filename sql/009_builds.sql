@@ -141,19 +141,27 @@ BEGIN
   ORDER BY given
   LIMIT greatest(0, in_max - (SELECT count(*) FROM model_deployment));
 
-  WITH filled AS (
-    UPDATE model_deployment AS d
-    SET build_crn = coalesce(d.build_crn, given.build), model_crn = coalesce(d.model_crn, given.model)
+  -- By number, as whoever writes several. The graph is told of a build that was not known, not of one that it may be
+  -- relating in this moment: that would wait for it.
+  WITH lacking AS (
+    SELECT d.deployment, d.build_crn IS NULL AND given.build IS NOT NULL AS is_named, given.build, given.model
     FROM (SELECT g.crn, (array_agg(g.build ORDER BY place) FILTER (WHERE g.build IS NOT NULL))[1] AS build,
                  (array_agg(g.model ORDER BY place) FILTER (WHERE g.model IS NOT NULL))[1] AS model
           FROM unnest(in_crns, in_builds, in_models) WITH ORDINALITY AS g(crn, build, model, place)
           GROUP BY g.crn) AS given
-    WHERE d.crn = given.crn AND NOT d.declared
+    JOIN model_deployment AS d ON d.crn = given.crn
+    WHERE NOT d.declared
       AND (d.build_crn IS NULL AND given.build IS NOT NULL OR d.model_crn IS NULL AND given.model IS NOT NULL)
-    RETURNING d.deployment, d.build_crn
+    ORDER BY d.deployment
+    FOR NO KEY UPDATE OF d
+  ), filled AS (
+    UPDATE model_deployment AS d
+    SET build_crn = coalesce(d.build_crn, lacking.build), model_crn = coalesce(d.model_crn, lacking.model)
+    FROM lacking WHERE d.deployment = lacking.deployment
+    RETURNING d.deployment, lacking.is_named
   )
   INSERT INTO graph_waiting (deployment)
-  SELECT filled.deployment FROM filled WHERE filled.build_crn IS NOT NULL
+  SELECT filled.deployment FROM filled WHERE filled.is_named
   ON CONFLICT DO NOTHING;
 
   RETURN QUERY SELECT deployment, crn, declared OR build_crn IS NOT NULL AND model_crn IS NOT NULL

@@ -23,7 +23,40 @@ BEGIN
 END
 $$;
 
--- The same for batches of events. Their times have the order of their numbers, so that no index of the times is needed.
+-- Before which transactions may have a batch of events of that moment: for ingest_settle. In a transaction of its own, as
+-- it may need a number. Time, number and transaction are given together, under this lock. Of a moment to come it is those
+-- that have begun.
+CREATE FUNCTION ingest_settle_before(in_ms bigint) RETURNS xid8 LANGUAGE plpgsql SET lock_timeout = '10s' AS $$
+DECLARE
+  behind timestamptz := timestamptz 'epoch' + (in_ms + 1) * interval '1 millisecond';
+  later  xid8 := (SELECT xid FROM ingest_batch WHERE batch_id > ingest_batch_at(in_ms) ORDER BY batch_id LIMIT 1);
+BEGIN
+  IF later IS NOT NULL THEN
+    RETURN later;
+  END IF;
+  IF behind - clock_timestamp() BETWEEN interval '0' AND interval '1 second' THEN
+    PERFORM pg_sleep(extract(epoch FROM behind - clock_timestamp()));
+  END IF;
+  PERFORM pg_advisory_xact_lock_shared(7236, 1);
+  RETURN pg_current_xact_id();
+END
+$$;
+
+-- Waits until they are over; 55P03 when that takes too long. Not in a transaction: each look is a snapshot of its own.
+CREATE FUNCTION ingest_settle(in_before xid8) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  until_at timestamptz := clock_timestamp() + interval '10 seconds';
+BEGIN
+  WHILE pg_snapshot_xmin(pg_current_snapshot()) < in_before LOOP
+    IF clock_timestamp() > until_at THEN
+      RAISE EXCEPTION 'a transaction of that time, or before it, is still under way' USING ERRCODE = 'lock_not_available';
+    END IF;
+    PERFORM pg_sleep(0.005);
+  END LOOP;
+END
+$$;
+
+-- The last batch of events that was recorded by the end of this millisecond. Their times have the order of their numbers, so that no index of the times is needed.
 CREATE FUNCTION ingest_batch_at(in_ms bigint) RETURNS bigint LANGUAGE plpgsql STABLE AS $$
 DECLARE
   behind timestamptz := timestamptz 'epoch' + (in_ms + 1) * interval '1 millisecond';

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "../harness/command.h"
+#include "../harness/http_script.h"
 #include "../harness/temp.h"
 #include "atlas/linking_file.h"
 #include "base/mem.h"
@@ -316,6 +317,76 @@ START_TEST(lineage_case)
 }
 END_TEST
 
+#define BUILT                                                                                      \
+    {                                                                                              \
+        .status = 200, .body = "{\"event\":\"model_built\",\"modelBuildCrn\":\"b\"}"               \
+    }
+
+/* What servers say to a push. */
+static const struct {
+    const char *name;
+    struct http_script_answer answers[2];
+    int code;
+    const char *out, *err; /* @: the URL, without its last slash */
+} push_cases[] = {
+    { "no such build, in other words",
+      { { .status = 404, .body = "{\"error\":{\"code\":\"not_found\",\"message\":\"gone\"}}" } },
+      1,
+      "",
+      "plumbline lineage: @ knows no build \"b\": send its model_built event first, or correct "
+      "--build\n" },
+    { "another error",
+      { { .status = 404, .body = "{\"error\":{\"code\":\"x\",\"message\":\"no model_built \"}}" } },
+      1,
+      "",
+      "plumbline lineage: HTTP 404: no model_built  (x)\n" },
+    { "kept until there is a database",
+      { BUILT,
+        { .status = 202,
+          .body = "{\"batch\":null,\"received\":1,\"spooled\":1,\"rejected\":[]}" } },
+      0,
+      "",
+      "good.yaml: taken for build b, not yet in the graph\n" },
+    { "refused before it is kept",
+      { BUILT,
+        { .status = 202,
+          .body = "{\"batch\":null,\"received\":1,\"spooled\":0,\"rejected\":[{\"index\":0,"
+                  "\"code\":\"invalid_field\",\"message\":\"no\"}]}" } },
+      1,
+      "",
+      "good.yaml: error: no\n" },
+    { "neither",
+      { BUILT,
+        { .status = 503, .body = "{\"error\":{\"code\":\"unavailable\",\"message\":\"away\"}}" } },
+      1,
+      "",
+      "plumbline lineage: HTTP 503: away (unavailable)\n" },
+};
+
+START_TEST(push_case)
+{
+    const char *words[WORDS_MAX] = { "push", "good.yaml", "--build=b", NULL };
+    AUTO(mem_free) char *option = NULL, *want = NULL;
+    const char *mark = strchr(push_cases[_i].err, '@');
+    struct http_script script;
+    struct command_outcome outcome;
+
+    folder_enter();
+    http_script_start(&script, push_cases[_i].answers, 2);
+    option = xasprintf("--url=%s", script.url);
+    words[3] = option;
+    want = mark ? xasprintf("%.*s%.*s%s", (int)(mark - push_cases[_i].err), push_cases[_i].err,
+                            (int)strlen(script.url) - 1, script.url, mark + 1)
+                : xstrdup(push_cases[_i].err);
+    outcome = lineage(words);
+    http_script_done(&script);
+    ck_assert_str_eq(outcome.err, want);
+    ck_assert_str_eq(outcome.out, push_cases[_i].out);
+    ck_assert_int_eq(outcome.code, push_cases[_i].code);
+    command_done(&outcome);
+}
+END_TEST
+
 START_TEST(both_spellings)
 {
     static const char *const words[WORDS_MAX] = { "lint", "sub/lineage.yml", "sub/lineage.yaml" };
@@ -435,6 +506,7 @@ Suite *cmd_lineage_suite(void)
     TCase *tc = tcase_create("cmd_lineage");
 
     tcase_add_loop_test(tc, lineage_case, 0, LENGTH(lineage_cases));
+    tcase_add_loop_test(tc, push_case, 0, LENGTH(push_cases));
     tcase_add_test(tc, both_spellings);
     tcase_add_test(tc, one_file_of_both_spellings);
     tcase_add_test(tc, from_standard_input);

@@ -35,6 +35,7 @@ static const char *const company[] = {
     DEPLOYED("b9", "d5", "unknown", "\"modelName\":\"Nine\",\"environment\":\"prod\","),
     TRACK("d1", "2", "1704070800123", ""),
     TRACK("d1", "3", "1704067200456", ""), /* stored later, but not the last */
+    TRACK("d1", "5", "1704070800100", ""), /* nor is this, of the same minute */
     TRACK("d2", "4", "1717372800789", ""), /* in another partition */
 };
 
@@ -65,7 +66,8 @@ static const struct {
     { "", "d1 d2 d3 d4 d5" },
     { "?status=deployed", "d1 d3" },
     { "?status=deploying", "" },
-    { "?status=unknown", "d5" },
+    { "?status=unknown", "d4 d5" }, /* nobody said one of d4 */
+    { "?status=unknown&environment=prod", "d5" },
     { "?environment=prod", "d1 d5" },
     { "?environment=%7B%22cpu%22%3A%22x%22%2C%22zone%22%3A%22a%22%7D", "d2" },
     { "?environment=prod&status=deployed", "d1" },
@@ -82,7 +84,7 @@ static const struct {
     { "?last_prediction_to_ms=1704067200000&training_data=known", "d4" },
     { "?last_prediction_from_ms=1704067200000&last_prediction_to_ms=1704070800123", "d1 d4" },
     { "?limit=5", "d1 d2 d3 d4 d5" },
-    { "?limit=1&status=unknown", "d5" },
+    { "?limit=2&status=unknown", "d4 d5" },
 };
 
 /* The five of them, whatever has been folded into rollups so far. */
@@ -109,19 +111,37 @@ START_TEST(found_by_what_is_known)
 }
 END_TEST
 
+/* Nobody folds: the table of minutes is locked. */
+START_TEST(found_before_it_is_folded)
+{
+    AUTO(service_free) struct service *service = service_start();
+    PGconn *conn = pg_connect(service->dsn);
+
+    PQclear(PQexec(conn, "BEGIN; LOCK TABLE rollup_1m IN SHARE MODE"));
+    company_post(service);
+    ck_assert_int_gt(pg_query_i64(service->dsn, "SELECT count(*) FROM rollup_delta"), 0);
+    check_filters(service, "pending");
+    PQfinish(conn);
+}
+END_TEST
+
 START_TEST(found_without_rollups)
 {
     static const char *const environment[] = { "PLUMBLINE_ROLLUPS=false", NULL };
     AUTO(service_free)
     struct service *service =
         service_start_with(&(struct daemon_options){ .environment = environment });
-    json_auto_t *answer = NULL;
-    AUTO(mem_free) char *have = NULL;
+    json_auto_t *one = NULL;
 
     company_post(service);
-    answer = service_get(service, 200, "/v1/deployments?last_prediction_from_ms=1704067200001");
-    have = answer_crns(answer);
-    ck_assert_str_eq(have, "d1 d2");
+    check_filters(service, "without rollups");
+    one = service_get(service, 200, "/v1/deployments/d1");
+    ck_assert_int_eq(service_number(one, "lastPredictionMs"), 1704070800123);
+    json_decref(one);
+    /* a backfill, into another partition */
+    service_take(service, TRACK("d1", "6", "1577836800000", ""));
+    one = service_get(service, 200, "/v1/deployments/d1");
+    ck_assert_int_eq(service_number(one, "lastPredictionMs"), 1704070800123);
 }
 END_TEST
 
@@ -138,12 +158,45 @@ START_TEST(each_says_what_is_known)
     ck_assert_str_eq(service_text(one, "environment"), "prod");
     ck_assert_str_eq(service_text(one, "trainingData"), "known");
     ck_assert_int_eq(service_number(one, "lastPredictionMs"), 1704070800123);
+    none = service_get(service, 200, "/v1/deployments/d4");
+    ck_assert_str_eq(service_text(none, "status"), "unknown");
+    json_decref(none);
     none = service_get(service, 200, "/v1/deployments/d3");
     ck_assert(json_is_null(json_object_get(none, "lastPredictionMs")));
     ck_assert_str_eq(service_text(none, "environment"), "");
     five = service_get(service, 200, "/v1/deployments/d5");
     ck_assert_str_eq(service_text(five, "modelName"), "Nine");
     ck_assert_str_eq(service_text(five, "trainingData"), "unknown");
+}
+END_TEST
+
+/* An entity of another namespace is another deployment. */
+START_TEST(names_of_another_namespace)
+{
+    AUTO(service_free) struct service *service = service_start();
+    json_auto_t *answer = NULL;
+
+    company_post(service);
+    pg_exec(service->dsn,
+            "SELECT graph_put((SELECT max(batch_id) FROM graph_batch), '{ml_model_deployment}',"
+            " '{d3@xx}', '{t}', ARRAY['{\"status\": \"stopping\"}'], '{eve}')");
+    answer = service_get(service, 200, "/v1/deployments?status=stopping");
+    ck_assert_uint_eq(json_array_size(json_object_get(answer, "deployments")), 0);
+}
+END_TEST
+
+/* Deployments that the graph has not seen yet. */
+START_TEST(unknown_without_an_entity)
+{
+    AUTO(service_free) struct service *service = service_start();
+    AUTO(mem_free) char *have = NULL;
+    json_auto_t *answer = NULL;
+
+    pg_exec(service->dsn, "UPDATE graph_position SET deployment = 1000000;"
+                          "INSERT INTO model_deployment (crn) VALUES ('d')");
+    answer = service_get(service, 200, "/v1/deployments?status=unknown");
+    have = answer_crns(answer);
+    ck_assert_str_eq(have, "d");
 }
 END_TEST
 
@@ -243,8 +296,11 @@ Suite *catalog_suite(void)
 
     tcase_add_unchecked_fixture(tc, pg_shared_start, NULL);
     tcase_add_test(tc, found_by_what_is_known);
+    tcase_add_test(tc, found_before_it_is_folded);
     tcase_add_test(tc, found_without_rollups);
     tcase_add_test(tc, each_says_what_is_known);
+    tcase_add_test(tc, names_of_another_namespace);
+    tcase_add_test(tc, unknown_without_an_entity);
     tcase_add_test(tc, in_pages);
     tcase_add_test(tc, among_many);
     suite_add_tcase(suite, tc);

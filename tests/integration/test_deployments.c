@@ -361,7 +361,7 @@ START_TEST(catalog_lists_them)
                   "{s:s,s:s,s:s,s:s,s:i,s:s,s:s,s:s,s:s,s:n}],s:n}",
                   "deployments", "modelDeploymentCrn", "crn:z/with/slashes", "modelBuildCrn", "",
                   "modelCrn", "", "projectCrn", "", "modelDeploymentId", "modelName", "", "status",
-                  "", "environment", "", "trainingData", "unknown", "lastPredictionMs",
+                  "unknown", "environment", "", "trainingData", "unknown", "lastPredictionMs",
                   (json_int_t)1704067200000, "modelDeploymentCrn", "crn:a \xC3\xA9\"",
                   "modelBuildCrn", "crn:b", "modelCrn", "crn:m", "projectCrn", "crn:p",
                   "modelDeploymentId", -7, "modelName", "", "status", "deployed", "environment", "",

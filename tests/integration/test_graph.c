@@ -536,6 +536,56 @@ START_TEST(built_by_what_metrics_say)
 }
 END_TEST
 
+/* Whose build is known does not wait for whoever relates it. */
+START_TEST(a_prediction_waits_for_no_graph)
+{
+    AUTO(service_free) struct service *service = service_start();
+    PGconn *conn = pg_connect(service->dsn);
+
+    service_take(service, SEEN("1", "\"modelBuildCrn\":\"b\","));
+    WAIT_UNTIL(10000, served_count(service) == 1);
+    PQclear(
+        PQexec(conn, "BEGIN; INSERT INTO graph_waiting SELECT deployment FROM model_deployment"));
+    service_take(service, SEEN("2", "\"modelBuildCrn\":\"b\",\"modelCrn\":\"m\","));
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM model_deployment WHERE"
+                                                " build_crn = 'b' AND model_crn = 'm'"),
+                     1);
+    PQfinish(conn);
+}
+END_TEST
+
+/* Several deployments are written in the order of their numbers, or two writers would wait for each
+ * other. */
+START_TEST(deployments_are_written_in_order)
+{
+    AUTO(service_free) struct service *service = service_start();
+    PGconn *one = pg_connect(service->dsn), *two = pg_connect(service->dsn);
+    PGresult *result;
+
+    pg_exec(service->dsn,
+            "INSERT INTO model_deployment (crn) VALUES ('z'), ('a');"
+            "UPDATE model_deployment SET model_crn = NULL WHERE crn = 'z'"); /* behind it */
+    PQclear(PQexec(one, "BEGIN; UPDATE model_deployment SET project_crn = 'p' WHERE crn = 'z'"));
+    ck_assert_int_eq(PQsendQuery(two, "SELECT * FROM catalog_ensure('{a,z}', '{b,b}', '{m,m}', 9)"),
+                     1);
+    WAIT_UNTIL(10000, pg_query_i64(service->dsn, "SELECT count(*) FROM pg_locks WHERE NOT granted"
+                                                 " AND locktype = 'transactionid'") == 1);
+    result = PQexec(one, "SET lock_timeout = '5s';"
+                         "UPDATE model_deployment SET project_crn = 'p' WHERE crn = 'a'; COMMIT");
+    ck_assert_msg(PQresultStatus(result) == PGRES_COMMAND_OK, "%s", PQerrorMessage(one));
+    PQclear(result);
+    while ((result = PQgetResult(two))) {
+        ck_assert_msg(PQresultStatus(result) == PGRES_TUPLES_OK, "%s", PQerrorMessage(two));
+        PQclear(result);
+    }
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM model_deployment WHERE"
+                                                " build_crn = 'b' AND project_crn = 'p'"),
+                     2);
+    PQfinish(one);
+    PQfinish(two);
+}
+END_TEST
+
 /* What a prediction says at first sight is there as soon as the deployment is. */
 START_TEST(built_at_first_sight)
 {
@@ -795,6 +845,8 @@ Suite *graph_suite(void)
     tcase_add_test(graph, only_what_changes_is_written);
     tcase_add_test(graph, seen_in_metrics_only);
     tcase_add_test(graph, built_by_what_metrics_say);
+    tcase_add_test(graph, a_prediction_waits_for_no_graph);
+    tcase_add_test(graph, deployments_are_written_in_order);
     tcase_add_test(graph, built_at_first_sight);
     tcase_add_test(graph, older_events_are_caught_up_with);
     tcase_add_test(graph, a_build_completes_its_deployments);

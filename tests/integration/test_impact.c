@@ -1,6 +1,7 @@
 /* What an entity has fed: deployments downstream, when they served, what they predicted. */
 #include <check.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -207,6 +208,38 @@ START_TEST(what_is_not_known)
 }
 END_TEST
 
+static const char *const metrics_alone_cases[] = {
+    "type=hive_table&qualifiedName=x.t@cm", "type=hive_table&qualifiedName=x.t@cm&direct=true",
+    "type=ml_model_build&qualifiedName=b@cm", "type=Process&qualifiedName=b:train_build@cm"
+};
+
+/* Of a build that predictions name the deployment is downstream, at the place of others of it. */
+START_TEST(known_by_metrics_alone)
+{
+    AUTO(service_free) struct service *service = service_start();
+
+    service_take(service, BUILT("b", "1", "x.t", ""));
+    service_take(service, DEPLOYED("b", "d", "deployed", "1704067300000"));
+    service_take(
+        service,
+        "{\"event\":\"track_metrics\",\"modelDeploymentCrn\":\"e\",\"modelBuildCrn\":\"b\","
+        "\"predictionUuid\":\"00000000-0000-4000-8000-000000000001\",\"startTimestampMs\":"
+        "1704067310000,\"endTimestampMs\":1704067310000,\"metrics\":{}}");
+    WAIT_UNTIL(10000, pg_query_i64(service->dsn, "SELECT count(*) FROM relationship WHERE type ="
+                                                 " 'ml_build_deployment'") == 2);
+    for (size_t i = 0; i < LENGTH(metrics_alone_cases); i++) {
+        json_auto_t *answer = impact_get(service, 200, metrics_alone_cases[i]);
+        const json_t *e = impact_of(answer, "e");
+
+        ck_assert_int_eq(service_number(e, "hops"), service_number(impact_of(answer, "d"), "hops"));
+        ck_assert_str_eq(service_text(e, "modelBuildCrn"), "b");
+        ck_assert_str_eq(service_text(e, "status"), "unknown");
+        ck_assert_int_eq(service_number(e, "predictions"), 1);
+        ck_assert_uint_eq(json_array_size(json_object_get(answer, "deployments")), 2);
+    }
+}
+END_TEST
+
 /* ---- when it was in service ---- */
 
 static const struct {
@@ -221,7 +254,11 @@ static const struct {
       "[1704067201000,1704067202000] [1704067203000,1704067205000] "
       "[1704067207000,1704067208000] " },
     { "between", "&start_timestamp_ms=1704067202000&end_timestamp_ms=1704067202999", "" },
-    { "before", "&end_timestamp_ms=1704067201000", "" },
+    { "before", "&end_timestamp_ms=1704067200999", "" },
+    { "begins at the end", "&end_timestamp_ms=1704067201000", "[1704067201000,1704067201000] " },
+    { "over at the start", "&start_timestamp_ms=1704067205000&end_timestamp_ms=1704067206000", "" },
+    { "an end that is to come", "&start_timestamp_ms=1704067206000&end_timestamp_ms=4102444800000",
+      "[1704067207000,null] " },
 };
 
 START_TEST(in_service)
@@ -453,6 +490,100 @@ START_TEST(as_of_a_moment)
 }
 END_TEST
 
+struct asked {
+    char *url; /* owned */
+    struct http_answer *answer;
+};
+
+static void *ask(void *ctx)
+{
+    struct asked *asked = ctx;
+    AUTO(http_free) struct http *http = http_new();
+
+    asked->answer = http_get(http, asked->url);
+    return NULL;
+}
+
+/* A batch that has its time and is not committed yet, with an aggregate of d1. */
+static char *batch_begin(PGconn *conn)
+{
+    PGresult *begun = PQexec(
+        conn, "BEGIN; CREATE TEMPORARY TABLE begun ON COMMIT DROP AS SELECT out_batch_id AS id FROM"
+              " batch_begin(gen_random_uuid(), now(), 'http', '{0,0,1,0,0}', '{0,0,1,0,0}',"
+              " '{0,0,0,0,0}', '{0,0,0,0,0}');"
+              "INSERT INTO aggregate_metric (batch_id, start_at, end_at, deployment, ordinal,"
+              " metrics) SELECT id, timestamptz '2024-01-01', timestamptz '2024-01-01', deployment,"
+              " 0, '{\"late\": 1}' FROM begun, model_deployment WHERE crn = 'd1';"
+              "SELECT floor(extract(epoch FROM recorded_at) * 1000)::bigint FROM ingest_batch JOIN"
+              " begun ON id = batch_id");
+    char *ms;
+
+    ck_assert_msg(PQresultStatus(begun) == PGRES_TUPLES_OK, "%s", PQerrorMessage(conn));
+    ms = xstrdup(PQgetvalue(begun, 0, 0));
+    PQclear(begun);
+    return ms;
+}
+
+/* It belongs to its time, as in the graph: whoever asks waits, although a later one is there. */
+START_TEST(a_batch_on_its_way)
+{
+    AUTO(service_free) struct service *service = impact_start();
+    AUTO(mem_free) char *ms = NULL, *path = NULL;
+    PGconn *conn = pg_connect(service->dsn);
+
+    service_take(service, AGGREGATED("d1", "1704067200000", "{\"accuracy\":0.1}"));
+    ms = batch_begin(conn);
+    WAIT_UNTIL(10000, pg_query_i64(service->dsn,
+                                   "SELECT floor(extract(epoch FROM"
+                                   " clock_timestamp()) * 1000)::bigint") > strtoll(ms, NULL, 10));
+    path = xasprintf("/v1/impact?type=hive_table&qualifiedName=x.t@cm&as_of=%s", ms);
+    for (int later = 0; later < 2; later++) {
+        struct asked asked = { .url = daemon_url(service->daemon, path) };
+        json_auto_t *answer = NULL;
+        pthread_t thread;
+
+        ck_assert_int_eq(pthread_create(&thread, NULL, ask, &asked), 0);
+        WAIT_UNTIL(10000,
+                   pg_query_i64(service->dsn, "SELECT count(*) FROM pg_stat_activity WHERE query"
+                                              " LIKE 'SELECT ingest_settle(%%' AND state ="
+                                              " 'active'") == 1);
+        PQclear(PQexec(conn, "COMMIT"));
+        ck_assert_int_eq(pthread_join(thread, NULL), 0);
+        ck_assert_msg(asked.answer->status == 200, "%s", asked.answer->body);
+        answer = service_json(asked.answer->body);
+        ck_assert_ptr_nonnull(json_object_get(json_object_get(impact_of(answer, "d1"), "latest"),
+                                              later ? "later" : "late"));
+        http_answer_free(asked.answer);
+        free(asked.url);
+        if (later)
+            break;
+        free(ms);
+        free(path);
+        ms = batch_begin(conn);
+        service_take(service, AGGREGATED("d1", "1704067200000", "{\"later\":1}"));
+        path = xasprintf("/v1/impact?type=hive_table&qualifiedName=x.t@cm&as_of=%" PRId64,
+                         moment_now(service));
+    }
+    PQfinish(conn);
+}
+END_TEST
+
+START_TEST(a_batch_that_never_comes)
+{
+    AUTO(service_free) struct service *service = impact_start();
+    AUTO(mem_free) char *ms = NULL, *query = NULL;
+    PGconn *conn = pg_connect(service->dsn);
+    json_auto_t *answer = NULL;
+
+    service_take(service, AGGREGATED("d1", "1704067200000", "{\"accuracy\":0.1}"));
+    ms = batch_begin(conn);
+    query = xasprintf("type=hive_table&qualifiedName=x.t@cm&as_of=%s", ms);
+    answer = impact_get(service, 503, query);
+    ck_assert_str_eq(service_text(json_object_get(answer, "error"), "code"), "unavailable");
+    PQfinish(conn);
+}
+END_TEST
+
 /* Every batch has its moment, whatever the clock did and however many came in one millisecond. */
 START_TEST(the_batch_of_a_moment)
 {
@@ -530,6 +661,25 @@ START_TEST(pages_are_of_one_moment)
 }
 END_TEST
 
+/* Of a moment to come as well: what the first page counts up to all of them do. */
+START_TEST(pages_count_up_to_the_same)
+{
+    AUTO(service_free) struct service *service = impact_start();
+    json_auto_t *first =
+        impact_get(service, 200,
+                   "type=hive_table&qualifiedName=x.t@cm&as_of=4102444800000&limit=1");
+    AUTO(mem_free)
+    char *query =
+        xasprintf("type=hive_table&qualifiedName=x.t@cm&as_of=4102444800000&limit=9&cursor=%s",
+                  service_text(first, "nextCursor"));
+    json_auto_t *second = NULL;
+
+    service_take(service, PREDICTED("d2", "01", "1704067310000"));
+    second = impact_get(service, 200, query);
+    ck_assert_int_eq(service_number(impact_of(second, "d2"), "predictions"), 0);
+}
+END_TEST
+
 /* ---- what is gone ---- */
 
 #define DAILY "PLUMBLINE_PARTITION_DAYS=1"
@@ -547,15 +697,20 @@ static const char *const dropping[] = { DAILY, "PLUMBLINE_RETENTION_RAW=30d",
                                         "PLUMBLINE_RETENTION_1M=50d", "PLUMBLINE_RETENTION_1H=70d",
                                         NULL };
 
-/* Two predictions in the past 10, 40, 60 and 80 days each; the rows of all but the first two of
- * them are gone, of the last four the minutes, too, and of the last two the hours. */
+/* Two predictions in the past 10, 40, 60 and 80 days each, and one half an hour after noon in the
+ * past 45; the rows of all but the first two of them are gone, of the last four the minutes, too,
+ * and of the last two the hours. */
 static struct service *dropped_start(void)
 {
     struct service *service =
         service_start_with(&(struct daemon_options){ .environment = forever });
     AUTO(mem_free) char *dsn = xstrdup(service->dsn);
+    AUTO(mem_free)
+    char *later =
+        xasprintf(PREDICTED("d", "ff", "%1$lld"), (long long)(days_ago(45) + HOUR_MS / 2));
     static const int64_t days[] = { 10, 40, 60, 80 };
 
+    service_take(service, later);
     service_take(service, BUILT("b", "1", "x.t", ""));
     service_take(service, DEPLOYED("b", "d", "deployed", "1704067300000"));
     for (size_t i = 0; i < LENGTH(days); i++) {
@@ -583,7 +738,7 @@ START_TEST(where_rows_are_dropped)
         int64_t from_ms, to_ms; /* to_ms 0: none */
         int64_t truncated_ms, predictions, last_ms;
     } cases[] = {
-        { 0, 0, INT64_MIN, 8, days_ago(10) + 2 * MINUTE_MS + 7 },
+        { 0, 0, INT64_MIN, 9, days_ago(10) + 2 * MINUTE_MS + 7 },
         { days_ago(10) + 5, 0, INT64_MIN, 1, days_ago(10) + 2 * MINUTE_MS + 7 },
         /* rows are gone: from the next minute on; of the last one only its minute is known */
         { days_ago(40) + 5, days_ago(39) - 1, days_ago(40) + MINUTE_MS, 1,
@@ -593,6 +748,10 @@ START_TEST(where_rows_are_dropped)
         { days_ago(60) + MINUTE_MS, days_ago(59) - 1, days_ago(60) + HOUR_MS, 0, INT64_MIN },
         { days_ago(60), days_ago(59) - 1, INT64_MIN, 2, days_ago(60) },
         { days_ago(80) - 12 * HOUR_MS, days_ago(79) - 12 * HOUR_MS - 1, INT64_MIN, 2,
+          days_ago(80) - 12 * HOUR_MS },
+        /* the end is in an hour, or a day, that has later ones */
+        { days_ago(60), days_ago(45) + 10 * MINUTE_MS - 1, INT64_MIN, 2, days_ago(60) },
+        { days_ago(80) - 12 * HOUR_MS, days_ago(60) - 1, INT64_MIN, 2,
           days_ago(80) - 12 * HOUR_MS },
     };
     AUTO(service_free) struct service *service = dropped_start();
@@ -629,9 +788,17 @@ START_TEST(an_end_that_is_gone)
     char *message = xasprintf("rows of that time are dropped, only whole windows can be counted: "
                               "the end can be %" PRId64,
                               days_ago(40) - 1);
+    AUTO(mem_free) char *inside = xasprintf("%s&start_timestamp_ms=%" PRId64, query, days_ago(40));
+    AUTO(mem_free)
+    char *behind = xasprintf("rows of that time are dropped, only whole windows can be counted: "
+                             "the end can be %" PRId64,
+                             days_ago(40) + MINUTE_MS - 1);
     json_auto_t *answer = impact_get(service, 400, query);
+    json_auto_t *second = impact_get(service, 400, inside);
 
     service_check_error(answer, "invalid_parameter", "end_timestamp_ms", message, "end");
+    service_check_error(second, "invalid_parameter", "end_timestamp_ms", behind,
+                        "not before start");
 }
 END_TEST
 
@@ -666,9 +833,10 @@ static const struct {
       "\"cursor\" needs \"limit\"" },
     { "type=hive_table&qualifiedName=x&limit=1&cursor=1-2", 400, "invalid_parameter", "cursor",
       "not a cursor: take \"nextCursor\" of the page before as it is" },
-    { "type=hive_table&qualifiedName=x&limit=1&cursor=2-2-2-2", 400, "invalid_parameter", "cursor",
-      "not a cursor: take \"nextCursor\" of the page before as it is" },
     { "type=hive_table&qualifiedName=x&limit=1&cursor=1-2-2-2", 400, "invalid_parameter", "cursor",
+      "not a cursor: take \"nextCursor\" of the page before as it is" },
+    { "type=hive_table&qualifiedName=x&limit=1&cursor=2-2-2-2-2", 400, "invalid_parameter",
+      "cursor",
       "the cursor belongs to another query: only \"limit\" may change from page to page" },
     { "type=hive_table&qualifiedName=x&depth=1", 400, "unknown_parameter", "depth",
       "unknown query parameter \"depth\"" },
@@ -704,12 +872,16 @@ Suite *impact_suite(void)
     tcase_add_test(tc, a_cycle_ends);
     tcase_add_test(tc, the_whole_answer);
     tcase_add_test(tc, what_is_not_known);
+    tcase_add_test(tc, known_by_metrics_alone);
     tcase_add_test(tc, in_service);
     tcase_add_test(tc, predictions_are_counted_exactly);
     tcase_add_test(tc, counted_without_rollups);
     tcase_add_test(tc, as_of_a_moment);
+    tcase_add_test(tc, a_batch_on_its_way);
+    tcase_add_test(tc, a_batch_that_never_comes);
     tcase_add_test(tc, the_batch_of_a_moment);
     tcase_add_test(tc, pages_are_of_one_moment);
+    tcase_add_test(tc, pages_count_up_to_the_same);
     tcase_add_test(tc, where_rows_are_dropped);
     tcase_add_test(tc, an_end_that_is_gone);
     tcase_add_test(tc, errors);
