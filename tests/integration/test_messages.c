@@ -360,7 +360,7 @@ END_TEST
 /* More than is written at a time, of one batch: all of it, in order. */
 START_TEST(many_megabytes)
 {
-    enum { BUILDS = 60, INPUTS = 1000 };
+    enum { BUILDS = 80, INPUTS = 200 };
     AUTO(service_free) struct service *service = service_start();
     AUTO(buf_done) struct buf body;
     AUTO(mem_free) char *inputs = NULL;
@@ -368,7 +368,7 @@ START_TEST(many_megabytes)
 
     buf_init(&body, SIZE_MAX);
     for (int i = 0; i < INPUTS; i++)
-        buf_append_fmt(&body, "%s{\"typeName\":\"fs_path\",\"qualifiedName\":\"/data/%050d@cm\"}",
+        buf_append_fmt(&body, "%s{\"typeName\":\"fs_path\",\"qualifiedName\":\"/data/%0500d@cm\"}",
                        i ? "," : "", i);
     inputs = xstrdup(buf_text(&body));
     buf_clear(&body);
