@@ -686,6 +686,17 @@ static int atlas_parse_as_of(struct atlas *atlas, bool takes_as_of)
     return 0;
 }
 
+static int atlas_append(const char *data, size_t len, void *out)
+{
+    buf_append(out, data, len);
+    return 0;
+}
+
+void atlas_append_json(struct buf *out, const json_t *json)
+{
+    (void)json_dump_callback(json, atlas_append, out, JSON_COMPACT);
+}
+
 /* Sends what is written as it becomes too much to wait for the rest. */
 static int atlas_write(const char *data, size_t len, void *ctx)
 {

@@ -43,6 +43,9 @@ static inline const struct type_registry *atlas_types(const struct atlas *atlas)
 /* The first of that name; data NULL when it was not given. A NUL stands behind it. */
 struct span atlas_parameter(const struct atlas *atlas, const char *name);
 
+/* Without white space. */
+void atlas_append_json(struct buf *out, const json_t *json);
+
 /* Takes a connection and the snapshot of the request. */
 int atlas_begin_read(struct atlas *atlas) MUST_CHECK;
 /* Adds the entity, or finds it in the list; that there is none is a fault. */

@@ -165,12 +165,6 @@ static json_t *audit_details(const struct audit_event *event)
     return details;
 }
 
-static int audit_write(const char *data, size_t len, void *out)
-{
-    buf_append(out, data, len);
-    return 0;
-}
-
 static int audit_add(void *ctx, const struct audit_event *event, struct err *err)
 {
     struct audit_answer *answer = ctx;
@@ -189,7 +183,7 @@ static int audit_add(void *ctx, const struct audit_event *event, struct err *err
     (void)json_object_set_new(json, "entity", json_null());
     (void)json_object_set_new(json, "type", json_string("ENTITY_AUDIT_V2"));
     buf_append_text(out, answer->len++ ? "," : "");
-    (void)json_dump_callback(json, audit_write, out, JSON_COMPACT);
+    atlas_append_json(out, json);
     json_decref(json);
     return out->len > QUERY_FLUSH_BYTES ? query_flush(answer->atlas->query, out, err) : 0;
 }

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "collector/queries.h"
+#include "collector/query_watch_internal.h"
 #include "collector/store_impact_internal.h"
 #include "collector/store_pool.h"
 
@@ -373,27 +374,12 @@ static int impact_run(struct impact_answer *answer, PGconn *conn, struct err *er
     return impact_answer_write(answer, &list.items[0], &reach, err);
 }
 
-/* What the watcher of the client needs to end a query. */
-struct impact_cancel {
-    PGcancel *cancel;
-    bool is_cancelled;
-};
-
-static void impact_cancel(void *ctx)
-{
-    struct impact_cancel *cancel = ctx;
-    char text[128];
-
-    cancel->is_cancelled = true;
-    (void)PQcancel(cancel->cancel, text, sizeof(text));
-}
-
 int query_impact(struct store_pool *pool, struct query *query, struct buf *out, unsigned *status,
                  struct err *err)
 {
     struct impact_query asked;
     struct impact_answer answer = { .query = query, .asked = &asked, .out = out };
-    struct impact_cancel cancel = { 0 };
+    struct query_watch watch;
     PGconn *conn;
     int rc;
 
@@ -403,11 +389,9 @@ int query_impact(struct store_pool *pool, struct query *query, struct buf *out, 
     conn = store_pool_take(pool, err);
     if (!conn)
         return -1;
-    cancel.cancel = PQgetCancel(conn);
-    query_cancel_set(query, impact_cancel, &cancel);
+    query_watch_begin(&watch, query, conn);
     rc = impact_run(&answer, conn, err);
-    query_cancel_set(query, NULL, NULL);
-    PQfreeCancel(cancel.cancel);
-    store_pool_give(pool, conn, (rc == 0 || query->fault.status) && !cancel.is_cancelled);
+    query_watch_end(&watch, false);
+    store_pool_give(pool, conn, (rc == 0 || query->fault.status) && !watch.is_cancelled);
     return rc;
 }

@@ -6,6 +6,7 @@
 #include "atlas/entity_json.h"
 #include "atlas/search.h"
 #include "collector/query_atlas_internal.h"
+#include "collector/query_watch_internal.h"
 #include "collector/store_search_internal.h"
 
 enum { SEARCH_BODY_BYTES_MAX = 1024 * 1024 };
@@ -53,12 +54,6 @@ struct search_answer {
     size_t entities_len;
 };
 
-static int search_write(const char *data, size_t len, void *out)
-{
-    buf_append(out, data, len);
-    return 0;
-}
-
 static int search_add(void *ctx, const struct entity *entity, struct err *err)
 {
     struct search_answer *answer = ctx;
@@ -74,7 +69,7 @@ static int search_add(void *ctx, const struct entity *entity, struct err *err)
             (void)json_object_set(attributes, name, value);
     }
     buf_append_text(out, answer->entities_len++ ? "," : ",\"entities\":[");
-    (void)json_dump_callback(header, search_write, out, JSON_COMPACT);
+    atlas_append_json(out, header);
     json_decref(header);
     if (out->full)
         return err_set(err, ERR_INPUT, "the attributes of %s are larger than an answer",
@@ -82,40 +77,24 @@ static int search_add(void *ctx, const struct entity *entity, struct err *err)
     return out->len > QUERY_FLUSH_BYTES ? query_flush(answer->atlas->query, out, err) : 0;
 }
 
-/* What the watcher of the client needs to end a search. */
-struct search_cancel {
-    PGcancel *cancel;
-    bool is_cancelled;
-};
-
-static void search_cancel(void *ctx)
-{
-    struct search_cancel *cancel = ctx;
-    char text[128];
-
-    cancel->is_cancelled = true;
-    (void)PQcancel(cancel->cancel, text, sizeof(text));
-}
-
 static int search_run(struct atlas *atlas, const struct search *search)
 {
     struct search_answer answer = { .atlas = atlas, .search = search };
-    struct search_cancel cancel = { .cancel = PQgetCancel(atlas->conn) };
+    struct query_watch watch;
     int64_t count = 0;
     int rc;
 
-    query_cancel_set(atlas->query, search_cancel, &cancel);
+    query_watch_begin(&watch, atlas->query, atlas->conn);
     rc = store_search_begin(atlas->conn, atlas->err);
     if (rc == 0)
         rc = store_search(atlas->conn, atlas_types(atlas), search, search_add, &answer, &count,
                           atlas->err);
-    query_cancel_set(atlas->query, NULL, NULL);
-    PQfreeCancel(cancel.cancel);
-    if (cancel.is_cancelled) {
+    query_watch_end(&watch, false);
+    if (watch.is_cancelled) {
         store_pool_give(atlas->pool, atlas->conn, false);
         atlas->conn = NULL;
     }
-    if (rc < 0 && !cancel.is_cancelled && store_is_cancelled(atlas->err))
+    if (rc < 0 && !watch.is_cancelled && store_is_cancelled(atlas->err))
         return ATLAS_FAULT(atlas, 400, "ATLAS-400-00-029",
                            "the search takes too long: name a type, or words or names that begin "
                            "with what is looked for");
@@ -140,7 +119,7 @@ static int search_answer(struct atlas *atlas, const json_t *parameters)
         return ATLAS_FAULT(atlas, 400, fault.code, "%s", fault.message);
     query = json_object_get(search.parameters, "query");
     buf_append_text(atlas->out, "{\"queryType\":\"BASIC\",\"searchParameters\":");
-    (void)json_dump_callback(search.parameters, search_write, atlas->out, JSON_COMPACT);
+    atlas_append_json(atlas->out, search.parameters);
     if (query) {
         buf_append_text(atlas->out, ",\"queryText\":");
         buf_append_json(atlas->out, span_of(json_string_value(query)));

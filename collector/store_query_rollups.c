@@ -13,6 +13,7 @@
 #include "base/decimal.h"
 #include "base/mem.h"
 #include "collector/queries.h"
+#include "collector/query_watch_internal.h"
 #include "collector/read.h"
 #include "collector/store_delta_internal.h"
 #include "collector/store_internal.h"
@@ -651,31 +652,14 @@ static int rollups_answer_write(PGconn *conn, struct rollups_answer *answer, str
     return 0;
 }
 
-/* What the watcher of the client needs to end a query. */
-struct rollups_cancel {
-    PGcancel *cancel;
-    bool is_cancelled;
-};
-
-static void rollups_cancel(void *ctx)
-{
-    struct rollups_cancel *cancel = ctx;
-    char text[128];
-
-    cancel->is_cancelled = true;
-    (void)PQcancel(cancel->cancel, text, sizeof(text));
-}
-
-static int rollups_run(struct rollups_answer *answer, PGconn *conn, struct rollups_cancel *cancel,
+static int rollups_run(struct rollups_answer *answer, PGconn *conn, struct query_watch *watch,
                        struct err *err)
 {
     int rc;
 
-    query_cancel_set(answer->query, rollups_cancel, cancel);
+    query_watch_begin(watch, answer->query, conn);
     rc = rollups_answer_write(conn, answer, err);
-    query_cancel_set(answer->query, NULL, NULL);
-    if (rc < 0)
-        rollups_cancel(cancel); /* or the rest of a series would be read to its end */
+    query_watch_end(watch, rc < 0); /* or the rest of a series would be read to its end */
     rollup_source_free(answer->source);
     return rc;
 }
@@ -685,16 +669,15 @@ static int rollups_answer(struct store_pool *pool, struct query *query,
 {
     struct rollups_answer answer = { .query = query, .asked = asked, .out = out };
     PGconn *conn = store_pool_take(pool, err);
-    struct rollups_cancel cancel = { .cancel = conn ? PQgetCancel(conn) : NULL };
+    struct query_watch watch = { 0 };
     int rc = -1;
 
     rollup_init(&answer.rollup);
     rollup_init(&answer.nothing);
     answer.texts = xcalloc((size_t)1 << ROLLUPS_TEXTS_BITS, sizeof(*answer.texts));
     if (conn)
-        rc = rollups_run(&answer, conn, &cancel, err);
-    store_pool_give(pool, conn, rc == 0 && !cancel.is_cancelled);
-    PQfreeCancel(cancel.cancel);
+        rc = rollups_run(&answer, conn, &watch, err);
+    store_pool_give(pool, conn, rc == 0 && !watch.is_cancelled);
     rollup_done(&answer.rollup);
     rollup_done(&answer.nothing);
     free(answer.deployments);
