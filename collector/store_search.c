@@ -305,7 +305,7 @@ static void search_put_condition(struct search_sql *sql, const struct search *se
     if (search->is_nothing)
         buf_append_text(&sql->text, " AND false");
     for (size_t i = 0; i < search->types.len; i++) {
-        buf_append_text(&sql->text, i ? ", " : " AND e.type IN (");
+        buf_append_text(&sql->text, i ? ", " : " AND e.type COLLATE \"C\" IN (");
         search_put_value(sql, span_of(search->types.items[i]->def->name));
     }
     buf_append_text(&sql->text, search->types.len ? ")" : "");
