@@ -217,6 +217,13 @@ static void rollups_write_double(const struct rollups_answer *answer, double val
     buf_append(answer->out, text->text, text->len);
 }
 
+/* A member that counts something: `name` with its quotes and colon. */
+static void rollups_write_count(struct buf *out, const char *name, uint64_t count)
+{
+    buf_append_text(out, name);
+    buf_append_i64(out, (int64_t)count);
+}
+
 static void rollups_write_number(const struct rollups_answer *answer, const struct rollup *rollup)
 {
     const struct rollups_query *asked = answer->asked;
@@ -245,7 +252,9 @@ static void rollups_write_number(const struct rollups_answer *answer, const stru
 
         if (counts)
             quantile = rollup_quantile(rollup, asked->quantiles[i]);
-        buf_append_fmt(out, "%s\"%s\":{\"value\":", i ? "," : "", asked->quantile_texts[i]);
+        buf_append_text(out, i ? ",\"" : "\"");
+        buf_append_text(out, asked->quantile_texts[i]);
+        buf_append_text(out, "\":{\"value\":");
         rollups_write_double(answer, quantile.value);
         buf_append_text(out, ",\"low\":");
         rollups_write_double(answer, quantile.low);
@@ -263,7 +272,7 @@ static void rollups_write_categories_object(struct buf *out, const struct catego
         if (i)
             buf_append_char(out, ',');
         buf_append_json(out, categories_text(categories, i));
-        buf_append_fmt(out, ":%" PRIu64, categories->entries[i].count);
+        rollups_write_count(out, ":", categories->entries[i].count);
     }
     buf_append_char(out, '}');
 }
@@ -274,21 +283,23 @@ static void rollups_write_members(const struct rollups_answer *answer,
 {
     struct buf *out = answer->out;
 
-    buf_append_fmt(out, "\"startTimestampMs\":%" PRId64, window->start_ms);
-    if (answer->asked->aggregates)
-        buf_append_fmt(out, ",\"aggregates\":%" PRIu64, window->count);
-    else
-        buf_append_fmt(out, ",\"predictions\":%" PRIu64 ",\"failed\":%" PRIu64, window->count,
-                       window->failed);
-    buf_append_fmt(out, ",\"count\":%" PRIu64 ",\"nulls\":%" PRIu64,
-                   is_category ? rollup->categories.count : rollup->count, rollup->nulls);
+    buf_append_text(out, "\"startTimestampMs\":");
+    buf_append_i64(out, window->start_ms);
+    if (answer->asked->aggregates) {
+        rollups_write_count(out, ",\"aggregates\":", window->count);
+    } else {
+        rollups_write_count(out, ",\"predictions\":", window->count);
+        rollups_write_count(out, ",\"failed\":", window->failed);
+    }
+    rollups_write_count(out, ",\"count\":", is_category ? rollup->categories.count : rollup->count);
+    rollups_write_count(out, ",\"nulls\":", rollup->nulls);
     if (!is_category) {
         rollups_write_number(answer, rollup);
         return;
     }
     buf_append_text(out, ",\"categories\":");
     rollups_write_categories_object(out, &rollup->categories);
-    buf_append_fmt(out, ",\"other\":%" PRIu64, rollup->categories.other);
+    rollups_write_count(out, ",\"other\":", rollup->categories.other);
 }
 
 static void rollups_write_head(const struct rollups_answer *answer, struct span metric,
