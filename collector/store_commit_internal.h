@@ -15,7 +15,10 @@
 #include "collector/store_delta_internal.h"
 #include "collector/store_partition_internal.h"
 
-enum { RELAY_PAGE = 500 };
+enum {
+    RELAY_PAGE = 500,
+    STORE_FOLD_SHARES = 4, /* of deployments; each is folded under a lock of its own */
+};
 
 /* Whether this store publishes what is in the outbox, and how far it is. */
 struct relay {
@@ -39,13 +42,14 @@ struct store {
     PGconn *conn; /* NULL while there is none */
     struct copy copy;
     struct metric_counter counter;
-    struct deltas row_deltas;   /* what the attempt's predictions and aggregates add */
-    struct deltas label_deltas; /* what its labels add */
-    uint64_t folded;            /* deltas since the last vacuum */
-    int64_t fold_after_ms;      /* monotonic: folding rests until then */
-    int64_t slow_until_ms;      /* monotonic: until then batches begin on the slow path */
-    int64_t waiting_until_ms;   /* monotonic: until then labels are taken to wait for predictions */
-    int64_t horizon_ms;         /* of events, as the batch under way was checked against it */
+    struct deltas row_deltas;               /* what the attempt's predictions and aggregates add */
+    struct deltas label_deltas;             /* what its labels add */
+    uint64_t folded;                        /* deltas since the last vacuum */
+    int64_t fold_after_ms;                  /* monotonic: folding rests until then */
+    int32_t fold_behind[STORE_FOLD_SHARES]; /* the deployment of each share that was folded last */
+    int64_t slow_until_ms;    /* monotonic: until then batches begin on the slow path */
+    int64_t waiting_until_ms; /* monotonic: until then labels are taken to wait for predictions */
+    int64_t horizon_ms;       /* of events, as the batch under way was checked against it */
     struct relay relay;
     int64_t labels_waiting; /* about how many wait; counted when it matters, and by maintenance */
 

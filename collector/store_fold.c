@@ -21,14 +21,13 @@
 #include "metrics/window.h"
 
 enum {
-    FOLD_SHARES = 4, /* advisory locks (STORE_LOCK_FOLD_CLASS, share) */
     FOLD_DELTAS_MAX = 4000,
     FOLD_BYTES_MAX = 8 << 20,
     FOLD_RECOUNTS_MAX = 50,
     FOLD_COPY_COLUMNS = 11,
     FOLD_VACUUM_EVERY = 50000, /* deltas folded */
     FOLD_REST_TIMES = 10,      /* of what a round took, so that folding takes a tenth of the time */
-    FOLD_REST_MS_MAX = 2000,
+    FOLD_REST_MS_MAX = 5000,
 };
 
 static const struct {
@@ -133,8 +132,14 @@ static int fold_broken(struct fold *fold, const struct delta *delta, const char 
                    delta->deployment, delta->window_ms);
 }
 
+/* Which rows a COPY writes. */
+enum fold_rows {
+    FOLD_FRESH,   /* that nothing stands of yet */
+    FOLD_CHANGED, /* the others */
+};
+
 static int fold_copy_all(struct fold *fold, struct copy *copy, const struct deltas *deltas,
-                         const PGresult *standing)
+                         const PGresult *standing, enum fold_rows which)
 {
     int row = 0;
 
@@ -145,10 +150,13 @@ static int fold_copy_all(struct fold *fold, struct copy *copy, const struct delt
         uint32_t metric;
 
         for (; rollup_packed_next(&packed, &metric, &bytes) > 0; row++) {
+            bool stands = standing && !PQgetisnull(standing, row, 0);
+
+            if (stands != (which == FOLD_CHANGED))
+                continue;
             rollup_clear(&fold->rollup);
-            if (standing && !PQgetisnull(standing, row, 0) &&
-                rollup_merge_bytes(&fold->rollup, &fold->scratch,
-                                   store_get_span(standing, row, 0)) < 0)
+            if (stands && rollup_merge_bytes(&fold->rollup, &fold->scratch,
+                                             store_get_span(standing, row, 0)) < 0)
                 return fold_broken(fold, delta, "a rollup");
             if (rollup_merge_bytes(&fold->rollup, &fold->scratch, bytes) < 0)
                 return fold_broken(fold, delta, "a delta");
@@ -159,25 +167,32 @@ static int fold_copy_all(struct fold *fold, struct copy *copy, const struct delt
     return 0;
 }
 
-/* Writes the rows of one table: `standing` + `deltas`. Always an update or an insert of the rollup
- * row itself, so that of two that do it at the same time one fails. */
-static int fold_write(struct fold *fold, const char *table, const struct deltas *deltas,
-                      const PGresult *standing)
+static int fold_copy(struct fold *fold, const char *table, const struct deltas *deltas,
+                     const PGresult *standing, enum fold_rows which)
 {
     struct copy *copy = &fold->store->copy;
     struct copy_failure failure;
     AUTO(buf_done) struct buf sql;
 
     buf_init(&sql, SIZE_MAX);
-    if (!deltas->len)
-        return 0;
-    if (copy_begin(copy, fold->conn,
-                   "COPY staged_rollup (deployment, metric, window_at, count, nulls, sum, mean,"
-                   " stddev, min, max, state) FROM STDIN (FORMAT binary)",
-                   fold->err) < 0 ||
-        fold_copy_all(fold, copy, deltas, standing) < 0 ||
-        copy_end(copy, "COPY staged_rollup", &failure, fold->err) < 0)
+    buf_append_fmt(&sql,
+                   "COPY %s (deployment, metric, window_at, count, nulls, sum, mean, stddev, min,"
+                   " max, state) FROM STDIN (FORMAT binary)",
+                   table);
+    if (copy_begin(copy, fold->conn, buf_text(&sql), fold->err) < 0 ||
+        fold_copy_all(fold, copy, deltas, standing, which) < 0)
         return -1;
+    return copy_end(copy, "COPY rollups", &failure, fold->err);
+}
+
+static int fold_update(struct fold *fold, const char *table, const struct deltas *deltas,
+                       const PGresult *standing)
+{
+    AUTO(buf_done) struct buf sql;
+
+    if (fold_copy(fold, "staged_rollup", deltas, standing, FOLD_CHANGED) < 0)
+        return -1;
+    buf_init(&sql, SIZE_MAX);
     buf_append_fmt(&sql,
                    "INSERT INTO %s SELECT * FROM staged_rollup"
                    " ON CONFLICT (deployment, metric, window_at) DO UPDATE SET"
@@ -187,6 +202,27 @@ static int fold_write(struct fold *fold, const char *table, const struct deltas 
                    "DELETE FROM staged_rollup",
                    table);
     return store_exec(fold->conn, buf_text(&sql), "write rollups", fold->err);
+}
+
+/* Writes the rows of one table: `standing` (NULL: nothing stands) + `deltas`. Always an insert or
+ * an update of the rollup row itself, so that of two that do it at the same time one fails. */
+static int fold_write(struct fold *fold, const char *table, const struct deltas *deltas,
+                      const PGresult *standing)
+{
+    int rows = standing ? PQntuples(standing) : 0, changed = 0;
+
+    for (int i = 0; i < rows; i++)
+        changed += !PQgetisnull(standing, i, 0);
+    if (deltas->len && (!standing || changed < rows) &&
+        fold_copy(fold, table, deltas, standing, FOLD_FRESH) < 0)
+        return -1;
+    return changed ? fold_update(fold, table, deltas, standing) : 0;
+}
+
+/* Somebody else was there first. */
+static bool fold_collided(const struct err *err)
+{
+    return store_is_conflict(err) || strstr(err->text, "(SQLSTATE 23505") != NULL;
 }
 
 /* ----------------------------------------------------------------------------------- the deltas */
@@ -216,10 +252,13 @@ static int fold_widen(struct fold *fold, const struct deltas *from, enum window_
     return 0;
 }
 
-/* Rows (ctid, deployment, milliseconds, delta), by (deployment, minute). Minutes to recount are
- * left out by a window function: a join would be a nested loop here, thousands by thousands. */
+/* Rows (ctid, deployment, milliseconds, delta), by (deployment, minute), from behind the deployment
+ * that was the last one before: none of them waits for ever when more comes than is folded. Minutes
+ * to recount are left out by a window function: a join would be a nested loop here, thousands by
+ * thousands. */
 static PGresult *fold_read_deltas(struct fold *fold)
 {
+    int32_t behind = fold->store->fold_behind[fold->share];
     AUTO(buf_done) struct buf sql;
 
     buf_init(&sql, SIZE_MAX);
@@ -228,11 +267,13 @@ static PGresult *fold_read_deltas(struct fold *fold)
         "WITH pending AS (SELECT ctid, *,"
         " bool_or(recount) OVER (PARTITION BY deployment, window_at) AS is_marked"
         " FROM rollup_delta WHERE deployment %% %d = %d),"
-        " counted AS (SELECT *, sum(length(delta)) OVER (ORDER BY deployment, window_at, ctid) AS"
+        " counted AS (SELECT *, deployment <= %d AS had_turn,"
+        " sum(length(delta)) OVER (ORDER BY deployment <= %d, deployment, window_at, ctid) AS"
         " bytes FROM pending WHERE NOT is_marked)"
         " SELECT ctid, deployment::bigint, (extract(epoch FROM window_at) * 1000)::bigint, delta"
-        " FROM counted WHERE bytes - length(delta) < %d ORDER BY deployment, window_at LIMIT %d",
-        FOLD_SHARES, fold->share, FOLD_BYTES_MAX, FOLD_DELTAS_MAX);
+        " FROM counted WHERE bytes - length(delta) < %d"
+        " ORDER BY had_turn, deployment, window_at LIMIT %d",
+        STORE_FOLD_SHARES, fold->share, behind, behind, FOLD_BYTES_MAX, FOLD_DELTAS_MAX);
     return store_query_binary(fold->conn, buf_text(&sql), NULL, "read deltas", fold->err);
 }
 
@@ -458,7 +499,7 @@ static int fold_recounts(struct fold *fold, int *len)
         &sql,
         "SELECT DISTINCT deployment::bigint, (extract(epoch FROM window_at) * 1000)::bigint"
         " FROM rollup_delta WHERE recount AND deployment %% %d = %d LIMIT %d",
-        FOLD_SHARES, fold->share, FOLD_RECOUNTS_MAX);
+        STORE_FOLD_SHARES, fold->share, FOLD_RECOUNTS_MAX);
     windows = store_query_binary(fold->conn, buf_text(&sql), NULL, "read recounts", fold->err);
     if (!windows)
         return -1;
@@ -508,17 +549,20 @@ static int fold_share(struct fold *fold, uint64_t *folded)
         rc = !rows ? -1 : PQntuples(rows) ? fold_deltas(fold, rows) : 1;
     }
     if (rc > 0 && store_exec(fold->conn, "COMMIT", "fold", fold->err) == 0) {
+        if (PQntuples(rows))
+            fold->store->fold_behind[fold->share] =
+                (int32_t)store_get_i64(rows, PQntuples(rows) - 1, 1);
         *folded += (uint64_t)(recounts + PQntuples(rows));
         stats_add(fold->store->setup.stats, STAT_ROLLUP_PENDING, -PQntuples(rows));
         return 0;
     }
-    if (rc >= 0 || store_is_conflict(fold->err))
+    if (rc >= 0 || fold_collided(fold->err))
         return attempt_rollback(fold->store);
     return -1;
 }
 
 /* How much there is to fold, and how old it is. */
-static int fold_gauges(struct fold *fold, int64_t *pending)
+static int fold_gauges(struct fold *fold)
 {
     struct stats *stats = fold->store->setup.stats;
     AUTO(store_result_free)
@@ -531,8 +575,7 @@ static int fold_gauges(struct fold *fold, int64_t *pending)
 
     if (!result)
         return -1;
-    *pending = store_get_i64(result, 0, 0);
-    stats_set(stats, STAT_ROLLUP_PENDING, *pending);
+    stats_set(stats, STAT_ROLLUP_PENDING, store_get_i64(result, 0, 0));
     stats_set(stats, STAT_ROLLUP_LAG_SECONDS, store_get_i64(result, 0, 1));
     return 0;
 }
@@ -547,33 +590,38 @@ static int fold_vacuum(struct fold *fold, uint64_t folded)
     return store_exec(fold->conn, "VACUUM rollup_delta", "vacuum", fold->err);
 }
 
+/* Half of what makes batches wait. */
+static bool fold_is_due(const struct store *store)
+{
+    return stats_get(store->setup.stats, STAT_ROLLUP_PENDING) >
+           store->setup.config->rollup_pending_max / 2;
+}
+
 static int fold_round(struct fold *fold, bool *more)
 {
-    int64_t pending = 0;
     uint64_t folded = 0;
 
     if (store_ready(fold->store, fold->err) < 0)
         return -1;
     fold->conn = fold->store->conn;
-    for (fold->share = 0; fold->share < FOLD_SHARES; fold->share++) {
+    for (fold->share = 0; fold->share < STORE_FOLD_SHARES; fold->share++) {
         if (fold_share(fold, &folded) < 0)
             return -1;
     }
     stats_add(fold->store->setup.stats, STAT_ROLLUP_FOLDED, (int64_t)folded);
-    if (fold_vacuum(fold, folded) < 0 || fold_gauges(fold, &pending) < 0)
+    if (fold_vacuum(fold, folded) < 0 || fold_gauges(fold) < 0)
         return -1;
-    *more = pending > fold->store->setup.config->rollup_pending_max / 4;
+    *more = fold_is_due(fold->store);
     return 0;
 }
 
-/* Many deltas at a time are cheaper: what meets in one minute is added to it once. So a long round
- * is followed by a long rest, unless too much is pending already. */
-static int64_t fold_rest_until(int64_t began_ms, bool more)
+/* Many deltas at a time are cheaper: what meets in one minute is added to it once, and a burst is
+ * over before it is folded. So a long round is followed by a long rest, unless too much is pending
+ * already. */
+static int64_t fold_rest_until(int64_t began_ms)
 {
     int64_t now_ms = clock_mono_ms(), rest_ms = (now_ms - began_ms) * FOLD_REST_TIMES;
 
-    if (more)
-        return now_ms;
     return now_ms + (rest_ms < FOLD_REST_MS_MAX ? rest_ms : FOLD_REST_MS_MAX);
 }
 
@@ -585,7 +633,7 @@ int store_fold(struct store *store, int64_t now_ms, bool *more, struct err *err)
 
     (void)now_ms;
     *more = false;
-    if (began_ms < store->fold_after_ms)
+    if (began_ms < store->fold_after_ms && !fold_is_due(store))
         return 0;
     fold.group = rollup_group_new();
     rollup_init(&fold.rollup);
@@ -594,7 +642,7 @@ int store_fold(struct store *store, int64_t now_ms, bool *more, struct err *err)
     store_busy(store, true);
     rc = fold_round(&fold, more);
     store_busy(store, false);
-    store->fold_after_ms = fold_rest_until(began_ms, *more || rc < 0);
+    store->fold_after_ms = rc < 0 ? 0 : fold_rest_until(began_ms);
     if (rc < 0)
         store_disconnect(store);
     rollup_group_free(fold.group);
