@@ -156,8 +156,9 @@ static int graph_read_builds(struct graph_work *work)
         return 0;
     result = graph_query_keys(work,
                               "SELECT " GRAPH_EVENT_COLUMNS
-                              " FROM unnest($1::text[]) AS said(crn) JOIN lineage_event"
-                              " ON kind = 'model_built' AND identity = 'model_built ' || said.crn"
+                              " FROM unnest($1::text[]) AS said(crn), LATERAL (SELECT *"
+                              "  FROM lineage_event WHERE identity = 'model_built ' || said.crn"
+                              "  AND kind = 'model_built' OFFSET 0) AS told"
                               " ORDER BY batch_id, ordinal",
                               work->builds, "read events of builds");
     for (int i = 0; result && i < PQntuples(result); i++)
