@@ -554,6 +554,20 @@ START_TEST(a_prediction_waits_for_no_graph)
 }
 END_TEST
 
+/* Where nothing is known of how much there is, one name is still one look-up. */
+START_TEST(a_name_is_found_without_statistics)
+{
+    AUTO(service_free) struct service *service = service_start();
+    AUTO(mem_free)
+    char *plan = pg_query_text(service->dsn,
+                               "EXPLAIN SELECT entity_id FROM entity WHERE type = 'hive_table'"
+                               " AND qualified_name = 'd.t@cm' AND NOT is_deleted"
+                               " AND to_batch IS NULL");
+
+    ck_assert_msg(strstr(plan, "using entity_name ") != NULL, "%s", plan);
+}
+END_TEST
+
 /* Several deployments are written in the order of their numbers, or two writers would wait for each
  * other. */
 START_TEST(deployments_are_written_in_order)
@@ -846,6 +860,7 @@ Suite *graph_suite(void)
     tcase_add_test(graph, seen_in_metrics_only);
     tcase_add_test(graph, built_by_what_metrics_say);
     tcase_add_test(graph, a_prediction_waits_for_no_graph);
+    tcase_add_test(graph, a_name_is_found_without_statistics);
     tcase_add_test(graph, deployments_are_written_in_order);
     tcase_add_test(graph, built_at_first_sight);
     tcase_add_test(graph, older_events_are_caught_up_with);
