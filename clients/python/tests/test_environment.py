@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -122,7 +124,77 @@ def test_local_store_is_bounded(
     assert [row["metrics"]["n"] for row in store.rows(Filters())] == list(range(15, 25))
     assert caplog.text.count("keeps 10 rows") == 1
     assert max(len(store._waiting), len(store._first)) <= 10
-    assert len(store._seen) <= 20
+    assert len(store._known) <= 20
+
+
+def test_local_store_is_bounded_in_bytes(caplog: pytest.LogCaptureFixture) -> None:
+    import tracemalloc
+
+    from plumbline.local import Filters, LocalStore
+
+    bytes_max = 1 << 20
+    store = LocalStore(bytes_max=bytes_max)
+    start_ms = 1596185125125
+    times = {"startTimestampMs": start_ms, "endTimestampMs": start_ms}
+
+    def post(**event: Any) -> str:
+        receipt = store.post([json.dumps(event).encode()])
+        return "" if receipt.accepted else str(receipt.rejected[0]["code"])
+
+    def post_all(size: int, count: int) -> None:
+        for n in range(count):
+            metrics = {"n": n, "text": "\u20ac" * (size // 3)}
+            crn = {"modelDeploymentCrn": "crn:a"}
+            uuid = uuid7(start_ms)
+            label = {"event": "delayed_metrics", "eventId": uuid7(n), "metrics": metrics}
+            assert not post(event="track_metrics", predictionUuid=uuid, metrics={}, **crn, **times)
+            assert not post(**label, predictionUuid=uuid)
+            assert not post(**label, predictionUuid=uuid7(start_ms))  # it waits
+            aggregate = {"event": "aggregate_metrics", "eventId": uuid7(n), "metrics": metrics}
+            assert not post(**aggregate, **crn, **times)
+            assert store._row_bytes + store._fact_bytes <= bytes_max
+
+    tracemalloc.start()
+    try:
+        post_all(100, 1500)
+        post_all(60_000, 40)
+        store.post([])
+        assert tracemalloc.get_traced_memory()[0] < 2 * bytes_max
+    finally:
+        tracemalloc.stop()
+    assert caplog.text.count(f"and {bytes_max} bytes; the oldest go") == 1
+    found = [row["metrics"]["n"] for row in store.rows(Filters(kind="aggregate"))]
+    assert found == list(range(40 - len(found), 40))  # the newest, without a gap
+    assert len(found) > 3
+
+    def project(n: int) -> str:
+        name = "x" * 1000
+        crn = f"crn:{n}"
+        return post(event="project_created", projectCrn=crn, projectName=name, userName="u")
+
+    codes = [project(n) for n in range(1000)]
+    kept = codes.index("too_many_deployments")
+    assert set(codes[kept:]) == {"too_many_deployments"}
+    assert 100 < kept < 1000
+    assert list(store.rows(Filters()))  # there is room for them all the same
+
+
+def test_what_went_from_the_local_store_is_unknown_to_it() -> None:
+    from plumbline.local import Filters, LocalStore
+
+    store = LocalStore(rows_max=1)
+    uuid = uuid7(1596185125125)
+    times = {"startTimestampMs": 1596185125125, "endTimestampMs": 1596185125125}
+    common: Any = {"predictionUuid": uuid, "metrics": {"n": 1}}
+    prediction = {"event": "track_metrics", "modelDeploymentCrn": "crn:a", **common, **times}
+    other = {**prediction, "predictionUuid": uuid7(1596185125125)}
+    label = {"event": "delayed_metrics", "eventId": uuid7(1), **common}
+    texts = [json.dumps(event).encode() for event in (prediction, label, other)]
+    assert store.post([*texts[:2], *texts]).duplicate == 2
+    assert (len(store._known), store._row_bytes) == (1, next(iter(store._rows.values())).size)
+    assert store.post(texts[:2]).accepted == 2
+    assert [row["predictionUuid"] for row in store.rows(Filters())] == [uuid]
+    assert store._row_bytes == next(iter(store._rows.values())).size
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,8 @@ class Client:
         in a variable ``<NAME>_<n>_<id>_SERVICE_HOST``, whose CRN the server is asked for.
     :param sync: send in the call, and return the receipt (or raise) when the server has answered.
         In a replica that has no URL events are spilled all the same, without a receipt.
-    :param local: keep everything in this process, whatever is configured.
+    :param local: keep everything in this process, whatever is configured: at most 100,000 rows
+        and 64 MiB, of which the oldest go.
     :param nan: what NaN and infinity become: ``"error"`` (a ValueNotAllowed that names the path)
         or ``"null"``; else ``PLUMBLINE_NAN``.
     :param on_error: called with a Problem for events that were not stored, mostly in the sender's
@@ -508,7 +509,7 @@ class Client:
             key,
         )
         if self._store is not None:
-            yield from self._store.rows(filters)
+            yield from self._store.rows(filters, page_rows)
             return
         for chunk in self._chunks(filters, page_rows):
             yield from _parse_lines(chunk)
@@ -545,7 +546,7 @@ class Client:
         )
         builder = FrameBuilder()
         if self._store is not None:
-            builder.add(self._store.rows(filters))
+            builder.add(self._store.rows(filters, page_rows))
         else:
             for chunk in self._chunks(filters, page_rows):
                 builder.add(_parse_lines(chunk))
