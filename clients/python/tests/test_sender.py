@@ -739,6 +739,75 @@ def test_deployment_is_asked_for_by_its_number_until_known(
     assert numbers(scripted.events) == [1, 2, 3]
 
 
+def test_unknown_number_holds_up_nothing_else(
+    scripted: Scripted, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = threading.Event()
+
+    def answer(path: str, events: list[dict[str, Any]]) -> tuple[int, Any]:
+        if path == "/v1/events":
+            return scripted.accept(path, events)
+        if known.is_set():
+            return 200, {"modelDeploymentCrn": "crn:found"}
+        return refusal(404, "not_found", "no deployment has this number")
+
+    scripted.answer = answer
+    monkeypatch.setenv("MODEL_7_42_SERVICE_HOST", "10.0.0.1")
+    problems: list[Problem] = []
+    client = make_client(scripted.url, buffer_bytes=2000, on_error=problems.append)
+    label = plumbline.uuid7(1596185125125)
+
+    def send(n: int) -> None:
+        with client.prediction(model_deployment_crn="crn:b") as prediction:
+            prediction.track("n", n)
+        client.track_delayed_metrics({"n": n}, label)
+        client.track_aggregate_metrics({"n": n}, 1596185125125, 1596185125125, "crn:c")
+
+    for n in range(20):  # more than the buffer takes
+        track(client, n)
+    held = client.stats().waiting
+    assert 0 < held < 20
+    for n in range(5):
+        send(n)
+        assert not client.flush(0)
+        wait_until(lambda n=n: len(scripted.events) == 3 * n + 3)  # type: ignore[misc]
+    wait_until(lambda: client.stats() == plumbline.Stats(held, 15, 0, 0, 0, 20 - held))
+    assert {problem.code for problem in problems} == {"buffer_full"}
+    known.set()
+    assert client.flush(60)
+    own = [e for e in scripted.events if e.get("modelDeploymentCrn") == "crn:found"]
+    assert numbers(own) == list(range(held))
+    for n in range(held, 100):
+        track(client, n)
+        assert client.flush(60)
+    own = [e for e in scripted.events if e.get("modelDeploymentCrn") == "crn:found"]
+    assert numbers(own) == list(range(100))
+
+
+def test_end_with_an_unknown_number_takes_the_time_once(
+    scripted: Scripted, tmp_path: Path, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted.answer = lambda path, events: refusal(404, "not_found", "not yet")
+    monkeypatch.setenv("MODEL_7_42_SERVICE_HOST", "10.0.0.1")
+    client = make_client(scripted.url, spill_dir=str(tmp_path))
+    limits: list[float] = []
+    hurry = sender.Sender.hurry
+
+    def watch(of_client: sender.Sender, limit: float) -> None:
+        limits.append(limit)
+        hurry(of_client, limit)
+
+    monkeypatch.setattr(sender.Sender, "hurry", watch)
+    track(client, 1)
+    client.track_delayed_metrics({"n": 2}, plumbline.uuid7(1596185125125))
+    client.close(0.3)
+    assert len(limits) == 2
+    assert limits[0] == limits[1]
+    assert time.monotonic() >= limits[0]
+    left = [json.loads(file.read_text()) for file in tmp_path.iterdir()]
+    assert sorted(numbers(left)) == [1, 2]
+
+
 def test_number_is_kept_on_disk(
     scripted: Scripted, tmp_path: Path, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
