@@ -47,6 +47,8 @@ def test_times_and_uuids_of_other_types(client: Client, crn: str) -> None:
     ids: Any = {"event_id": UUID(uuid7(START_MS))}
     client.track_aggregate_metrics({"c": 3}, start_ms, start_ms, **ids)
     assert metrics_of(client) == [{"a": 1, "b": 2}, {"c": 3}]
+    found = list(client.rows(prediction_uuid=uuid))
+    assert found == list(client.rows(prediction_uuid=[str(uuid), UUID(uuid7(0))])) != []
     with pytest.raises(plumbline.ValueNotAllowed, match="startTimestampMs: bytes is not JSON"):
         client.track_aggregate_metrics({}, b"1", START_MS)  # type: ignore[arg-type]
     assert client.read_metrics(crn, start_ms, start_ms)["metrics"]
@@ -747,6 +749,12 @@ def test_track_outside_and_too_late(client: Client) -> None:
 def test_bad_value_names_its_path(client: Client) -> None:
     with pytest.raises(plumbline.ValueNotAllowed, match=r"metrics\.a\.b\[0\]: nan"):
         client.track_delayed_metrics({"a": {"b": [float("nan")]}}, uuid7(1))
+    for metrics in ([1], "abc", None):
+        name = type(metrics).__name__
+        with pytest.raises(
+            plumbline.ValueNotAllowed, match=f"metrics: must be a mapping, not {name}"
+        ):
+            client.track_delayed_metrics(metrics, uuid7(1))  # type: ignore[arg-type]
 
 
 # ---- what is refused ----------------------------------------------------------------------------

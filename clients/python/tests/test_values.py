@@ -98,6 +98,8 @@ REFUSED = {
     "not a time of numpy": (numpy.array(["NaT"], dtype="M8[s]"), "metrics.m[0]", "NaT"),
     "bytes": ({"raw.x": b"ab"}, r"metrics.m.raw\.x", "bytes is not JSON; decode it"),
     "bytes of numpy": (numpy.array([b"ab"]), "metrics.m[0]", "bytes is not JSON"),
+    "memoryview": (memoryview(b"ab"), "metrics.m", "memoryview is not JSON"),
+    "not there, of pandas": (pandas.Series([1, pandas.NA]), "metrics.m[1]", "NA is not JSON"),
     "bytearray": (bytearray(b"ab"), "metrics.m", "bytearray is not JSON"),
     "set": ({"a": {1}}, "metrics.m.a", "set has no order"),
     "object": ([object()], "metrics.m[0]", "object can't be sent"),

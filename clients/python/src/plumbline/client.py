@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Optional, TypeVar, Union
 from urllib.parse import quote
+from uuid import UUID
 
 from plumbline import identity
 from plumbline.delivery import Deployments, Receipt, address, post_events
-from plumbline.errors import PlumblineError, Problem, ServerError, Unreachable
+from plumbline.errors import PlumblineError, Problem, ServerError, Unreachable, ValueNotAllowed
 from plumbline.local import Filters, LocalStore
 from plumbline.prediction import Prediction
 from plumbline.reporting import OnError, Reporter
@@ -28,6 +29,7 @@ logger = logging.getLogger("plumbline")
 
 T = TypeVar("T")
 Texts = Union[str, Iterable[str], None]
+Uuids = Union[str, UUID, Iterable[Union[str, UUID]], None]
 Row = dict[str, Any]
 
 RETRY_S_MIN = 0.1
@@ -269,7 +271,12 @@ class Client:
         return self.model_deployment_crn or self._deployment
 
     def _metrics_text(self, metrics: Mapping[str, Any]) -> bytes:
-        members = [self.encoder.member(key, value) for key, value in metrics.items()]
+        try:
+            items = metrics.items()
+        except AttributeError:
+            name = type(metrics).__name__
+            raise ValueNotAllowed("metrics", f"must be a mapping, not {name}") from None
+        members = [self.encoder.member(key, value) for key, value in items]
         return b"{" + b",".join(members) + b"}"
 
     def _prediction_text(
@@ -495,7 +502,7 @@ class Client:
         model_deployment_crn: Texts = None,
         model_build_crn: Texts = None,
         model_crn: Texts = None,
-        prediction_uuid: Texts = None,
+        prediction_uuid: Uuids = None,
         start_timestamp_ms: Optional[int] = None,
         end_timestamp_ms: Optional[int] = None,
         kind: Optional[str] = None,
@@ -734,11 +741,18 @@ def _texts(value: Texts) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
 
 
+def _uuids(value: Uuids) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    values = (value,) if isinstance(value, (str, UUID)) else value
+    return tuple(map(str, values))
+
+
 def _filters(
     model_crn: Texts,
     model_build_crn: Texts,
     model_deployment_crn: Texts,
-    prediction_uuid: Texts,
+    prediction_uuid: Uuids,
     start_timestamp_ms: Optional[int],
     end_timestamp_ms: Optional[int],
     kind: Optional[str],
@@ -748,7 +762,7 @@ def _filters(
         _texts(model_crn),
         _texts(model_build_crn),
         _texts(model_deployment_crn),
-        _texts(prediction_uuid),
+        _uuids(prediction_uuid),
         start_timestamp_ms,
         end_timestamp_ms,
         kind,

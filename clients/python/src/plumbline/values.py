@@ -9,7 +9,7 @@ Python                      JSON
 ==========================  =================================================================
 None, bool, int, str        the same
 float                       the shortest text that gives the same double
-NaN, infinity, NaT          an error, or null with ``nan="null"``
+NaN, infinity, NaT, NA      an error, or null with ``nan="null"``
 dict, Mapping               an object; keys that are int, float, bool or None become text
 list, tuple                 an array
 numpy scalar, array         number, text, (nested) array; anything with ``tolist()`` likewise
@@ -158,15 +158,18 @@ class Encoder:
         if kind == "M":  # datetime64 of nanoseconds would become a bare integer
             texts = value.astype(str).tolist()
             return self._without_nat(texts, path)
+        name = type(value).__name__
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            raise ValueNotAllowed(path, f"{name} is not JSON; decode it, or send it as base64 text")
+        if name == "NAType":  # pandas' word for a value that is not there
+            self._not_a_number(path, "NA")
+            return None
         tolist: Optional[Callable[[], Any]] = getattr(value, "tolist", None)
         if kind not in ("m", "c", "V") and callable(tolist):
             plain = tolist()
             if type(plain) is not type(value):
                 return plain
             return float(plain)  # longdouble has nothing plain of its own
-        name = type(value).__name__
-        if isinstance(value, (bytes, bytearray, memoryview)):
-            raise ValueNotAllowed(path, f"{name} is not JSON; decode it, or send it as base64 text")
         if isinstance(value, (set, frozenset)):
             raise ValueNotAllowed(path, f"{name} has no order; send a sorted list")
         raise ValueNotAllowed(path, f"{name} can't be sent; convert it to text or numbers first")
