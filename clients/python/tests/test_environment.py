@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,42 @@ IDS = {
 def test_deployment_ids(name: str) -> None:
     names, ids = IDS[name]
     assert identity.deployment_ids(dict.fromkeys(names, "10.0.0.1")) == ids
+
+
+def test_chance_is_asked_for_many_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each time the system is asked, a prediction may have to wait for other threads."""
+    asked: list[int] = []
+    urandom = os.urandom
+
+    def ask(size: int) -> bytes:
+        asked.append(size)
+        return urandom(size)
+
+    monkeypatch.setattr(os, "urandom", ask)
+    made = {uuid7(0) for _ in range(1000)}
+    assert len(made) == 1000
+    assert 3 <= len(asked) <= 4
+
+
+def test_uuids_of_threads_and_of_a_fork_nobody_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    threads = [
+        threading.Thread(target=lambda: made.extend(uuid7(0) for _ in range(2000)))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(made)) == 8000
+
+    before = list(identity._chance._texts)
+    assert before
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    other = uuid7(0)
+    assert not set(before) & set(identity._chance._texts)
+    monkeypatch.undo()
+    assert other not in {uuid7(0) for _ in range(1000)}
 
 
 def test_uuid7() -> None:

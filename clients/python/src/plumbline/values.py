@@ -41,6 +41,9 @@ _AS_ZEROS = bytes.maketrans(b"123456789", b"000000000")
 _LONG_NUMBER = b"0" * (NUMBER_CHARS_MAX + 1)
 # How keys begin that may have been numbers, true, false or None, and be there as text as well.
 _DOUBTFUL_KEYS = (b'{"0', b',"0', b'"-0', b'"true":', b'"false":', b'"null":')
+# Types of keys and of values whose text says what they are; an int may have too many digits.
+_TEXT = frozenset({str})
+_SHORT = frozenset({str, float, bool, type(None)})
 _NAME: Callable[[str], str] = getattr(json.encoder, "encode_basestring")  # noqa: B009
 
 
@@ -80,7 +83,7 @@ class Encoder:
 
     def _encode_fast(self, value: Any) -> bytes:
         data = self._one_shot(value).encode()
-        if _is_doubtful(data):
+        if b"\\u0000" in data or not (_is_plain(value) or _is_innocent(data)):
             raise ValueError  # the walk knows
         return data
 
@@ -183,22 +186,28 @@ class Encoder:
         return None
 
 
-def _is_doubtful(data: bytes) -> bool:
-    """True when this may be what the server refuses: NUL, a long number, a key twice.
+def _is_plain(value: Any) -> bool:
+    """True for what most metrics are: a short number, or an object of texts and such numbers."""
+    kind = type(value)
+    if kind is dict:
+        return set(map(type, value)) <= _TEXT and set(map(type, value.values())) <= _SHORT
+    return kind in _SHORT
 
-    All of it may be innocent, in a text or as the only key of its name.
+
+def _is_innocent(data: bytes) -> bool:
+    """False when this may be what the server refuses: a long number, a key twice.
+
+    All of it may be innocent all the same, in a text or as the only key of its name.
     """
-    if b"\\u0000" in data:
-        return True
     is_object = b"{" in data
     if not is_object and len(data) <= NUMBER_CHARS_MAX:
-        return False
+        return True
     zeros = data.translate(_AS_ZEROS)
     if is_object:
         for key in _DOUBTFUL_KEYS:  # any() takes twice as long
             if key in zeros:
-                return True
-    return _LONG_NUMBER in zeros
+                return False
+    return _LONG_NUMBER not in zeros
 
 
 def _text(text: str, path: str) -> str:
