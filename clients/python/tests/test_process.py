@@ -132,7 +132,7 @@ def test_server_down_at_exit_spills_and_the_next_process_sends(
     }
     text = START + "client._sender._options = client._sender._options._replace(exit_s=0.3)\n"
     err = script.run(text + "for n in range(7): track(n)\n", **environ).stderr
-    assert f"7 events were not delivered; they are in {folder}" in err
+    assert f"plumbline: 7 events were not delivered; they are in {folder}" in err
     assert len(list(folder.iterdir())) == 1
     proxy.up()
     wait = f"while os.listdir({str(folder)!r}): time.sleep(0.01)\n"

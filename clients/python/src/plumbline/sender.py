@@ -274,7 +274,9 @@ class Sender:
             self._report(problem)
         elif left:
             logger.warning(
-                "%d events were not delivered; they are in %s", left, self._options.spill_dir
+                "plumbline: %d events were not delivered; they are in %s",
+                left,
+                self._options.spill_dir,
             )
 
     def _at_exit(self) -> None:
