@@ -65,6 +65,8 @@ def roc_auc(scored: Iterable[tuple[float, bool]]) -> float:
 
 def main() -> None:
     """Replays, reads, computes, and tracks what it found."""
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
     client = plumbline.default_client()
     crn = replay(client, Path(sys.argv[1]))
 

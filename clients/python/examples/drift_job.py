@@ -43,7 +43,7 @@ def scores(client: plumbline.Client, from_ms: int) -> list[float]:
         kind="prediction",
         key="score",
     )
-    return [row["metrics"]["score"] for row in rows]
+    return [row["metrics"]["score"] for row in rows if "score" in row["metrics"]]
 
 
 def stability_index(expected: list[float], actual: list[float]) -> float:
@@ -72,8 +72,9 @@ def main() -> None:
     psi = stability_index(scores(client, last_week_ms), scores(client, this_week_ms))
     client.track_aggregate_metrics({"score_psi": psi}, this_week_ms, this_week_ms + WEEK_MS - 1)
 
-    (row,) = client.rows(model_deployment_crn=client.model_deployment_crn, kind="aggregate")
-    print(f"PSI {row['metrics']['score_psi']:.3f}")
+    rows = client.rows(model_deployment_crn=client.model_deployment_crn, kind="aggregate")
+    found = [row["metrics"]["score_psi"] for row in rows if "score_psi" in row["metrics"]]
+    print(f"PSI {found[-1]:.3f}")  # the newest is the last
 
 
 if __name__ == "__main__":

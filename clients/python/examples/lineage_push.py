@@ -24,6 +24,8 @@ Churn model:
 
 def main() -> None:
     """Pushes a project, a build and a deployment, and shows what the deployment came from."""
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
     project = sys.argv[1]
     build, deployment = project + "/build-1", project + "/deployment-1"
     built_at_ms = 1596185000000

@@ -172,6 +172,7 @@ class Scripted:
         self.url = ""
         self.headers: dict[str, str] = {}
         self.connections = 0
+        self.peers: dict[int, list[tuple[str, int]]] = {}  # by an event's metric n: who sent it
 
     @staticmethod
     def accept(path: str, events: list[dict[str, Any]]) -> tuple[int, Any]:
@@ -198,6 +199,7 @@ def scripted() -> Iterator[Scripted]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # or each answer takes 40 ms
 
         def setup(self) -> None:
             super().setup()
@@ -206,6 +208,9 @@ def scripted() -> Iterator[Scripted]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             events = [json.loads(line) for line in body.splitlines()]
+            for event in events:
+                peers = script.peers.setdefault(event.get("metrics", {}).get("n", -1), [])
+                peers.append(self.client_address)
             status, answer = script.answer(self.path, events)
             script.requests.append((self.path, dict(self.headers), events))
             text = json.dumps(answer).encode()

@@ -47,6 +47,8 @@ def test_times_and_uuids_of_other_types(client: Client, crn: str) -> None:
     ids: Any = {"event_id": UUID(uuid7(START_MS))}
     client.track_aggregate_metrics({"c": 3}, start_ms, start_ms, **ids)
     assert metrics_of(client) == [{"a": 1, "b": 2}, {"c": 3}]
+    found = list(client.rows(prediction_uuid=uuid))
+    assert found == list(client.rows(prediction_uuid=[str(uuid), UUID(uuid7(0))])) != []
     with pytest.raises(plumbline.ValueNotAllowed, match="startTimestampMs: bytes is not JSON"):
         client.track_aggregate_metrics({}, b"1", START_MS)  # type: ignore[arg-type]
     assert client.read_metrics(crn, start_ms, start_ms)["metrics"]
@@ -146,6 +148,11 @@ def deployed(**members: Any) -> dict[str, Any]:
     return {**base, "userName": "u", "status": "deployed", **members}
 
 
+def built(**members: Any) -> dict[str, Any]:
+    base = {"event": "model_built", "projectCrn": "p", "modelCrn": "m", "modelName": "n"}
+    return {**base, "modelBuildCrn": "b", "buildNumber": 1, "userName": "u", **members}
+
+
 REFUSED = {
     "not a UUID": (
         event("delayed_metrics", predictionUuid="abc"),
@@ -234,18 +241,70 @@ REFUSED = {
         "must be a whole number",
     ),
     "number of a build": (
-        {
-            "event": "model_built",
-            "projectCrn": "p",
-            "modelCrn": "m",
-            "modelName": "n",
-            "modelBuildCrn": "b",
-            "buildNumber": "x",
-            "userName": "u",
-        },
+        built(buildNumber="x"),
         "invalid_field",
         "buildNumber",
         "must be a whole number",
+    ),
+    "nothing that says what it is": (
+        {"metrics": {}},
+        "missing_field",
+        "event",
+        'every event needs it, for example "track_metrics"',
+    ),
+    "needed and null": (
+        event("track_metrics", "c", metrics=None),
+        "invalid_field",
+        "metrics",
+        "must not be null",
+    ),
+    "UUID with a line end": (
+        event("delayed_metrics", predictionUuid="12f34405-38fa-42de-9ed4-68dbd82d36f6\n"),
+        "invalid_field",
+        "predictionUuid",
+        "not a UUID: ",
+    ),
+    "time with a fraction": (
+        event("track_metrics", "c", startTimestampMs=1.5),
+        "invalid_field",
+        "startTimestampMs",
+        "must be a whole number of milliseconds since 1970, not 1.5",
+    ),
+    "time in two spellings": (
+        event("track_metrics", "c", startTimeStampMs=START_MS),
+        "invalid_field",
+        "startTimeStampMs",
+        "is there twice, in two spellings; send one",
+    ),
+    "time of a status": (
+        deployed(statusAtMs="now"),
+        "invalid_field",
+        "statusAtMs",
+        "must be a whole number of milliseconds since 1970, not text",
+    ),
+    "less than nothing": (
+        deployed(cpuMillicores=-1),
+        "invalid_field",
+        "cpuMillicores",
+        "must be 0 to 2147483647, not -1",
+    ),
+    "metadata in metadata": (
+        deployed(metadata={"a": {}}),
+        "invalid_field",
+        "metadata.a",
+        "must be text, a number or a boolean, not an object",
+    ),
+    "long integer in lineage": (
+        deployed(environment={"a": 1 << 64}),
+        "invalid_value",
+        None,
+        "holds an integer beyond 64 bits; send it as text",
+    ),
+    "input without a name": (
+        built(inputs=[{"typeName": "hive_table"}]),
+        "missing_field",
+        "inputs[0].qualifiedName",
+        "an input needs it",
     ),
     "depth": (
         event("delayed_metrics", metrics={"a": eval("[" * 32 + "]" * 32)}),
@@ -292,6 +351,148 @@ def test_same_is_a_duplicate_other_content_a_conflict(client: Client, crn: str) 
     assert metrics_of(client, model_deployment_crn=crn) == [{"a": 1, "l": 1}]
 
 
+SAME = [
+    (1, 1.0, True),
+    (10**22, 1e22, True),
+    (0, -0.0, True),
+    ({"a": [1], "b": 2}, {"b": 2.0, "a": [1.0]}, True),
+    (1, True, False),
+    (0, False, False),
+    (1, "1", False),
+    (2**53 + 1, float(2**53), False),
+    ([1, 2], [2, 1], False),
+    (None, 0, False),
+]
+
+
+@pytest.mark.parametrize(("one", "other", "is_same"), SAME)
+def test_same_as_json(client: Client, crn: str, one: Any, other: Any, is_same: bool) -> None:
+    uuid, event_id = uuid7(START_MS), uuid7(START_MS)
+    events = (
+        event("track_metrics", crn, predictionUuid=uuid),
+        event("delayed_metrics", predictionUuid=uuid, eventId=event_id),
+        event("aggregate_metrics", crn, eventId=event_id),
+    )
+    for base in events:
+        assert client.post_events([{**base, "metrics": {"a": one}}]).accepted == 1
+        receipt = client.post_events([{**base, "metrics": {"a": other}}])
+        assert (receipt.duplicate, receipt.rejected_count) == (is_same, not is_same)
+
+
+def test_replica_and_failure_are_content_names_are_not(client: Client, crn: str) -> None:
+    base = event("track_metrics", crn, predictionUuid=uuid7(START_MS), replica=None)
+    assert client.post_events([base]).accepted == 1
+    assert client.post_events([{**base, "failed": False, "modelCrn": "m" + crn}]).duplicate == 1
+    for more in ({"replica": "a"}, {"failed": True}, {"endTimestampMs": START_MS + 1}):
+        assert client.post_events([{**base, **more}]).rejected[0]["code"] == "conflict"
+
+
+def test_null_is_absent(client: Client, crn: str) -> None:
+    label = event("delayed_metrics", predictionUuid=uuid7(START_MS), eventId=None)
+    aggregate = event("aggregate_metrics", crn, eventId=None, replica=None, metrics={"a": 1})
+    prediction = event("track_metrics", crn, failed=None, modelCrn=None, modelBuildCrn=None)
+    prediction["predictionUuid"] = uuid7(START_MS)
+    for _ in range(2):
+        assert client.post_events([label, aggregate]).accepted == 2
+    assert client.post_events([prediction]).accepted == 1
+    assert client.post_events([deployed(modelDeploymentCrn=crn, modelCrn=None)]).accepted == 1
+    assert metrics_of(client) == [{"a": 1}, {"a": 1}, {}]
+
+
+def test_later_lineage_event_adds_members(client: Client, crn: str) -> None:
+    first = built(modelBuildCrn="b" + crn, metadata={"a": 1}, imageTag=None)
+    assert client.post_events([first]).accepted == 1
+    more = {**first, "metadata": {"a": 1.0}, "imageTag": "7", "defaultGpus": 1}
+    assert client.post_events([more]).accepted == 1
+    assert client.post_events([first, more]).duplicate == 2
+    for member, other in (("imageTag", "8"), ("metadata", {"a": 2}), ("buildNumber", 2)):
+        receipt = client.post_events([{**more, member: other}])
+        (note,) = receipt.rejected
+        assert (note["code"], note["field"]) == ("conflict", member)
+        message = f'an event with this modelBuildCrn is stored with another "{member}"'
+        assert note["message"] == message
+    client.project_created("p" + crn, "one", "u")
+    with pytest.raises(ServerError, match="409 conflict: projectName"):
+        client.project_created("p" + crn, "another", "u")
+    status = deployed(modelDeploymentCrn=crn, modelBuildCrn="b" + crn, statusAtMs=START_MS)
+    assert client.post_events([status, {**status, "environment": "prod"}]).accepted == 2
+    assert client.deployment(crn)["environment"] == "prod"
+
+
+def test_namespace_comes_with_its_file(client: Client, crn: str) -> None:
+    first = built(modelBuildCrn="b" + crn, linkingFile="n:\n  hive_table_qualified_names: [a.b]\n")
+    assert client.post_events([first]).accepted == 1
+    (note,) = client.post_events([{**first, "namespace": "cm"}]).rejected
+    assert (note["code"], note["field"]) == ("conflict", "namespace")
+
+
+def test_warnings(client: Client, crn: str) -> None:
+    receipt = client.post_events(
+        [
+            event("aggregate_metrics", crn, predictionUuid="?"),
+            deployed(modelDeploymentCrn=crn, modelBuildCrn="b" + crn, colour="red"),
+        ]
+    )
+    assert receipt.accepted == 2
+    assert [(note["index"], note["code"], note["field"]) for note in receipt.warnings] == [
+        (0, "unknown_field", "predictionUuid"),
+        (1, "unknown_field", "colour"),
+        (1, "cpu_assumed", "cpuMillicores"),
+    ]
+
+
+REFUSED_READS = {
+    "end before start": (
+        {"start_timestamp_ms": 2, "end_timestamp_ms": 1},
+        "end_timestamp_ms",
+        "the end (1) is before the start (2)",
+    ),
+    "kind": ({"kind": "label"}, "kind", '"kind" must be prediction or aggregate: "label"'),
+    "UUID": (
+        {"prediction_uuid": "abc"},
+        "prediction_uuid",
+        '"prediction_uuid" is not a UUID: "abc"',
+    ),
+    "empty CRN": (
+        {"model_crn": ""},
+        "model_crn",
+        '"model_crn" must have from 1 to 1024 bytes: it has 0',
+    ),
+    "long CRN": (
+        {"model_build_crn": ["b", "c" * 1025]},
+        "model_build_crn",
+        '"model_build_crn" must have from 1 to 1024 bytes: it has 1025',
+    ),
+    "time with a fraction": (
+        {"start_timestamp_ms": 1.5},
+        "start_timestamp_ms",
+        '"start_timestamp_ms" must be a whole number: "1.5"',
+    ),
+    "time beyond 64 bits": (
+        {"end_timestamp_ms": 1 << 63},
+        "end_timestamp_ms",
+        '"end_timestamp_ms" must be from -9223372036854775808 to 9223372036854775807: '
+        "9223372036854775808",
+    ),
+    "page of nothing": (
+        {"page_rows": 0},
+        "limit",
+        '"limit" must be from 1 to 1000000000: 0',
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED_READS)
+def test_reads_that_are_refused(client: Client, crn: str, name: str) -> None:
+    arguments, field, message = REFUSED_READS[name]
+    track(client, {"a": 1})
+    with pytest.raises(ServerError) as caught:
+        list(client.rows(**arguments))  # type: ignore[arg-type]
+    error = caught.value
+    assert (error.status, error.code, error.field) == (400, "invalid_parameter", field)
+    assert error.message == message
+
+
 def test_deployment_has_one_build(client: Client, crn: str) -> None:
     client.model_deployed("crn:b" + crn, crn, "ada", "deploying")
     client.model_deployed("crn:b" + crn, crn, "ada", "deployed")
@@ -299,6 +500,65 @@ def test_deployment_has_one_build(client: Client, crn: str) -> None:
         client.model_deployed("crn:other" + crn, crn, "ada", "stopped")
     assert (caught.value.status, caught.value.code) == (409, "conflict")
     assert client.deployment(crn)["status"] == "deployed"
+
+
+def test_model_deployed_knows_better_than_predictions(client: Client, crn: str) -> None:
+    names = ("modelBuildCrn", "modelCrn", "projectCrn", "status")
+
+    def known() -> list[Any]:
+        client.flush(60)
+        return [client.deployment(crn)[name] for name in names]
+
+    track(client, {}, model_build_crn="b1" + crn, model_crn="m1" + crn)
+    assert known() == ["b1" + crn, "m1" + crn, "", "unknown"]
+    client.model_deployed("b2" + crn, crn, "ada", "deployed")
+    track(client, {}, model_build_crn="b3" + crn, model_crn="m3" + crn)
+    assert known() == ["b2" + crn, "m1" + crn, "", "deployed"]
+    client.model_built("p4" + crn, "m4" + crn, "n", "b2" + crn, 1, "ada")
+    assert known() == ["b2" + crn, "m4" + crn, "p4" + crn, "deployed"]
+    client.model_deployed("b2" + crn, crn, "ada", "stopped", model_crn="m5" + crn)
+    assert known() == ["b2" + crn, "m5" + crn, "p4" + crn, "stopped"]
+
+
+def test_status_is_that_of_the_greatest_time(client: Client, crn: str) -> None:
+    for status, at_ms in (("deploying", 1), ("stopped", 5), ("deployed", 3), ("stopping", 5)):
+        client.model_deployed(
+            "b" + crn, crn, "ada", status, status_at_ms=START_MS + at_ms, environment=status
+        )
+    found = client.deployment(crn)
+    assert (found["status"], found["environment"]) == ("stopping", "stopping")
+
+
+@pytest.mark.parametrize(
+    ("environment", "text"),
+    [("prod", "prod"), ({"b": [True, None], "a": "é"}, '{"a":"é","b":[true,null]}')],
+)
+def test_environment_of_a_deployment(client: Client, crn: str, environment: Any, text: str) -> None:
+    client.model_deployed("b" + crn, crn, "ada", "deployed", environment=environment)
+    client.model_deployed("b" + crn, crn, "ada", "stopped")
+    assert client.deployment(crn)["environment"] == text
+
+
+TRAINED: dict[str, tuple[dict[str, Any], str]] = {
+    "on nothing": ({}, "unknown"),
+    "on no inputs": ({"inputs": []}, "unknown"),
+    "on a table": ({"inputs": [{"typeName": "hive_table", "qualifiedName": "a.b@cm"}]}, "known"),
+    "by the file": ({"linking_file": "n:\n  hive_table_qualified_names: [a.b]\n"}, "known"),
+    "the file has another": (
+        {"linking_file": "m:\n  hive_table_qualified_names: [a.b]\n"},
+        "unknown",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_training_data_of_a_deployment(client: Client, crn: str, name: str) -> None:
+    members, known = TRAINED[name]
+    client.model_deployed("b" + crn, crn, "ada", "deployed")
+    assert client.deployment(crn)["trainingData"] == "unknown"
+    client.model_built("p", "m", "n", "b" + crn, 1, "ada", **members)
+    found = client.deployment(crn)
+    assert (found["trainingData"], found["modelName"]) == (known, "n")
 
 
 def test_times_as_older_clients_spell_them(client: Client, crn: str) -> None:
@@ -489,6 +749,12 @@ def test_track_outside_and_too_late(client: Client) -> None:
 def test_bad_value_names_its_path(client: Client) -> None:
     with pytest.raises(plumbline.ValueNotAllowed, match=r"metrics\.a\.b\[0\]: nan"):
         client.track_delayed_metrics({"a": {"b": [float("nan")]}}, uuid7(1))
+    for metrics in ([1], "abc", None):
+        name = type(metrics).__name__
+        with pytest.raises(
+            plumbline.ValueNotAllowed, match=f"metrics: must be a mapping, not {name}"
+        ):
+            client.track_delayed_metrics(metrics, uuid7(1))  # type: ignore[arg-type]
 
 
 # ---- what is refused ----------------------------------------------------------------------------

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,6 +49,42 @@ IDS = {
 def test_deployment_ids(name: str) -> None:
     names, ids = IDS[name]
     assert identity.deployment_ids(dict.fromkeys(names, "10.0.0.1")) == ids
+
+
+def test_chance_is_asked_for_many_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each time the system is asked, a prediction may have to wait for other threads."""
+    asked: list[int] = []
+    urandom = os.urandom
+
+    def ask(size: int) -> bytes:
+        asked.append(size)
+        return urandom(size)
+
+    monkeypatch.setattr(os, "urandom", ask)
+    made = {uuid7(0) for _ in range(1000)}
+    assert len(made) == 1000
+    assert 3 <= len(asked) <= 4
+
+
+def test_uuids_of_threads_and_of_a_fork_nobody_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    threads = [
+        threading.Thread(target=lambda: made.extend(uuid7(0) for _ in range(2000)))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(made)) == 8000
+
+    before = list(identity._chance._texts)
+    assert before
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    other = uuid7(0)
+    assert not set(before) & set(identity._chance._texts)
+    monkeypatch.undo()
+    assert other not in {uuid7(0) for _ in range(1000)}
 
 
 def test_uuid7() -> None:
@@ -122,7 +162,77 @@ def test_local_store_is_bounded(
     assert [row["metrics"]["n"] for row in store.rows(Filters())] == list(range(15, 25))
     assert caplog.text.count("keeps 10 rows") == 1
     assert max(len(store._waiting), len(store._first)) <= 10
-    assert len(store._seen) <= 20
+    assert len(store._known) <= 20
+
+
+def test_local_store_is_bounded_in_bytes(caplog: pytest.LogCaptureFixture) -> None:
+    import tracemalloc
+
+    from plumbline.local import Filters, LocalStore
+
+    bytes_max = 1 << 20
+    store = LocalStore(bytes_max=bytes_max)
+    start_ms = 1596185125125
+    times = {"startTimestampMs": start_ms, "endTimestampMs": start_ms}
+
+    def post(**event: Any) -> str:
+        receipt = store.post([json.dumps(event).encode()])
+        return "" if receipt.accepted else str(receipt.rejected[0]["code"])
+
+    def post_all(size: int, count: int) -> None:
+        for n in range(count):
+            metrics = {"n": n, "text": "\u20ac" * (size // 3)}
+            crn = {"modelDeploymentCrn": "crn:a"}
+            uuid = uuid7(start_ms)
+            label = {"event": "delayed_metrics", "eventId": uuid7(n), "metrics": metrics}
+            assert not post(event="track_metrics", predictionUuid=uuid, metrics={}, **crn, **times)
+            assert not post(**label, predictionUuid=uuid)
+            assert not post(**label, predictionUuid=uuid7(start_ms))  # it waits
+            aggregate = {"event": "aggregate_metrics", "eventId": uuid7(n), "metrics": metrics}
+            assert not post(**aggregate, **crn, **times)
+            assert store._row_bytes + store._fact_bytes <= bytes_max
+
+    tracemalloc.start()
+    try:
+        post_all(100, 1500)
+        post_all(60_000, 40)
+        store.post([])
+        assert tracemalloc.get_traced_memory()[0] < 2 * bytes_max
+    finally:
+        tracemalloc.stop()
+    assert caplog.text.count(f"and {bytes_max} bytes; the oldest go") == 1
+    found = [row["metrics"]["n"] for row in store.rows(Filters(kind="aggregate"))]
+    assert found == list(range(40 - len(found), 40))  # the newest, without a gap
+    assert len(found) > 3
+
+    def project(n: int) -> str:
+        name = "x" * 1000
+        crn = f"crn:{n}"
+        return post(event="project_created", projectCrn=crn, projectName=name, userName="u")
+
+    codes = [project(n) for n in range(1000)]
+    kept = codes.index("too_many_deployments")
+    assert set(codes[kept:]) == {"too_many_deployments"}
+    assert 100 < kept < 1000
+    assert list(store.rows(Filters()))  # there is room for them all the same
+
+
+def test_what_went_from_the_local_store_is_unknown_to_it() -> None:
+    from plumbline.local import Filters, LocalStore
+
+    store = LocalStore(rows_max=1)
+    uuid = uuid7(1596185125125)
+    times = {"startTimestampMs": 1596185125125, "endTimestampMs": 1596185125125}
+    common: Any = {"predictionUuid": uuid, "metrics": {"n": 1}}
+    prediction = {"event": "track_metrics", "modelDeploymentCrn": "crn:a", **common, **times}
+    other = {**prediction, "predictionUuid": uuid7(1596185125125)}
+    label = {"event": "delayed_metrics", "eventId": uuid7(1), **common}
+    texts = [json.dumps(event).encode() for event in (prediction, label, other)]
+    assert store.post([*texts[:2], *texts]).duplicate == 2
+    assert (len(store._known), store._row_bytes) == (1, next(iter(store._rows.values())).size)
+    assert store.post(texts[:2]).accepted == 2
+    assert [row["predictionUuid"] for row in store.rows(Filters())] == [uuid]
+    assert store._row_bytes == next(iter(store._rows.values())).size
 
 
 @pytest.mark.parametrize(

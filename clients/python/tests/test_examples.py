@@ -54,6 +54,22 @@ def test_drift_job(environ: dict[str, str]) -> None:
     assert 0.1 < index < 0.25  # the mean moved by 0.4 deviations: 0.16, give or take
 
 
+def test_in_a_deployment_that_has_other_rows(server_url: str, crn: str) -> None:
+    environ = {"PLUMBLINE_URL": server_url, "PLUMBLINE_MODEL_DEPLOYMENT_CRN": crn}
+    for _ in range(2):
+        assert run("iris.py", **environ).split()[0] in ("21", "42")
+        assert 0.1 < float(run("drift_job.py", **environ).split()[1]) < 0.25
+
+
+@pytest.mark.parametrize("name", ["churn_job.py", "lineage_push.py"])
+def test_without_arguments_it_says_how_to_call_it(name: str) -> None:
+    command = [sys.executable, str(CLIENTS / "python/examples" / name)]
+    environ = {**os.environ, "PYTHONPATH": SOURCES}
+    process = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    assert (process.returncode, f"python {name} " in process.stderr) == (1, True)
+    assert "Traceback" not in process.stderr
+
+
 def test_lineage_push(server_client: Client, server_url: str, crn: str) -> None:
     tables = ["default.customers@cm", "default.telco_churn@cm"]
     for _ in range(2):

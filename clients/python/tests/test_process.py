@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Proxy, Script, wait_until
+from conftest import Proxy, Script, Scripted, wait_until
 
 from plumbline import Client
 
@@ -132,7 +132,7 @@ def test_server_down_at_exit_spills_and_the_next_process_sends(
     }
     text = START + "client._sender._options = client._sender._options._replace(exit_s=0.3)\n"
     err = script.run(text + "for n in range(7): track(n)\n", **environ).stderr
-    assert f"7 events were not delivered; they are in {folder}" in err
+    assert f"plumbline: 7 events were not delivered; they are in {folder}" in err
     assert len(list(folder.iterdir())) == 1
     proxy.up()
     wait = f"while os.listdir({str(folder)!r}): time.sleep(0.01)\n"
@@ -260,6 +260,40 @@ for pid in children:
     assert stored(server_client, crn) == list(range(1300))
     rows = server_client.read_metrics(crn)["metrics"]
     assert len({row["predictionUuid"] for row in rows}) == 1300
+
+
+def test_fork_with_an_open_connection(script: Script, scripted: Scripted) -> None:
+    """Two processes on one socket would read each other's answers."""
+    script.run(
+        START
+        + """
+def send(n):
+    track(n)
+    assert client.flush(60)
+
+send(0)                                 # the connection is there, and kept
+ours, theirs = os.pipe()
+for child in (1, 2):
+    pid = os.fork()
+    if pid == 0:
+        for n in range(10): send(100 * child + n)
+        os.write(theirs, b"x")          # the parent goes on with its own meanwhile
+        sys.exit(0)
+    for n in range(10): send(1000 * child + n)
+    os.read(ours, 1)
+    assert os.waitpid(pid, 0)[1] == 0
+    send(1000 * child + 10)             # what the child closed was not this one
+""",
+        PLUMBLINE_URL=scripted.url,
+        PLUMBLINE_MODEL_DEPLOYMENT_CRN="crn:a",
+    )
+    by_process: dict[int, set[Any]] = {}
+    for n, peers in scripted.peers.items():
+        process = n // 100 if 100 <= n < 1000 else 0
+        by_process.setdefault(process, set()).update(peers)
+    assert {process: len(peers) for process, peers in by_process.items()} == {0: 1, 1: 1, 2: 1}
+    assert len(set.union(*by_process.values())) == 3
+    assert len(scripted.events) == 1 + 2 * 21
 
 
 def test_fork_while_locks_are_held(script: Script, server_url: str, crn: str) -> None:

@@ -212,13 +212,75 @@ def test_close_while_others_track(scripted: Scripted, make_client: MakeClient) -
         assert client.stats().waiting == 0
 
 
-def test_unsent_for_at_most_200_ms(scripted: Scripted, make_client: MakeClient) -> None:
-    assert 0 <= sender.SenderOptions().linger_s <= 0.2
+class Clock:
+    """The time of a sender: it passes only while the sender waits for it."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+        self.at_step: Callable[[], None] = lambda: None  # called 20 times in each wait
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def govern(self, of_client: sender.Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+        real_wait = of_client._wake.wait
+
+        def wait(timeout: Any = None) -> bool:
+            if timeout is None:
+                return real_wait()
+            of_client._lock.release()
+            begin_s = self.now_s
+            try:
+                for step in range(1, 21):
+                    self.now_s = begin_s + timeout * step / 20
+                    self.at_step()
+            finally:
+                of_client._lock.acquire()
+            return False
+
+        monkeypatch.setattr(sender, "time", self)
+        monkeypatch.setattr(of_client._wake, "wait", wait)
+
+
+@pytest.mark.parametrize("linger_ms", [None, 0, 200])
+def test_unsent_for_at_most_200_ms(
+    scripted: Scripted, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch, linger_ms: Any
+) -> None:
     with pytest.raises(ValueError, match="from 0 to 200"):
         make_client(scripted.url, linger_ms=201)
-    client = make_client(scripted.url, model_deployment_crn="crn:a")
-    track(client, 1)
-    wait_until(lambda: scripted.events)  # nobody flushed
+    settings = {} if linger_ms is None else {"linger_ms": linger_ms}
+    client = make_client(scripted.url, model_deployment_crn="crn:a", **settings)
+    of_client = client._sender
+    assert of_client is not None
+    clock = Clock()
+    put_s: list[float] = []
+    arrived_s: dict[int, float] = {}
+
+    def put() -> None:
+        put_s.append(clock.now_s)
+        track(client, len(put_s) - 1)
+
+    def arrive(path: str, events: list[dict[str, Any]]) -> tuple[int, Any]:
+        for n in numbers(events):
+            arrived_s.setdefault(n, clock.now_s)
+        if len(put_s) < 200:  # one that comes while the sender is busy
+            put()
+        return scripted.accept(path, events)
+
+    def step() -> None:
+        if len(put_s) < 200:
+            put()
+
+    clock.govern(of_client, monkeypatch)
+    scripted.answer = arrive
+    put()  # it waits for nobody: the first wait of the sender has no end
+    wait_until(lambda: len(arrived_s) == 1 or len(put_s) > 1)
+    clock.at_step = step
+    wait_until(lambda: len(arrived_s) == 200)  # nobody flushed
+    waited_s = [arrived_s[n] - put_s[n] for n in range(200)]
+    assert max(waited_s) <= 0.2 + 1e-6
+    assert linger_ms is None or max(waited_s) <= linger_ms / 1000 + 1e-6
+    monkeypatch.undo()
 
 
 def test_connection_is_kept_and_events_go_in_batches(
@@ -675,6 +737,75 @@ def test_deployment_is_asked_for_by_its_number_until_known(
     asked = [events for path, _, events in scripted.requests if path != "/v1/events"]
     assert asked[-1] == [{"modelDeploymentID": 42}]
     assert numbers(scripted.events) == [1, 2, 3]
+
+
+def test_unknown_number_holds_up_nothing_else(
+    scripted: Scripted, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = threading.Event()
+
+    def answer(path: str, events: list[dict[str, Any]]) -> tuple[int, Any]:
+        if path == "/v1/events":
+            return scripted.accept(path, events)
+        if known.is_set():
+            return 200, {"modelDeploymentCrn": "crn:found"}
+        return refusal(404, "not_found", "no deployment has this number")
+
+    scripted.answer = answer
+    monkeypatch.setenv("MODEL_7_42_SERVICE_HOST", "10.0.0.1")
+    problems: list[Problem] = []
+    client = make_client(scripted.url, buffer_bytes=2000, on_error=problems.append)
+    label = plumbline.uuid7(1596185125125)
+
+    def send(n: int) -> None:
+        with client.prediction(model_deployment_crn="crn:b") as prediction:
+            prediction.track("n", n)
+        client.track_delayed_metrics({"n": n}, label)
+        client.track_aggregate_metrics({"n": n}, 1596185125125, 1596185125125, "crn:c")
+
+    for n in range(20):  # more than the buffer takes
+        track(client, n)
+    held = client.stats().waiting
+    assert 0 < held < 20
+    for n in range(5):
+        send(n)
+        assert not client.flush(0)
+        wait_until(lambda n=n: len(scripted.events) == 3 * n + 3)  # type: ignore[misc]
+    wait_until(lambda: client.stats() == plumbline.Stats(held, 15, 0, 0, 0, 20 - held))
+    assert {problem.code for problem in problems} == {"buffer_full"}
+    known.set()
+    assert client.flush(60)
+    own = [e for e in scripted.events if e.get("modelDeploymentCrn") == "crn:found"]
+    assert numbers(own) == list(range(held))
+    for n in range(held, 100):
+        track(client, n)
+        assert client.flush(60)
+    own = [e for e in scripted.events if e.get("modelDeploymentCrn") == "crn:found"]
+    assert numbers(own) == list(range(100))
+
+
+def test_end_with_an_unknown_number_takes_the_time_once(
+    scripted: Scripted, tmp_path: Path, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted.answer = lambda path, events: refusal(404, "not_found", "not yet")
+    monkeypatch.setenv("MODEL_7_42_SERVICE_HOST", "10.0.0.1")
+    client = make_client(scripted.url, spill_dir=str(tmp_path))
+    limits: list[float] = []
+    hurry = sender.Sender.hurry
+
+    def watch(of_client: sender.Sender, limit: float) -> None:
+        limits.append(limit)
+        hurry(of_client, limit)
+
+    monkeypatch.setattr(sender.Sender, "hurry", watch)
+    track(client, 1)
+    client.track_delayed_metrics({"n": 2}, plumbline.uuid7(1596185125125))
+    client.close(0.3)
+    assert len(limits) == 2
+    assert limits[0] == limits[1]
+    assert time.monotonic() >= limits[0]
+    left = [json.loads(file.read_text()) for file in tmp_path.iterdir()]
+    assert sorted(numbers(left)) == [1, 2]
 
 
 def test_number_is_kept_on_disk(

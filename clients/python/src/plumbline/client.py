@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Optional, TypeVar, Union
 from urllib.parse import quote
+from uuid import UUID
 
 from plumbline import identity
 from plumbline.delivery import Deployments, Receipt, address, post_events
-from plumbline.errors import PlumblineError, Problem, ServerError, Unreachable
+from plumbline.errors import PlumblineError, Problem, ServerError, Unreachable, ValueNotAllowed
 from plumbline.local import Filters, LocalStore
 from plumbline.prediction import Prediction
 from plumbline.reporting import OnError, Reporter
@@ -28,6 +29,7 @@ logger = logging.getLogger("plumbline")
 
 T = TypeVar("T")
 Texts = Union[str, Iterable[str], None]
+Uuids = Union[str, UUID, Iterable[Union[str, UUID]], None]
 Row = dict[str, Any]
 
 RETRY_S_MIN = 0.1
@@ -49,12 +51,14 @@ class Client:
         in a variable ``<NAME>_<n>_<id>_SERVICE_HOST``, whose CRN the server is asked for.
     :param sync: send in the call, and return the receipt (or raise) when the server has answered.
         In a replica that has no URL events are spilled all the same, without a receipt.
-    :param local: keep everything in this process, whatever is configured.
+    :param local: keep everything in this process, whatever is configured: at most 100,000 rows
+        and 64 MiB, of which the oldest go.
     :param nan: what NaN and infinity become: ``"error"`` (a ValueNotAllowed that names the path)
         or ``"null"``; else ``PLUMBLINE_NAN``.
     :param on_error: called with a Problem for events that were not stored, mostly in the sender's
         thread; what it raises is logged.
-    :param buffer_bytes: memory for events that wait for the server.
+    :param buffer_bytes: memory for events that wait for the server; as much again where this
+        client's deployment is known by its number, for what is about it.
     :param linger_ms: how long an event may wait for others to go with it, at most 200.
     :param timeout: seconds for one answer of the server; in synchronous mode and for reads also
         how long a busy or absent server is tried again.
@@ -94,12 +98,15 @@ class Client:
         self._own_address = b""
         self._is_sync = sync
         self._timeout = timeout
+        self._exit_timeout = exit_timeout
         self._reporter = Reporter(on_error)
         self._local_rejected = 0
         self._deployments = Deployments()
         self._store: Optional[LocalStore] = None
         self._transport: Optional[Transport] = None
         self._sender: Optional[Sender] = None
+        self._own_sender: Optional[Sender] = None  # for what is about a deployment known by number
+        self._senders: list[Sender] = []  # both, or one that is both
 
         wrong = ""
         if not url and not local:
@@ -130,7 +137,10 @@ class Client:
         options = SenderOptions(
             buffer_bytes, linger_ms / 1000, exit_timeout, spill_dir, spill_bytes
         )
-        self._sender = Sender(self._transport, self._deployments, options, self._reporter)
+        known = (self._transport, self._deployments, options, self._reporter, self._senders)
+        self._sender = self._own_sender = Sender(*known)
+        if isinstance(self._deployment, int):  # what has to wait for its CRN holds up nothing else
+            self._own_sender = Sender(*known)
 
     @staticmethod
     def _find_deployment(crn: Optional[str], numbers: list[int]) -> Union[str, int, None]:
@@ -197,7 +207,8 @@ class Client:
                 self.encoder.encode(end_timestamp_ms, "endTimestampMs"),
                 (model_deployment_crn, model_build_crn, model_crn),
                 failed,
-            )
+            ),
+            is_own=not model_deployment_crn,
         )
 
     def track_delayed_metrics(
@@ -252,14 +263,20 @@ class Client:
                 self.encoder.encode(event_id or _event_id(), "eventId"),
                 self._replica,
                 self._metrics_text(metrics),
-            )
+            ),
+            is_own=not model_deployment_crn,
         )
 
     def _deployment_now(self) -> Union[str, int, None]:
         return self.model_deployment_crn or self._deployment
 
     def _metrics_text(self, metrics: Mapping[str, Any]) -> bytes:
-        members = [self.encoder.member(key, value) for key, value in metrics.items()]
+        try:
+            items = metrics.items()
+        except AttributeError:
+            name = type(metrics).__name__
+            raise ValueNotAllowed("metrics", f"must be a mapping, not {name}") from None
+        members = [self.encoder.member(key, value) for key, value in items]
         return b"{" + b",".join(members) + b"}"
 
     def _prediction_text(
@@ -319,21 +336,23 @@ class Client:
             )
             return
         try:
-            prediction.receipt = self._submit(event)
+            prediction.receipt = self._submit(event, is_own=not prediction.crns[0])
         except PlumblineError:
             if not failed:
                 raise
             logger.exception("plumbline: a failed prediction could not be sent")
 
-    def _submit(self, event: bytes) -> Optional[Receipt]:
+    def _submit(self, event: bytes, *, is_own: bool = False) -> Optional[Receipt]:
+        """Sends an event; ``is_own``: one about this client's deployment, whatever that is."""
         if self._is_sync and (self._transport is not None or self._store is not None):
             receipt = self._post_now([event])
             for note in receipt.rejected:
                 status = {"too_large": 413, "conflict": 409}.get(note["code"], 400)
                 raise ServerError(status, note["code"], note["message"], note.get("field"))
             return receipt
-        if self._sender is not None:
-            self._sender.put(event)
+        sender = self._own_sender if is_own else self._sender
+        if sender is not None:
+            sender.put(event)
         else:
             for problem in self._local().post([event]).problems([event]):
                 self._local_rejected += 1
@@ -483,7 +502,7 @@ class Client:
         model_deployment_crn: Texts = None,
         model_build_crn: Texts = None,
         model_crn: Texts = None,
-        prediction_uuid: Texts = None,
+        prediction_uuid: Uuids = None,
         start_timestamp_ms: Optional[int] = None,
         end_timestamp_ms: Optional[int] = None,
         kind: Optional[str] = None,
@@ -508,7 +527,7 @@ class Client:
             key,
         )
         if self._store is not None:
-            yield from self._store.rows(filters)
+            yield from self._store.rows(filters, page_rows)
             return
         for chunk in self._chunks(filters, page_rows):
             yield from _parse_lines(chunk)
@@ -545,7 +564,7 @@ class Client:
         )
         builder = FrameBuilder()
         if self._store is not None:
-            builder.add(self._store.rows(filters))
+            builder.add(self._store.rows(filters, page_rows))
         else:
             for chunk in self._chunks(filters, page_rows):
                 builder.add(_parse_lines(chunk))
@@ -638,11 +657,17 @@ class Client:
 
         Returns False when some of it still waits.
         """
-        return self._sender is None or self._sender.flush(timeout)
+        limit = None if timeout is None else time.monotonic() + timeout
+        is_done = True
+        for sender in self._senders:
+            left = None if limit is None else max(limit - time.monotonic(), 0.0)
+            is_done = sender.flush(left) and is_done
+        return is_done
 
     def stats(self) -> Stats:
         """Returns how many events wait and what became of the others, since the process began."""
-        return Stats(0, 0, 0, 0, 0, 0) if self._sender is None else self._sender.stats()
+        counts = [sender.stats() for sender in self._senders] or [Stats(0, 0, 0, 0, 0, 0)]
+        return Stats(*map(sum, zip(*counts)))
 
     def close(self, timeout: Optional[float] = None) -> None:
         """Sends what waits, for ``timeout`` seconds (default: ``exit_timeout``), and stops.
@@ -651,8 +676,11 @@ class Client:
         process does this by itself, also in children of ``multiprocessing``; not on a signal that
         kills it, nor on ``os._exit``.
         """
-        if self._sender is not None:
-            self._sender.close(timeout)
+        limit = time.monotonic() + (self._exit_timeout if timeout is None else timeout)
+        for sender in self._senders:
+            sender.hurry(limit)
+        for sender in self._senders:
+            sender.close(max(limit - time.monotonic(), 0.0))
 
     def __enter__(self) -> Client:
         """Returns the client itself."""
@@ -713,11 +741,18 @@ def _texts(value: Texts) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
 
 
+def _uuids(value: Uuids) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    values = (value,) if isinstance(value, (str, UUID)) else value
+    return tuple(map(str, values))
+
+
 def _filters(
     model_crn: Texts,
     model_build_crn: Texts,
     model_deployment_crn: Texts,
-    prediction_uuid: Texts,
+    prediction_uuid: Uuids,
     start_timestamp_ms: Optional[int],
     end_timestamp_ms: Optional[int],
     kind: Optional[str],
@@ -727,7 +762,7 @@ def _filters(
         _texts(model_crn),
         _texts(model_build_crn),
         _texts(model_deployment_crn),
-        _texts(prediction_uuid),
+        _uuids(prediction_uuid),
         start_timestamp_ms,
         end_timestamp_ms,
         kind,

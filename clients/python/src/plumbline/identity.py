@@ -14,9 +14,43 @@ DEV_DEPLOYMENT_CRN = "crn:cdp:ml:::workspace:dev/model-deployment"
 DEV_BUILD_CRN = "crn:cdp:ml:::workspace:dev/model-build"
 DEV_MODEL_CRN = "crn:cdp:ml:::workspace:dev/model"
 
+CHANCE_BYTES = 10  # in one UUID
+CHANCES = 256
+
 # The digit that has the bits 10, then two bits of a random digit.
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 _REPLICA_VARIABLE = re.compile(r"^.+_\d+_(\d+)_SERVICE_HOST$")
+
+
+class _Chance:
+    """Random texts of 20 hexadecimal digits, from the system's source. Any thread may take one.
+
+    Asking the system lets other threads run, and a prediction would have to wait for them: the
+    sender's most of all. So it is asked for many at a time. A forked child has its own, also when
+    nobody told Python of the fork.
+    """
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+        self._pid = 0
+
+    def take(self) -> str:
+        """Returns a text that nobody else gets."""
+        if self._pid != os.getpid():
+            self._texts = []
+            self._pid = os.getpid()
+        try:
+            return self._texts.pop()  # one step, which no thread comes between
+        except IndexError:
+            digits = os.urandom(CHANCE_BYTES * CHANCES).hex()
+            width = 2 * CHANCE_BYTES
+            texts = [digits[at : at + width] for at in range(0, len(digits), width)]
+            text = texts.pop()
+            self._texts = texts
+            return text
+
+
+_chance = _Chance()
 
 
 def uuid7(timestamp_ms: int) -> str:
@@ -25,7 +59,7 @@ def uuid7(timestamp_ms: int) -> str:
     The server finds a prediction faster by such a UUID, as it says when the prediction began.
     """
     time = "%012x" % (timestamp_ms & 0xFFFFFFFFFFFF)
-    chance = os.urandom(10).hex()
+    chance = _chance.take()
     variant = _VARIANT[chance[3]]
     return f"{time[:8]}-{time[8:]}-7{chance[:3]}-{variant}{chance[4:7]}-{chance[7:19]}"
 

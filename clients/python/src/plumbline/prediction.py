@@ -121,4 +121,4 @@ def track_metric(key: str, value: Any) -> None:
 
     Raises ValueNotAllowed, which names the path, and OutsidePrediction (see current_prediction).
     """
-    current_prediction().track(key, value)
+    (_current.get() or current_prediction()).track(key, value)

@@ -67,7 +67,8 @@ class Sender:
     """Hands events to the server in the background. Any thread may call; forks are taken care of.
 
     Without a ``transport`` there is nobody to send to: everything goes to the spill folder, for a
-    later process that knows the server.
+    later process that knows the server. ``peers`` are the senders of one client, which each enters:
+    at exit they share the time that there is.
     """
 
     def __init__(
@@ -76,7 +77,10 @@ class Sender:
         deployments: Deployments,
         options: SenderOptions,
         reporter: Reporter,
+        peers: Optional[list[Sender]] = None,
     ) -> None:
+        self._peers = [] if peers is None else peers
+        self._peers.append(self)
         self._transport = transport
         self._deployments = deployments
         self._options = options
@@ -100,6 +104,7 @@ class Sender:
         self._wake_at = sys.maxsize  # _bytes at which the thread wants to be woken
         self._flush_to = 0  # do not linger until so many are done
         self._close_at: Optional[float] = None  # monotonic; what is not sent by then is kept
+        self._is_over = False  # the thread has done what it could
         self._is_closed = False
         self._is_registered = False  # for the end of the process
         self._delivered = self._duplicate = self._rejected = self._spilled = self._dropped = 0
@@ -204,7 +209,7 @@ class Sender:
         """
         limit = None if timeout is None else time.monotonic() + timeout
         with self._lock:
-            if self._transport is None or threading.current_thread() is self._thread:
+            if self._transport is None or self._is_inside():
                 return self._done >= self._put
             target = self._put
             self._flush_to = max(self._flush_to, target)
@@ -232,10 +237,16 @@ class Sender:
 
     # ---- the end ------------------------------------------------------------------------------
 
+    def hurry(self, limit: float) -> None:
+        """Lets it know that close() will come, and want to be done by ``limit`` (monotonic)."""
+        with self._lock:
+            self._close_at = limit if self._close_at is None else min(limit, self._close_at)
+            self._wake.notify()
+
     def close(self, timeout: Optional[float] = None) -> None:
         """Sends what waits, for at most ``timeout`` seconds; the rest is spilled, or lost aloud.
 
-        In ``on_error`` in the sender's thread it returns at once, and the thread sees to it.
+        In ``on_error`` in a sender's thread it returns at once, and the thread sees to it.
         """
         timeout = self._options.exit_s if timeout is None else timeout
         try:
@@ -243,7 +254,7 @@ class Sender:
                 self._close_at = time.monotonic() + timeout
                 thread = None if self._is_closed else self._thread
                 self._wake.notify()
-            self._ends_itself = thread is threading.current_thread()
+                self._ends_itself = thread is not None and not self._is_over and self._is_inside()
             if thread is not None and not self._ends_itself:
                 thread.join(timeout)
         finally:  # a signal may raise in the wait, as the one after the recipe's SIGTERM does
@@ -263,11 +274,21 @@ class Sender:
             self._report(problem)
         elif left:
             logger.warning(
-                "%d events were not delivered; they are in %s", left, self._options.spill_dir
+                "plumbline: %d events were not delivered; they are in %s",
+                left,
+                self._options.spill_dir,
             )
 
     def _at_exit(self) -> None:
-        self.close()
+        limit = time.monotonic() + self._options.exit_s
+        for peer in self._peers:
+            peer.hurry(limit)
+        self.close(max((self._close_at or limit) - time.monotonic(), 0.0))
+
+    def _is_inside(self) -> bool:
+        """Says whether this is a thread of the client's own, which must wait for no other."""
+        current = threading.current_thread()
+        return any(peer._thread is current for peer in self._peers)
 
     def _keep_rest(self) -> tuple[int, Optional[Problem]]:
         """Puts what is only in memory before what is in the file. The lock is held."""
@@ -324,6 +345,8 @@ class Sender:
             if self._left_over is not None:
                 self._left_over.close()
                 self._left_over = None
+            with self._lock:
+                self._is_over = True
             if self._ends_itself:
                 self._end()
 
@@ -621,7 +644,9 @@ class Sender:
             self._report(problem)
 
     def _report(self, problem: Problem) -> None:
-        self._reporter.report(problem, self._rejected, self._dropped)
+        rejected = sum(peer._rejected for peer in self._peers)
+        dropped = sum(peer._dropped for peer in self._peers)
+        self._reporter.report(problem, rejected, dropped)
 
 
 def _fitting(events: Sequence[bytes]) -> int:

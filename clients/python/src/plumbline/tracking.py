@@ -70,7 +70,10 @@ def default_client(dev: bool = False) -> Client:
 
 
 def configure(**settings: Any) -> Client:
-    """Makes the process's client with these settings, those of :class:`plumbline.Client`."""
+    """Makes the process's client with these settings, those of :class:`plumbline.Client`.
+
+    The one before is closed, which sends what it has for at most its own ``exit_timeout``.
+    """
     client = Client(**settings)
     defaults.replace(client)
     return client

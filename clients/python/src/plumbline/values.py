@@ -9,7 +9,7 @@ Python                      JSON
 ==========================  =================================================================
 None, bool, int, str        the same
 float                       the shortest text that gives the same double
-NaN, infinity, NaT          an error, or null with ``nan="null"``
+NaN, infinity, NaT, NA      an error, or null with ``nan="null"``
 dict, Mapping               an object; keys that are int, float, bool or None become text
 list, tuple                 an array
 numpy scalar, array         number, text, (nested) array; anything with ``tolist()`` likewise
@@ -41,6 +41,9 @@ _AS_ZEROS = bytes.maketrans(b"123456789", b"000000000")
 _LONG_NUMBER = b"0" * (NUMBER_CHARS_MAX + 1)
 # How keys begin that may have been numbers, true, false or None, and be there as text as well.
 _DOUBTFUL_KEYS = (b'{"0', b',"0', b'"-0', b'"true":', b'"false":', b'"null":')
+# Types of keys and of values whose text says what they are; an int may have too many digits.
+_TEXT = frozenset({str})
+_SHORT = frozenset({str, float, bool, type(None)})
 _NAME: Callable[[str], str] = getattr(json.encoder, "encode_basestring")  # noqa: B009
 
 
@@ -80,7 +83,7 @@ class Encoder:
 
     def _encode_fast(self, value: Any) -> bytes:
         data = self._one_shot(value).encode()
-        if _is_doubtful(data):
+        if b"\\u0000" in data or not (_is_plain(value) or _is_innocent(data)):
             raise ValueError  # the walk knows
         return data
 
@@ -158,15 +161,18 @@ class Encoder:
         if kind == "M":  # datetime64 of nanoseconds would become a bare integer
             texts = value.astype(str).tolist()
             return self._without_nat(texts, path)
+        name = type(value).__name__
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            raise ValueNotAllowed(path, f"{name} is not JSON; decode it, or send it as base64 text")
+        if name == "NAType":  # pandas' word for a value that is not there
+            self._not_a_number(path, "NA")
+            return None
         tolist: Optional[Callable[[], Any]] = getattr(value, "tolist", None)
         if kind not in ("m", "c", "V") and callable(tolist):
             plain = tolist()
             if type(plain) is not type(value):
                 return plain
             return float(plain)  # longdouble has nothing plain of its own
-        name = type(value).__name__
-        if isinstance(value, (bytes, bytearray, memoryview)):
-            raise ValueNotAllowed(path, f"{name} is not JSON; decode it, or send it as base64 text")
         if isinstance(value, (set, frozenset)):
             raise ValueNotAllowed(path, f"{name} has no order; send a sorted list")
         raise ValueNotAllowed(path, f"{name} can't be sent; convert it to text or numbers first")
@@ -180,22 +186,28 @@ class Encoder:
         return None
 
 
-def _is_doubtful(data: bytes) -> bool:
-    """True when this may be what the server refuses: NUL, a long number, a key twice.
+def _is_plain(value: Any) -> bool:
+    """True for what most metrics are: a short number, or an object of texts and such numbers."""
+    kind = type(value)
+    if kind is dict:
+        return set(map(type, value)) <= _TEXT and set(map(type, value.values())) <= _SHORT
+    return kind in _SHORT
 
-    All of it may be innocent, in a text or as the only key of its name.
+
+def _is_innocent(data: bytes) -> bool:
+    """False when this may be what the server refuses: a long number, a key twice.
+
+    All of it may be innocent all the same, in a text or as the only key of its name.
     """
-    if b"\\u0000" in data:
-        return True
     is_object = b"{" in data
     if not is_object and len(data) <= NUMBER_CHARS_MAX:
-        return False
+        return True
     zeros = data.translate(_AS_ZEROS)
     if is_object:
         for key in _DOUBTFUL_KEYS:  # any() takes twice as long
             if key in zeros:
-                return True
-    return _LONG_NUMBER in zeros
+                return False
+    return _LONG_NUMBER not in zeros
 
 
 def _text(text: str, path: str) -> str:
