@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <math.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -39,7 +40,7 @@ typedef int value_run(const struct value_check *check, const struct value_place 
 
 static value_run value_any;
 
-/* ----------------------------------------------------------------------------------- type names */
+/* ---------------------------------------------------------------------------------- type names */
 
 static struct span span_trim(struct span text)
 {
@@ -123,7 +124,7 @@ enum type_references type_value_references(const struct type_registry *types, st
     return type_refers(types, name, seen) ? TYPE_REFERENCE_INNER : TYPE_NO_REFERENCES;
 }
 
-/* ------------------------------------------------------------------------------------- messages */
+/* ------------------------------------------------------------------------------------ messages */
 
 /* Cut where a character begins. */
 static void value_cut(struct buf *text, size_t bytes_max)
@@ -225,7 +226,7 @@ static int value_invalid(const struct value_check *check, const struct value_pla
     return value_fail(check, place, value, "invalid value for type ", type_name);
 }
 
-/* -------------------------------------------------------------------------------------- numbers */
+/* ------------------------------------------------------------------------------------- numbers */
 
 /* A whole number, given as such, as a double without a fraction, or as a text of digits. */
 static bool value_get_integer(const json_t *value, int64_t *number)
@@ -332,7 +333,7 @@ static json_t *value_big(struct span type_name, const json_t *value)
     return json_is_real(value) ? json_real(json_real_value(value)) : NULL;
 }
 
-/* --------------------------------------------------------------------------- other plain values */
+/* -------------------------------------------------------------------------- other plain values */
 
 static json_t *value_boolean(struct span type_name UNUSED, const json_t *value)
 {
@@ -423,7 +424,7 @@ static const struct {
     { "biginteger", value_big }, { "bigdecimal", value_big },
 };
 
-/* -------------------------------------------------------------------------- definitions, nested */
+/* ------------------------------------------------------------------------- definitions, nested */
 
 static int value_enum(const struct value_check *check, const struct value_place *place,
                       const struct type *type, const json_t *value, json_t **out)
@@ -620,7 +621,7 @@ static int value_any(const struct value_check *check, const struct value_place *
     if (!value || json_is_null(value))
         return 0;
     if (place->depth > TYPE_VALUE_DEPTH_MAX)
-        return value_fail(check, place, NULL, "nested too deeply", (struct span){ "", 0 });
+        return value_fail(check, place, NULL, "nested too deeply", SPAN_LITERAL(""));
     switch (type_name_split(type_name).kind) {
     case TYPE_NAME_ARRAY:
         return value_array(check, place, type_name, value, out);
@@ -632,7 +633,7 @@ static int value_any(const struct value_check *check, const struct value_place *
     return value_named(check, place, span_trim(type_name), value, out);
 }
 
-/* ----------------------------------------------------------------------------------- attributes */
+/* ---------------------------------------------------------------------------------- attributes */
 
 /* Each element once, the first of those that are equal. */
 static void value_make_set(json_t *array)
@@ -654,11 +655,28 @@ static void value_make_set(json_t *array)
         (void)json_array_remove(array, json_array_size(array) - 1);
 }
 
+static int value_check_count(const struct value_check *check, const struct value_place *place,
+                             const struct type_attribute *attribute, const json_t *value)
+{
+    char text[128];
+    size_t found = json_array_size(value);
+    int min = type_values_min(attribute), max = type_values_max(attribute);
+
+    if (attribute->cardinality == TYPE_SINGLE || !json_is_array(value) ||
+        (found >= (size_t)min && found <= (size_t)max))
+        return 0;
+    (void)snprintf(text, sizeof(text),
+                   "incorrect number of values. found=%zu; expected: minCount=%d, maxCount=%d",
+                   found, min, max);
+    return value_fail(check, place, NULL, text, SPAN_LITERAL(""));
+}
+
 static int value_attribute(const struct value_check *check, const struct value_place *place,
                            const struct type_attribute *attribute, const json_t *value,
                            json_t **out)
 {
-    if (value_any(check, place, span_of(attribute->type_name), value, out) < 0)
+    if (value_check_count(check, place, attribute, value) < 0 ||
+        value_any(check, place, span_of(attribute->type_name), value, out) < 0)
         return -1;
     if (*out && attribute->cardinality == TYPE_SET && json_is_array(*out))
         value_make_set(*out);
