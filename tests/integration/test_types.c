@@ -227,6 +227,13 @@ START_TEST(the_graph_uses_them)
                      service_text(json_object_get(found, "entity"), "guid"));
     lineage = service_get(service, 200, path);
     ck_assert_uint_eq(json_array_size(json_object_get(lineage, "relations")), 2);
+    /* one that has ended can still be asked for */
+    pg_exec(service->dsn, "INSERT INTO relationship (relationship_id, from_batch, to_batch, "
+                          "created_batch, guid, type, end1, end2, created_by, updated_by) VALUES "
+                          "(0, 1, 2, 1, gen_random_uuid(), 'feature_set_table', 1, 2, 'a', 'a')");
+    check_refused(service, "DELETE", 409, TYPES "typedef/name/feature_set_table", NULL,
+                  "ATLAS-409-00-002", "Given type feature_set_table has references");
+    pg_exec(service->dsn, "DELETE FROM relationship WHERE relationship_id = 0");
     change(service, "DELETE", 204, "{'relationshipDefs': [{'name': 'feature_set_table'}]}");
     check_refused(service, "DELETE", 409, TYPES "typedef/name/feature_set", NULL,
                   "ATLAS-409-00-002", "Given type feature_set has references");
@@ -234,6 +241,24 @@ START_TEST(the_graph_uses_them)
     pg_exec(service->dsn, "UPDATE entity SET is_deleted = true WHERE type = 'feature_set'");
     check_refused(service, "DELETE", 409, TYPES "typedef/name/feature_set", NULL,
                   "ATLAS-409-00-002", "Given type feature_set has references");
+}
+END_TEST
+
+/* However large the graph is: the lock on it is held meanwhile. */
+START_TEST(use_is_looked_up)
+{
+    AUTO(service_free) struct service *service = service_start();
+    PGconn *conn = pg_connect(service->dsn);
+    PGresult *scans;
+
+    PQclear(PQexec(conn, "BEGIN"));
+    PQclear(PQexec(conn, "SELECT type_in_use('{one,two}')"));
+    scans = PQexec(conn, "SELECT sum(seq_scan), sum(idx_scan) FROM pg_stat_xact_user_tables"
+                         " WHERE relname IN ('entity', 'relationship')");
+    ck_assert_str_eq(PQgetvalue(scans, 0, 0), "0");
+    ck_assert_str_eq(PQgetvalue(scans, 0, 1), "10");
+    PQclear(scans);
+    PQfinish(conn);
 }
 END_TEST
 
@@ -478,6 +503,7 @@ Suite *types_suite(void)
     tcase_add_test(tc, refused);
     tcase_add_test(tc, unchanged);
     tcase_add_test(tc, the_graph_uses_them);
+    tcase_add_test(tc, use_is_looked_up);
     tcase_add_test(tc, another_daemon_sees_them);
     tcase_add_test(tc, a_restart_keeps_them);
     tcase_add_test(tc, made_at_once);
