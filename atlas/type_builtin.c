@@ -5,6 +5,12 @@
 
 enum { TYPE_MANDATORY_INDEXED = TYPE_MANDATORY | TYPE_INDEXED };
 
+#define ATTRIBUTE(of_name, of_type, of_cardinality, of_flags, of_options, of_description)          \
+    {                                                                                              \
+        .name = (of_name), .type_name = (of_type), .cardinality = (of_cardinality),                \
+        .flags = (of_flags), .options = (of_options), .description = (of_description),             \
+        .search_weight = TYPE_NO_WEIGHT                                                            \
+    }
 #define ATTRIBUTES(table) .attributes = table, .attributes_len = LENGTH(table)
 #define ELEMENTS(table) .elements = table, .elements_len = LENGTH(table)
 
@@ -23,97 +29,99 @@ static const char *const type_of_ddl[] = { "ddl", NULL };
 /* The base model. */
 
 static const struct type_attribute type_referenceable[] = {
-    { "qualifiedName", "string", TYPE_SINGLE, TYPE_MANDATORY_INDEXED | TYPE_UNIQUE, NULL,
-      "Names the entity: no other active entity of its type has it" },
-    { "replicatedFrom", "array<AtlasServer>", TYPE_SET, TYPE_OPTIONAL, type_soft, NULL },
-    { "replicatedTo", "array<AtlasServer>", TYPE_SET, TYPE_OPTIONAL, type_soft, NULL },
+    ATTRIBUTE("qualifiedName", "string", TYPE_SINGLE, TYPE_MANDATORY_INDEXED | TYPE_UNIQUE, NULL,
+              "Names the entity: no other active entity of its type has it"),
+    ATTRIBUTE("replicatedFrom", "array<AtlasServer>", TYPE_SET, TYPE_OPTIONAL, type_soft, NULL),
+    ATTRIBUTE("replicatedTo", "array<AtlasServer>", TYPE_SET, TYPE_OPTIONAL, type_soft, NULL),
 };
 
 static const struct type_attribute type_asset[] = {
-    { "name", "string", TYPE_SINGLE, TYPE_MANDATORY_INDEXED | TYPE_TEXT_INDEX, NULL, NULL },
-    { "displayName", "string", TYPE_SINGLE, TYPE_INDEXED | TYPE_TEXT_INDEX, NULL, NULL },
-    { "description", "string", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL },
-    { "userDescription", "string", TYPE_SINGLE, TYPE_INDEXED | TYPE_TEXT_INDEX, NULL, NULL },
-    { "owner", "string", TYPE_SINGLE, TYPE_INDEXED | TYPE_TEXT_INDEX, NULL, NULL },
+    ATTRIBUTE("name", "string", TYPE_SINGLE, TYPE_MANDATORY_INDEXED | TYPE_TEXT_INDEX, NULL, NULL),
+    ATTRIBUTE("displayName", "string", TYPE_SINGLE, TYPE_INDEXED | TYPE_TEXT_INDEX, NULL, NULL),
+    ATTRIBUTE("description", "string", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL),
+    ATTRIBUTE("userDescription", "string", TYPE_SINGLE, TYPE_INDEXED | TYPE_TEXT_INDEX, NULL, NULL),
+    ATTRIBUTE("owner", "string", TYPE_SINGLE, TYPE_INDEXED | TYPE_TEXT_INDEX, NULL, NULL),
 };
 
 static const struct type_attribute type_process[] = {
-    { "inputs", "array<DataSet>", TYPE_SET, TYPE_OPTIONAL, NULL, NULL },
-    { "outputs", "array<DataSet>", TYPE_SET, TYPE_OPTIONAL, NULL, NULL },
+    ATTRIBUTE("inputs", "array<DataSet>", TYPE_SET, TYPE_OPTIONAL, NULL, NULL),
+    ATTRIBUTE("outputs", "array<DataSet>", TYPE_SET, TYPE_OPTIONAL, NULL, NULL),
 };
 
 static const struct type_attribute type_server[] = {
-    { "name", "string", TYPE_SINGLE, TYPE_MANDATORY_INDEXED, NULL, NULL },
-    { "displayName", "string", TYPE_SINGLE, TYPE_MANDATORY_INDEXED, NULL, NULL },
-    { "fullName", "string", TYPE_SINGLE, TYPE_MANDATORY_INDEXED | TYPE_UNIQUE, NULL, NULL },
-    { "urls", "array<string>", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL },
-    { "additionalInfo", "map<string,string>", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL },
+    ATTRIBUTE("name", "string", TYPE_SINGLE, TYPE_MANDATORY_INDEXED, NULL, NULL),
+    ATTRIBUTE("displayName", "string", TYPE_SINGLE, TYPE_MANDATORY_INDEXED, NULL, NULL),
+    ATTRIBUTE("fullName", "string", TYPE_SINGLE, TYPE_MANDATORY_INDEXED | TYPE_UNIQUE, NULL, NULL),
+    ATTRIBUTE("urls", "array<string>", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL),
+    ATTRIBUTE("additionalInfo", "map<string,string>", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL),
 };
 
 static const struct type_attribute type_ddl[] = {
-    { "queryText", "string", TYPE_SINGLE, TYPE_MANDATORY, NULL, NULL },
-    { "execTime", "date", TYPE_SINGLE, TYPE_MANDATORY, NULL, NULL },
-    { "userName", "string", TYPE_SINGLE, TYPE_MANDATORY_INDEXED, NULL, NULL },
-    { "serviceType", "string", TYPE_SINGLE, TYPE_MANDATORY_INDEXED, NULL, NULL },
+    ATTRIBUTE("queryText", "string", TYPE_SINGLE, TYPE_MANDATORY, NULL, NULL),
+    ATTRIBUTE("execTime", "date", TYPE_SINGLE, TYPE_MANDATORY, NULL, NULL),
+    ATTRIBUTE("userName", "string", TYPE_SINGLE, TYPE_MANDATORY_INDEXED, NULL, NULL),
+    ATTRIBUTE("serviceType", "string", TYPE_SINGLE, TYPE_MANDATORY_INDEXED, NULL, NULL),
 };
 
 /* The file system. */
 
 static const struct type_element type_file_action[] = {
-    { "NONE", 0 }, { "EXECUTE", 1 },      { "WRITE", 2 },      { "WRITE_EXECUTE", 3 },
-    { "READ", 4 }, { "READ_EXECUTE", 5 }, { "READ_WRITE", 6 }, { "ALL", 7 },
+    { "NONE", 0, NULL },          { "EXECUTE", 1, NULL }, { "WRITE", 2, NULL },
+    { "WRITE_EXECUTE", 3, NULL }, { "READ", 4, NULL },    { "READ_EXECUTE", 5, NULL },
+    { "READ_WRITE", 6, NULL },    { "ALL", 7, NULL },
 };
 
 static const struct type_attribute type_fs_permissions[] = {
-    { "group", "file_action", TYPE_SINGLE, TYPE_MANDATORY_INDEXED, NULL, NULL },
-    { "user", "file_action", TYPE_SINGLE, TYPE_MANDATORY_INDEXED, NULL, NULL },
-    { "sticky", "boolean", TYPE_SINGLE, TYPE_MANDATORY_INDEXED, NULL, NULL },
-    { "others", "file_action", TYPE_SINGLE, TYPE_MANDATORY_INDEXED, NULL, NULL },
+    ATTRIBUTE("group", "file_action", TYPE_SINGLE, TYPE_MANDATORY_INDEXED, NULL, NULL),
+    ATTRIBUTE("user", "file_action", TYPE_SINGLE, TYPE_MANDATORY_INDEXED, NULL, NULL),
+    ATTRIBUTE("sticky", "boolean", TYPE_SINGLE, TYPE_MANDATORY_INDEXED, NULL, NULL),
+    ATTRIBUTE("others", "file_action", TYPE_SINGLE, TYPE_MANDATORY_INDEXED, NULL, NULL),
 };
 
 static const struct type_attribute type_fs_path[] = {
-    { "path", "string", TYPE_SINGLE, TYPE_MANDATORY_INDEXED | TYPE_NOTIFIED, NULL, NULL },
-    { "createTime", "date", TYPE_SINGLE, TYPE_INDEXED, NULL, NULL },
-    { "modifiedTime", "date", TYPE_SINGLE, TYPE_INDEXED, NULL, NULL },
-    { "isFile", "boolean", TYPE_SINGLE, TYPE_INDEXED, NULL, NULL },
-    { "isSymlink", "boolean", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL },
-    { "fileSize", "long", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL },
-    { "group", "string", TYPE_SINGLE, TYPE_INDEXED, NULL, NULL },
-    { "posixPermissions", "fs_permissions", TYPE_SINGLE, TYPE_INDEXED, NULL, NULL },
+    ATTRIBUTE("path", "string", TYPE_SINGLE, TYPE_MANDATORY_INDEXED | TYPE_NOTIFIED, NULL, NULL),
+    ATTRIBUTE("createTime", "date", TYPE_SINGLE, TYPE_INDEXED, NULL, NULL),
+    ATTRIBUTE("modifiedTime", "date", TYPE_SINGLE, TYPE_INDEXED, NULL, NULL),
+    ATTRIBUTE("isFile", "boolean", TYPE_SINGLE, TYPE_INDEXED, NULL, NULL),
+    ATTRIBUTE("isSymlink", "boolean", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL),
+    ATTRIBUTE("fileSize", "long", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL),
+    ATTRIBUTE("group", "string", TYPE_SINGLE, TYPE_INDEXED, NULL, NULL),
+    ATTRIBUTE("posixPermissions", "fs_permissions", TYPE_SINGLE, TYPE_INDEXED, NULL, NULL),
 };
 
 static const struct type_attribute type_hdfs_path[] = {
-    { "clusterName", "string", TYPE_SINGLE, TYPE_INDEXED | TYPE_NOTIFIED, NULL, NULL },
-    { "numberOfReplicas", "int", TYPE_SINGLE, TYPE_INDEXED, NULL, NULL },
-    { "extendedAttributes", "map<string,string>", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL },
-    { "nameServiceId", "string", TYPE_SINGLE, TYPE_NOTIFIED, NULL, NULL },
+    ATTRIBUTE("clusterName", "string", TYPE_SINGLE, TYPE_INDEXED | TYPE_NOTIFIED, NULL, NULL),
+    ATTRIBUTE("numberOfReplicas", "int", TYPE_SINGLE, TYPE_INDEXED, NULL, NULL),
+    ATTRIBUTE("extendedAttributes", "map<string,string>", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL),
+    ATTRIBUTE("nameServiceId", "string", TYPE_SINGLE, TYPE_NOTIFIED, NULL, NULL),
 };
 
 /* Hive. */
 
 static const struct type_element type_hive_principal_type[] = {
-    { "USER", 1 },
-    { "ROLE", 2 },
-    { "GROUP", 3 },
+    { "USER", 1, NULL },
+    { "ROLE", 2, NULL },
+    { "GROUP", 3, NULL },
 };
 
 static const struct type_attribute type_hive_order[] = {
-    { "order", "int", TYPE_SINGLE, TYPE_MANDATORY, NULL, NULL },
-    { "col", "string", TYPE_SINGLE, TYPE_MANDATORY, NULL, NULL },
+    ATTRIBUTE("order", "int", TYPE_SINGLE, TYPE_MANDATORY, NULL, NULL),
+    ATTRIBUTE("col", "string", TYPE_SINGLE, TYPE_MANDATORY, NULL, NULL),
 };
 
 static const struct type_attribute type_hive_serde[] = {
-    { "name", "string", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL },
-    { "serializationLib", "string", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL },
-    { "parameters", "map<string,string>", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL },
+    ATTRIBUTE("name", "string", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL),
+    ATTRIBUTE("serializationLib", "string", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL),
+    ATTRIBUTE("parameters", "map<string,string>", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL),
 };
 
 static const struct type_attribute type_hive_db[] = {
-    { "clusterName", "string", TYPE_SINGLE, TYPE_MANDATORY_INDEXED | TYPE_NOTIFIED, NULL, NULL },
-    { "location", "string", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL },
-    { "parameters", "map<string,string>", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL },
-    { "ownerType", "hive_principal_type", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL },
-    { "managedLocation", "string", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL },
+    ATTRIBUTE("clusterName", "string", TYPE_SINGLE, TYPE_MANDATORY_INDEXED | TYPE_NOTIFIED, NULL,
+              NULL),
+    ATTRIBUTE("location", "string", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL),
+    ATTRIBUTE("parameters", "map<string,string>", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL),
+    ATTRIBUTE("ownerType", "hive_principal_type", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL),
+    ATTRIBUTE("managedLocation", "string", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL),
 };
 
 static const struct type_option type_hive_table_options[] = {
@@ -122,29 +130,29 @@ static const struct type_option type_hive_table_options[] = {
 };
 
 static const struct type_attribute type_hive_table[] = {
-    { "createTime", "date", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL },
-    { "lastAccessTime", "date", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL },
-    { "comment", "string", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL },
-    { "retention", "int", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL },
-    { "aliases", "array<string>", TYPE_SET, TYPE_OPTIONAL, NULL, NULL },
-    { "parameters", "map<string,string>", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL },
-    { "viewOriginalText", "string", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL },
-    { "viewExpandedText", "string", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL },
-    { "tableType", "string", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL },
-    { "temporary", "boolean", TYPE_SINGLE, TYPE_INDEXED, NULL, NULL },
+    ATTRIBUTE("createTime", "date", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL),
+    ATTRIBUTE("lastAccessTime", "date", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL),
+    ATTRIBUTE("comment", "string", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL),
+    ATTRIBUTE("retention", "int", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL),
+    ATTRIBUTE("aliases", "array<string>", TYPE_SET, TYPE_OPTIONAL, NULL, NULL),
+    ATTRIBUTE("parameters", "map<string,string>", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL),
+    ATTRIBUTE("viewOriginalText", "string", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL),
+    ATTRIBUTE("viewExpandedText", "string", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL),
+    ATTRIBUTE("tableType", "string", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL),
+    ATTRIBUTE("temporary", "boolean", TYPE_SINGLE, TYPE_INDEXED, NULL, NULL),
 };
 
 static const struct type_attribute type_hive_storagedesc[] = {
-    { "location", "string", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL },
-    { "inputFormat", "string", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL },
-    { "outputFormat", "string", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL },
-    { "compressed", "boolean", TYPE_SINGLE, TYPE_MANDATORY, NULL, NULL },
-    { "numBuckets", "int", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL },
-    { "serdeInfo", "hive_serde", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL },
-    { "bucketCols", "array<string>", TYPE_SET, TYPE_OPTIONAL, NULL, NULL },
-    { "sortCols", "array<hive_order>", TYPE_SET, TYPE_OPTIONAL, NULL, NULL },
-    { "parameters", "map<string,string>", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL },
-    { "storedAsSubDirectories", "boolean", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL },
+    ATTRIBUTE("location", "string", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL),
+    ATTRIBUTE("inputFormat", "string", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL),
+    ATTRIBUTE("outputFormat", "string", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL),
+    ATTRIBUTE("compressed", "boolean", TYPE_SINGLE, TYPE_MANDATORY, NULL, NULL),
+    ATTRIBUTE("numBuckets", "int", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL),
+    ATTRIBUTE("serdeInfo", "hive_serde", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL),
+    ATTRIBUTE("bucketCols", "array<string>", TYPE_SET, TYPE_OPTIONAL, NULL, NULL),
+    ATTRIBUTE("sortCols", "array<hive_order>", TYPE_SET, TYPE_OPTIONAL, NULL, NULL),
+    ATTRIBUTE("parameters", "map<string,string>", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL),
+    ATTRIBUTE("storedAsSubDirectories", "boolean", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL),
 };
 
 static const struct type_option type_hive_column_options[] = {
@@ -154,28 +162,28 @@ static const struct type_option type_hive_column_options[] = {
 };
 
 static const struct type_attribute type_hive_column[] = {
-    { "type", "string", TYPE_SINGLE, TYPE_MANDATORY_INDEXED, NULL, NULL },
-    { "comment", "string", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL },
-    { "position", "int", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL },
+    ATTRIBUTE("type", "string", TYPE_SINGLE, TYPE_MANDATORY_INDEXED, NULL, NULL),
+    ATTRIBUTE("comment", "string", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL),
+    ATTRIBUTE("position", "int", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL),
 };
 
 static const struct type_attribute type_hive_process[] = {
-    { "startTime", "date", TYPE_SINGLE, TYPE_MANDATORY, NULL, NULL },
-    { "endTime", "date", TYPE_SINGLE, TYPE_MANDATORY, NULL, NULL },
-    { "userName", "string", TYPE_SINGLE, TYPE_MANDATORY_INDEXED, NULL, NULL },
-    { "operationType", "string", TYPE_SINGLE, TYPE_MANDATORY_INDEXED, NULL, NULL },
-    { "queryText", "string", TYPE_SINGLE, TYPE_MANDATORY, NULL, NULL },
-    { "queryPlan", "string", TYPE_SINGLE, TYPE_MANDATORY, NULL, NULL },
-    { "queryId", "string", TYPE_SINGLE, TYPE_MANDATORY, NULL, NULL },
-    { "recentQueries", "array<string>", TYPE_LIST, TYPE_OPTIONAL, NULL, NULL },
-    { "clusterName", "string", TYPE_SINGLE, TYPE_NOTIFIED, NULL, NULL },
-    { "queryGraph", "string", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL },
+    ATTRIBUTE("startTime", "date", TYPE_SINGLE, TYPE_MANDATORY, NULL, NULL),
+    ATTRIBUTE("endTime", "date", TYPE_SINGLE, TYPE_MANDATORY, NULL, NULL),
+    ATTRIBUTE("userName", "string", TYPE_SINGLE, TYPE_MANDATORY_INDEXED, NULL, NULL),
+    ATTRIBUTE("operationType", "string", TYPE_SINGLE, TYPE_MANDATORY_INDEXED, NULL, NULL),
+    ATTRIBUTE("queryText", "string", TYPE_SINGLE, TYPE_MANDATORY, NULL, NULL),
+    ATTRIBUTE("queryPlan", "string", TYPE_SINGLE, TYPE_MANDATORY, NULL, NULL),
+    ATTRIBUTE("queryId", "string", TYPE_SINGLE, TYPE_MANDATORY, NULL, NULL),
+    ATTRIBUTE("recentQueries", "array<string>", TYPE_LIST, TYPE_OPTIONAL, NULL, NULL),
+    ATTRIBUTE("clusterName", "string", TYPE_SINGLE, TYPE_NOTIFIED, NULL, NULL),
+    ATTRIBUTE("queryGraph", "string", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL),
 };
 
 /* "depenendencyType" is how the hook of Hive spells it. */
 static const struct type_attribute type_hive_column_lineage[] = {
-    { "depenendencyType", "string", TYPE_SINGLE, TYPE_MANDATORY, NULL, NULL },
-    { "expression", "string", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL },
+    ATTRIBUTE("depenendencyType", "string", TYPE_SINGLE, TYPE_MANDATORY, NULL, NULL),
+    ATTRIBUTE("expression", "string", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL),
 };
 
 static const struct type_option type_hive_execution_options[] = {
@@ -184,63 +192,65 @@ static const struct type_option type_hive_execution_options[] = {
 };
 
 static const struct type_attribute type_hive_process_execution[] = {
-    { "startTime", "date", TYPE_SINGLE, TYPE_MANDATORY, NULL, NULL },
-    { "endTime", "date", TYPE_SINGLE, TYPE_MANDATORY, NULL, NULL },
-    { "userName", "string", TYPE_SINGLE, TYPE_MANDATORY_INDEXED, NULL, NULL },
-    { "queryText", "string", TYPE_SINGLE, TYPE_MANDATORY, NULL, NULL },
-    { "queryGraph", "string", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL },
-    { "queryId", "string", TYPE_SINGLE, TYPE_MANDATORY, NULL, NULL },
-    { "queryPlan", "string", TYPE_SINGLE, TYPE_MANDATORY, NULL, NULL },
-    { "hostName", "string", TYPE_SINGLE, TYPE_MANDATORY_INDEXED, NULL, NULL },
+    ATTRIBUTE("startTime", "date", TYPE_SINGLE, TYPE_MANDATORY, NULL, NULL),
+    ATTRIBUTE("endTime", "date", TYPE_SINGLE, TYPE_MANDATORY, NULL, NULL),
+    ATTRIBUTE("userName", "string", TYPE_SINGLE, TYPE_MANDATORY_INDEXED, NULL, NULL),
+    ATTRIBUTE("queryText", "string", TYPE_SINGLE, TYPE_MANDATORY, NULL, NULL),
+    ATTRIBUTE("queryGraph", "string", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL),
+    ATTRIBUTE("queryId", "string", TYPE_SINGLE, TYPE_MANDATORY, NULL, NULL),
+    ATTRIBUTE("queryPlan", "string", TYPE_SINGLE, TYPE_MANDATORY, NULL, NULL),
+    ATTRIBUTE("hostName", "string", TYPE_SINGLE, TYPE_MANDATORY_INDEXED, NULL, NULL),
 };
 
 /* Machine learning. There is no table type of its own: training data is any DataSet. */
 
 static const struct type_element type_ml_status[] = {
-    { "unknown", 0 }, { "deploying", 1 }, { "deployed", 2 }, { "stopping", 3 }, { "stopped", 4 },
+    { "unknown", 0, NULL },  { "deploying", 1, NULL }, { "deployed", 2, NULL },
+    { "stopping", 3, NULL }, { "stopped", 4, NULL },
 };
 
 static const struct type_attribute type_ml_project[] = {
-    { "metadata", "map<string,string>", TYPE_SINGLE, TYPE_OPTIONAL, type_append,
-      "What else is known of the project, as names and values" },
-    { "createTime", "date", TYPE_SINGLE, TYPE_INDEXED, NULL, NULL },
-    { "modifiedTime", "date", TYPE_SINGLE, TYPE_INDEXED, NULL, NULL },
+    ATTRIBUTE("metadata", "map<string,string>", TYPE_SINGLE, TYPE_OPTIONAL, type_append,
+              "What else is known of the project, as names and values"),
+    ATTRIBUTE("createTime", "date", TYPE_SINGLE, TYPE_INDEXED, NULL, NULL),
+    ATTRIBUTE("modifiedTime", "date", TYPE_SINGLE, TYPE_INDEXED, NULL, NULL),
 };
 
 static const struct type_attribute type_ml_model_build[] = {
-    { "version", "int", TYPE_SINGLE, TYPE_MANDATORY_INDEXED, NULL, NULL },
-    { "metadata", "map<string,string>", TYPE_SINGLE, TYPE_OPTIONAL, type_append,
-      "What else is known of the build, as names and values; its part of the linking file" },
-    { "defaultCpuMillicores", "int", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL },
-    { "defaultMemoryMb", "int", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL },
-    { "defaultGpus", "int", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL },
-    { "imageTag", "string", TYPE_SINGLE, TYPE_OPTIONAL, NULL,
-      "Where the container image of the build can be pulled" },
-    { "imageHash", "string", TYPE_SINGLE, TYPE_OPTIONAL, NULL,
-      "Digest of the image: with imageTag it tells the build from every other" },
-    { "exampleRequest", "string", TYPE_SINGLE, TYPE_OPTIONAL, NULL,
-      "A request that the model understands, as JSON" },
-    { "exampleResponse", "string", TYPE_SINGLE, TYPE_OPTIONAL, NULL,
-      "What the model answers to exampleRequest, as JSON" },
-    { "createTime", "date", TYPE_SINGLE, TYPE_INDEXED, NULL, NULL },
+    ATTRIBUTE("version", "int", TYPE_SINGLE, TYPE_MANDATORY_INDEXED, NULL, NULL),
+    ATTRIBUTE("metadata", "map<string,string>", TYPE_SINGLE, TYPE_OPTIONAL, type_append,
+              "What else is known of the build, as names and values; its part of the linking file"),
+    ATTRIBUTE("defaultCpuMillicores", "int", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL),
+    ATTRIBUTE("defaultMemoryMb", "int", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL),
+    ATTRIBUTE("defaultGpus", "int", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL),
+    ATTRIBUTE("imageTag", "string", TYPE_SINGLE, TYPE_OPTIONAL, NULL,
+              "Where the container image of the build can be pulled"),
+    ATTRIBUTE("imageHash", "string", TYPE_SINGLE, TYPE_OPTIONAL, NULL,
+              "Digest of the image: with imageTag it tells the build from every other"),
+    ATTRIBUTE("exampleRequest", "string", TYPE_SINGLE, TYPE_OPTIONAL, NULL,
+              "A request that the model understands, as JSON"),
+    ATTRIBUTE("exampleResponse", "string", TYPE_SINGLE, TYPE_OPTIONAL, NULL,
+              "What the model answers to exampleRequest, as JSON"),
+    ATTRIBUTE("createTime", "date", TYPE_SINGLE, TYPE_INDEXED, NULL, NULL),
 };
 
 static const struct type_attribute type_ml_model_deployment[] = {
-    { "createTime", "date", TYPE_SINGLE, TYPE_MANDATORY, NULL, NULL },
-    { "deployedTime", "date", TYPE_SINGLE, TYPE_MANDATORY, NULL, NULL },
-    { "metadata", "map<string,string>", TYPE_SINGLE, TYPE_OPTIONAL, type_append,
-      "What else is known of the deployment, as names and values" },
-    { "modelEndpointURL", "string", TYPE_SINGLE, TYPE_OPTIONAL, NULL,
-      "Where requests for a prediction are sent" },
-    { "status", "ml_model_deployment_status", TYPE_SINGLE, TYPE_MANDATORY_INDEXED, NULL, NULL },
-    { "cpuMillicores", "int", TYPE_SINGLE, TYPE_MANDATORY, NULL, NULL },
-    { "memoryMb", "int", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL },
-    { "gpus", "int", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL },
-    { "replicas", "int", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL },
+    ATTRIBUTE("createTime", "date", TYPE_SINGLE, TYPE_MANDATORY, NULL, NULL),
+    ATTRIBUTE("deployedTime", "date", TYPE_SINGLE, TYPE_MANDATORY, NULL, NULL),
+    ATTRIBUTE("metadata", "map<string,string>", TYPE_SINGLE, TYPE_OPTIONAL, type_append,
+              "What else is known of the deployment, as names and values"),
+    ATTRIBUTE("modelEndpointURL", "string", TYPE_SINGLE, TYPE_OPTIONAL, NULL,
+              "Where requests for a prediction are sent"),
+    ATTRIBUTE("status", "ml_model_deployment_status", TYPE_SINGLE, TYPE_MANDATORY_INDEXED, NULL,
+              NULL),
+    ATTRIBUTE("cpuMillicores", "int", TYPE_SINGLE, TYPE_MANDATORY, NULL, NULL),
+    ATTRIBUTE("memoryMb", "int", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL),
+    ATTRIBUTE("gpus", "int", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL),
+    ATTRIBUTE("replicas", "int", TYPE_SINGLE, TYPE_OPTIONAL, NULL, NULL),
 };
 
 static const struct type_attribute type_ml_process[] = {
-    { "userName", "string", TYPE_SINGLE, TYPE_MANDATORY_INDEXED, NULL, NULL },
+    ATTRIBUTE("userName", "string", TYPE_SINGLE, TYPE_MANDATORY_INDEXED, NULL, NULL),
 };
 
 /* clang-format off */
@@ -341,54 +351,54 @@ const struct type_def type_builtin[] = {
 
     { .category = TYPE_RELATIONSHIP, .name = "dataset_process_inputs", .service = "atlas_core",
       .ownership = TYPE_AGGREGATION, .propagation = TYPE_TWO_TO_ONE,
-      .ends = { { "Process", "inputs", TYPE_SET, true, true },
-                { "DataSet", "inputToProcesses", TYPE_SET, false, false } } },
+      .ends = { { "Process", "inputs", TYPE_SET, true, true, NULL },
+                { "DataSet", "inputToProcesses", TYPE_SET, false, false, NULL } } },
     { .category = TYPE_RELATIONSHIP, .name = "process_dataset_outputs", .service = "atlas_core",
       .ownership = TYPE_AGGREGATION, .propagation = TYPE_ONE_TO_TWO,
-      .ends = { { "Process", "outputs", TYPE_SET, true, true },
-                { "DataSet", "outputFromProcesses", TYPE_SET, false, false } } },
+      .ends = { { "Process", "outputs", TYPE_SET, true, true, NULL },
+                { "DataSet", "outputFromProcesses", TYPE_SET, false, false, NULL } } },
 
     { .category = TYPE_RELATIONSHIP, .name = "hive_table_db", .service = "hive",
       .ownership = TYPE_AGGREGATION, .label = "__hive_table.db",
-      .ends = { { "hive_table", "db", TYPE_SINGLE, false, true },
-                { "hive_db", "tables", TYPE_SET, true, false } } },
+      .ends = { { "hive_table", "db", TYPE_SINGLE, false, true, NULL },
+                { "hive_db", "tables", TYPE_SET, true, false, NULL } } },
     { .category = TYPE_RELATIONSHIP, .name = "hive_table_columns", .service = "hive",
       .ownership = TYPE_COMPOSITION, .label = "__hive_table.columns",
-      .ends = { { "hive_table", "columns", TYPE_SET, true, true },
-                { "hive_column", "table", TYPE_SINGLE, false, true } } },
+      .ends = { { "hive_table", "columns", TYPE_SET, true, true, NULL },
+                { "hive_column", "table", TYPE_SINGLE, false, true, NULL } } },
     { .category = TYPE_RELATIONSHIP, .name = "hive_table_partitionkeys", .service = "hive",
       .ownership = TYPE_COMPOSITION, .label = "__hive_table.partitionKeys",
-      .ends = { { "hive_table", "partitionKeys", TYPE_SET, true, true },
-                { "hive_column", "table", TYPE_SINGLE, false, true } } },
+      .ends = { { "hive_table", "partitionKeys", TYPE_SET, true, true, NULL },
+                { "hive_column", "table", TYPE_SINGLE, false, true, NULL } } },
     { .category = TYPE_RELATIONSHIP, .name = "hive_table_storagedesc", .service = "hive",
       .ownership = TYPE_COMPOSITION, .label = "__hive_table.sd",
-      .ends = { { "hive_table", "sd", TYPE_SINGLE, true, true },
-                { "hive_storagedesc", "table", TYPE_SINGLE, false, true } } },
+      .ends = { { "hive_table", "sd", TYPE_SINGLE, true, true, NULL },
+                { "hive_storagedesc", "table", TYPE_SINGLE, false, true, NULL } } },
     { .category = TYPE_RELATIONSHIP, .name = "hive_process_column_lineage", .service = "hive",
       .ownership = TYPE_COMPOSITION, .label = "__hive_column_lineage.query",
-      .ends = { { "hive_column_lineage", "query", TYPE_SINGLE, false, true },
-                { "hive_process", "columnLineages", TYPE_SET, true, false } } },
+      .ends = { { "hive_column_lineage", "query", TYPE_SINGLE, false, true, NULL },
+                { "hive_process", "columnLineages", TYPE_SET, true, false, NULL } } },
     { .category = TYPE_RELATIONSHIP, .name = "hive_process_process_executions",
       .service = "hive", .ownership = TYPE_COMPOSITION,
-      .ends = { { "hive_process", "processExecutions", TYPE_SET, true, false },
-                { "hive_process_execution", "process", TYPE_SINGLE, false, false } } },
+      .ends = { { "hive_process", "processExecutions", TYPE_SET, true, false, NULL },
+                { "hive_process_execution", "process", TYPE_SINGLE, false, false, NULL } } },
     { .category = TYPE_RELATIONSHIP, .name = "hive_db_ddl_queries", .service = "hive",
       .ownership = TYPE_COMPOSITION,
-      .ends = { { "hive_db", "ddlQueries", TYPE_SET, true, false },
-                { "hive_db_ddl", "db", TYPE_SINGLE, false, false } } },
+      .ends = { { "hive_db", "ddlQueries", TYPE_SET, true, false, NULL },
+                { "hive_db_ddl", "db", TYPE_SINGLE, false, false, NULL } } },
     { .category = TYPE_RELATIONSHIP, .name = "hive_table_ddl_queries", .service = "hive",
       .ownership = TYPE_COMPOSITION,
-      .ends = { { "hive_table", "ddlQueries", TYPE_SET, true, false },
-                { "hive_table_ddl", "table", TYPE_SINGLE, false, false } } },
+      .ends = { { "hive_table", "ddlQueries", TYPE_SET, true, false, NULL },
+                { "hive_table_ddl", "table", TYPE_SINGLE, false, false, NULL } } },
 
     { .category = TYPE_RELATIONSHIP, .name = "ml_project_model_build", .service = "ml",
       .ownership = TYPE_COMPOSITION, .label = "__ml_project.builds",
-      .ends = { { "ml_project", "builds", TYPE_SET, true, false },
-                { "ml_model_build", "project", TYPE_SINGLE, false, false } } },
+      .ends = { { "ml_project", "builds", TYPE_SET, true, false, NULL },
+                { "ml_model_build", "project", TYPE_SINGLE, false, false, NULL } } },
     { .category = TYPE_RELATIONSHIP, .name = "ml_build_deployment", .service = "ml",
       .ownership = TYPE_COMPOSITION, .label = "__ml_build.deployments",
-      .ends = { { "ml_model_build", "deployments", TYPE_SET, true, false },
-                { "ml_model_deployment", "build", TYPE_SINGLE, false, false } } },
+      .ends = { { "ml_model_build", "deployments", TYPE_SET, true, false, NULL },
+                { "ml_model_deployment", "build", TYPE_SINGLE, false, false, NULL } } },
 };
 /* clang-format on */
 

@@ -1,45 +1,117 @@
 #include "atlas/type_def.h"
 
 #include <assert.h>
+#include <limits.h>
+#include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "atlas/type_internal.h"
+#include "base/buf.h"
 #include "base/map.h"
 #include "base/mem.h"
 
 struct type_registry {
+    atomic_uint refs;
     struct type *types;
     size_t len;
     struct type_list list; /* the same, as pointers */
     struct type_relation *relations;
     size_t relations_len;
     struct map *by_name, *by_guid; /* indexes into `types` */
+    struct type_custom **customs;  /* owned references */
+    size_t customs_len;
 };
 
+int type_fault_set(struct type_fault *fault, const char *code, const char *fmt, ...)
+{
+    va_list args;
+
+    fault->status = (unsigned)strtoul(code + strlen("ATLAS-"), NULL, 10);
+    fault->code = code;
+    va_start(args, fmt);
+    (void)vsnprintf(fault->message, sizeof(fault->message), fmt, args);
+    va_end(args);
+    return -1;
+}
+
+/* --------------------------------------------------------------------------------- definitions */
+
+struct type_block {
+    struct type_block *next;
+    max_align_t data[];
+};
+
+struct type_custom *type_custom_new(void)
+{
+    struct type_custom *custom = xcalloc(1, sizeof(*custom));
+
+    atomic_init(&custom->refs, 1);
+    return custom;
+}
+
+void *type_custom_alloc(struct type_custom *custom, size_t count, size_t bytes)
+{
+    struct type_block *block;
+
+    assert(!bytes || count <= (SIZE_MAX - sizeof(*block)) / bytes);
+    block = xcalloc(1, sizeof(*block) + count * bytes);
+    block->next = custom->blocks;
+    custom->blocks = block;
+    return block->data;
+}
+
+struct type_custom *type_custom_ref(struct type_custom *custom)
+{
+    (void)atomic_fetch_add(&custom->refs, 1);
+    return custom;
+}
+
+void type_custom_free(struct type_custom *custom)
+{
+    if (!custom || atomic_fetch_sub(&custom->refs, 1) > 1)
+        return;
+    while (custom->blocks) {
+        struct type_block *block = custom->blocks;
+
+        custom->blocks = block->next;
+        free(block);
+    }
+    free(custom);
+}
+
+/* --------------------------------------------------------------------------------- inheritance */
+
 static void type_list_add(struct type_list *list, const struct type *type)
+{
+    list->items = xreallocarray(list->items, list->len + 1, sizeof(*list->items));
+    list->items[list->len++] = type;
+}
+
+static void type_list_add_once(struct type_list *list, const struct type *type)
 {
     for (size_t i = 0; i < list->len; i++) {
         if (list->items[i] == type)
             return;
     }
-    list->items = xreallocarray(list->items, list->len + 1, sizeof(*list->items));
-    list->items[list->len++] = type;
+    type_list_add(list, type);
 }
 
-/* An attribute takes the place of an inherited one of its name. */
-static void type_attribute_add(struct type *type, const struct type_attribute *attribute)
+/* An attribute takes the place of an inherited one of its name. `places`: those that are there. */
+static void type_attribute_add(struct type *type, const struct type_attribute *attribute,
+                               struct map *places)
 {
-    for (size_t i = 0; i < type->attributes_len; i++) {
-        if (strcmp(type->attributes[i]->name, attribute->name) == 0) {
-            type->attributes[i] = attribute;
-            return;
-        }
+    bool is_new;
+    uint64_t place = *map_put(places, span_of(attribute->name), type->attributes_len, &is_new);
+
+    if (is_new) {
+        type->attributes =
+            xreallocarray(type->attributes, type->attributes_len + 1, sizeof(const void *));
+        type->attributes_len++;
     }
-    type->attributes =
-        xreallocarray(type->attributes, type->attributes_len + 1, sizeof(const void *));
-    type->attributes[type->attributes_len++] = attribute;
+    type->attributes[place] = attribute;
 }
 
 static void type_relation_add(struct type *type, const struct type_relation *relation)
@@ -48,60 +120,163 @@ static void type_relation_add(struct type *type, const struct type_relation *rel
     type->relations[type->relations_len++] = relation;
 }
 
-/* Takes over what each super type has, then adds what is the type's own. False: a super type is not
- * resolved yet, nothing was done. */
-static bool type_inherit(const struct type_registry *registry, struct type *type,
-                         const bool *is_resolved)
+/* How types find what they inherit. */
+struct type_heritage {
+    struct type_registry *registry;
+    struct type_fault *fault;
+    size_t *depths;     /* of each type; 0: not known yet */
+    struct map *places; /* of the attributes of one */
+    size_t attributes_in_all;
+};
+
+static const struct type *type_super(const struct type_heritage *heritage, const char *name)
+{
+    return type_by_name(heritage->registry, span_of(name));
+}
+
+static int type_check_supers(const struct type_heritage *heritage, const struct type_def *def)
+{
+    for (size_t i = 0; def->super_types && def->super_types[i]; i++) {
+        const struct type *parent = type_super(heritage, def->super_types[i]);
+
+        if (!parent)
+            return type_fault_set(heritage->fault, "ATLAS-404-00-001",
+                                  "Given typename %s was invalid", def->super_types[i]);
+        if (parent->def->category != def->category)
+            return type_fault_set(heritage->fault, "ATLAS-400-00-003",
+                                  "%s: incompatible supertype %s", parent->def->name, def->name);
+    }
+    return 0;
+}
+
+static int type_check_heritage(struct type_heritage *heritage, const struct type *type,
+                               size_t depth)
+{
+    const char *name = type->def->name;
+
+    heritage->attributes_in_all += type->attributes_len;
+    if (depth > TYPE_DEPTH_MAX)
+        return type_fault_set(heritage->fault, "ATLAS-400-00-029",
+                              "%s: inherits through more than %d types", name, TYPE_DEPTH_MAX);
+    if (type->super_types.len > TYPE_SUPER_TYPES_MAX)
+        return type_fault_set(heritage->fault, "ATLAS-400-00-029",
+                              "%s: inherits from more than %d types", name, TYPE_SUPER_TYPES_MAX);
+    if (type->attributes_len > TYPE_ATTRIBUTES_MAX)
+        return type_fault_set(heritage->fault, "ATLAS-400-00-029",
+                              "%s: has more than %d attributes", name, TYPE_ATTRIBUTES_MAX);
+    if (heritage->attributes_in_all > TYPE_ATTRIBUTES_IN_ALL_MAX)
+        return type_fault_set(heritage->fault, "ATLAS-400-00-029",
+                              "%s: all types together have more than %d attributes", name,
+                              TYPE_ATTRIBUTES_IN_ALL_MAX);
+    return 0;
+}
+
+/* Takes over what each super type has, then adds what is the type's own. 0 with its depth still 0:
+ * a super type is not resolved yet, nothing was done. */
+static int type_inherit(struct type_heritage *heritage, struct type *type)
 {
     const char *const *names = type->def->super_types;
+    size_t *depth = &heritage->depths[type - heritage->registry->types];
+    size_t deepest = 0;
 
     for (size_t i = 0; names && names[i]; i++) {
-        const struct type *parent = type_by_name(registry, span_of(names[i]));
+        const struct type *parent = type_super(heritage, names[i]);
+        size_t above = heritage->depths[parent - heritage->registry->types];
 
-        assert(parent && parent->def->category == TYPE_ENTITY);
-        if (!is_resolved[parent - registry->types])
-            return false;
+        if (!above)
+            return 0;
+        deepest = above > deepest ? above : deepest;
     }
+    map_clear(heritage->places);
     for (size_t i = 0; names && names[i]; i++) {
-        const struct type *parent = type_by_name(registry, span_of(names[i]));
+        const struct type *parent = type_super(heritage, names[i]);
 
         for (size_t j = 0; j < parent->super_types.len; j++)
-            type_list_add(&type->super_types, parent->super_types.items[j]);
-        type_list_add(&type->super_types, parent);
+            type_list_add_once(&type->super_types, parent->super_types.items[j]);
+        type_list_add_once(&type->super_types, parent);
         for (size_t j = 0; j < parent->attributes_len; j++)
-            type_attribute_add(type, parent->attributes[j]);
+            type_attribute_add(type, parent->attributes[j], heritage->places);
     }
     for (size_t i = 0; i < type->def->attributes_len; i++)
-        type_attribute_add(type, &type->def->attributes[i]);
-    return true;
+        type_attribute_add(type, &type->def->attributes[i], heritage->places);
+    *depth = deepest + 1;
+    return type_check_heritage(heritage, type, deepest);
+}
+
+/* A type that inherits from itself is among those that are not resolved: goes up from `type`. */
+static int type_fail_circle(const struct type_heritage *heritage, const struct type *type)
+{
+    AUTO(map_free) struct map *seen = map_new();
+    AUTO(buf_done) struct buf path;
+    bool is_new = true;
+
+    buf_init(&path, TYPE_FAULT_BYTES / 2);
+    for (;;) {
+        const char *const *names = type->def->super_types;
+
+        (void)map_put(seen, span_of(type->def->name), 0, &is_new);
+        if (!is_new)
+            break;
+        buf_append_fmt(&path, "%s%s", path.len ? ", " : "", type->def->name);
+        while (heritage->depths[type_super(heritage, *names) - heritage->registry->types])
+            names++;
+        type = type_super(heritage, *names);
+    }
+    return type_fault_set(heritage->fault, "ATLAS-400-00-002",
+                          "%s: invalid supertypes - circular reference back to self [%s]",
+                          type->def->name, buf_text(&path));
 }
 
 /* Types may be defined in any order: goes over them until every one has found its super types. */
-static void type_registry_inherit(struct type_registry *registry)
+static int type_registry_resolve(struct type_heritage *heritage)
 {
-    bool *is_resolved = xcalloc(registry->len, sizeof(*is_resolved));
+    struct type_registry *registry = heritage->registry;
     size_t left = registry->len;
 
+    for (size_t i = 0; i < registry->len; i++) {
+        if (type_check_supers(heritage, registry->types[i].def) < 0)
+            return -1;
+    }
     while (left > 0) {
-        size_t before = left;
+        size_t before = left, waiting = 0;
 
         for (size_t i = 0; i < registry->len; i++) {
-            if (is_resolved[i] || !type_inherit(registry, &registry->types[i], is_resolved))
+            if (heritage->depths[i])
                 continue;
-            is_resolved[i] = true;
-            left--;
+            if (type_inherit(heritage, &registry->types[i]) < 0)
+                return -1;
+            if (heritage->depths[i])
+                left--;
+            else
+                waiting = i;
         }
-        assert(left < before); /* else types inherit from each other */
+        if (left == before)
+            return type_fail_circle(heritage, &registry->types[waiting]);
     }
-    free(is_resolved);
-    for (size_t i = 0; i < registry->len; i++) {
+    return 0;
+}
+
+static int type_registry_inherit(struct type_registry *registry, struct type_fault *fault)
+{
+    struct type_heritage heritage = { .registry = registry,
+                                      .fault = fault,
+                                      .depths = xcalloc(registry->len, sizeof(*heritage.depths)),
+                                      .places = map_new() };
+    int rc = type_registry_resolve(&heritage);
+
+    free(heritage.depths);
+    map_free(heritage.places);
+    for (size_t i = 0; rc == 0 && i < registry->len; i++) {
         for (size_t j = 0; j < registry->types[i].super_types.len; j++) {
             size_t parent = (size_t)(registry->types[i].super_types.items[j] - registry->types);
 
             type_list_add(&registry->types[parent].sub_types, &registry->types[i]);
         }
     }
+    return rc;
 }
+
+/* ------------------------------------------------------------------------------- relationships */
 
 /* What the entity type `near` gets from `relationship`. As in Atlas a child of a composition can't
  * be without its container, and a declared attribute stays as it was declared. */
@@ -132,34 +307,54 @@ static void type_relation_init(struct type_relation *relation, const struct type
                                                       : xasprintf("array<%s>", other->def->name),
         .cardinality = mine->cardinality,
         .flags = is_composition && !mine->is_container ? TYPE_MANDATORY : TYPE_OPTIONAL,
+        .search_weight = TYPE_NO_WEIGHT,
     };
 }
 
-static void type_registry_relate(struct type_registry *registry)
+/* Those of one relationship, for its two ends and what inherits from them. -1: there are too
+ * many. */
+static int type_relate(struct type_registry *registry, struct type *relationship, size_t *in_all,
+                       struct type_fault *fault)
 {
-    registry->relations = xcalloc(registry->len * 2, sizeof(*registry->relations));
-    for (size_t i = 0; i < registry->len; i++) {
-        struct type *relationship = &registry->types[i];
-        const struct type *ends[2];
+    const struct type *ends[2];
 
-        if (relationship->def->category != TYPE_RELATIONSHIP)
-            continue;
-        for (size_t end = 0; end < 2; end++) {
-            ends[end] = type_by_name(registry, span_of(relationship->def->ends[end].type));
-            assert(ends[end] && ends[end]->def->category == TYPE_ENTITY);
-        }
-        for (size_t end = 0; end < 2; end++) {
-            struct type_relation *relation = &registry->relations[registry->relations_len++];
+    for (size_t end = 0; end < 2; end++)
+        ends[end] = type_by_name(registry, span_of(relationship->def->ends[end].type));
+    *in_all += ends[0]->sub_types.len + ends[1]->sub_types.len + 2;
+    if (*in_all > TYPE_RELATIONS_IN_ALL_MAX)
+        return type_fault_set(
+            fault, "ATLAS-400-00-029",
+            "%s: relationships give more than %d attributes to all types together",
+            relationship->def->name, TYPE_RELATIONS_IN_ALL_MAX);
+    for (size_t end = 0; end < 2; end++) {
+        struct type_relation *relation = &registry->relations[registry->relations_len++];
 
-            type_relation_init(relation, relationship, end, ends[end], ends[1 - end]);
-            type_relation_add(relationship, relation);
-            for (size_t j = 0; j < registry->len; j++) {
-                if (type_is_a(&registry->types[j], ends[end]))
-                    type_relation_add(&registry->types[j], relation);
-            }
+        type_relation_init(relation, relationship, end, ends[end], ends[1 - end]);
+        type_relation_add(relationship, relation);
+        type_relation_add(&registry->types[ends[end] - registry->types], relation);
+        for (size_t i = 0; i < ends[end]->sub_types.len; i++) {
+            const struct type *sub = ends[end]->sub_types.items[i];
+
+            type_relation_add(&registry->types[sub - registry->types], relation);
         }
     }
+    return 0;
 }
+
+static int type_registry_relate(struct type_registry *registry, struct type_fault *fault)
+{
+    size_t in_all = 0;
+
+    registry->relations = xcalloc(registry->len * 2, sizeof(*registry->relations));
+    for (size_t i = 0; i < registry->len; i++) {
+        if (registry->types[i].def->category == TYPE_RELATIONSHIP &&
+            type_relate(registry, &registry->types[i], &in_all, fault) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* -------------------------------------------------------------------------------- the registry */
 
 /* A guid that follows from the name. */
 static void type_guid(char guid[UUID_TEXT_LEN + 1], const char *name)
@@ -171,34 +366,84 @@ static void type_guid(char guid[UUID_TEXT_LEN + 1], const char *name)
     uuid_format(&uuid, guid);
 }
 
-struct type_registry *type_registry_new(void)
+static int type_registry_add(struct type_registry *registry, const struct type_def *def,
+                             struct type_fault *fault)
 {
-    struct type_registry *registry = xcalloc(1, sizeof(*registry));
+    struct type *type = &registry->types[registry->len];
     bool is_new;
 
+    (void)map_put(registry->by_name, span_of(def->name), registry->len, &is_new);
+    if (!is_new)
+        return type_fault_set(fault, "ATLAS-409-00-001", "Given type %s already exists", def->name);
+    type->def = def;
+    type_guid(type->guid, def->name);
+    (void)map_put(registry->by_guid, span_of(type->guid), registry->len, &is_new);
+    assert(is_new);
+    type_list_add(&registry->list, type);
+    registry->len++;
+    return 0;
+}
+
+static int type_registry_fill(struct type_registry *registry, struct type_fault *fault)
+{
+    for (size_t i = 0; i < type_builtin_len; i++) {
+        if (type_registry_add(registry, &type_builtin[i], fault) < 0)
+            return -1;
+    }
+    for (size_t i = 0; i < registry->customs_len; i++) {
+        if (type_registry_add(registry, &registry->customs[i]->def, fault) < 0)
+            return -1;
+    }
+    if (type_registry_inherit(registry, fault) < 0 || type_registry_check(registry, fault) < 0)
+        return -1;
+    return type_registry_relate(registry, fault);
+}
+
+struct type_registry *type_registry_make(struct type_custom *const *customs, size_t len,
+                                         struct type_fault *fault)
+{
+    AUTO(type_registry_free) struct type_registry *registry = NULL;
+
+    if (len > TYPE_CUSTOMS_MAX) {
+        (void)type_fault_set(fault, "ATLAS-400-00-029", "more than %d types", TYPE_CUSTOMS_MAX);
+        return NULL;
+    }
+    registry = xcalloc(1, sizeof(*registry));
+    atomic_init(&registry->refs, 1);
     registry->by_name = map_new();
     registry->by_guid = map_new();
-    registry->len = type_builtin_len;
-    registry->types = xcalloc(registry->len, sizeof(*registry->types));
-    for (size_t i = 0; i < registry->len; i++) {
-        struct type *type = &registry->types[i];
+    registry->types = xcalloc(type_builtin_len + len, sizeof(*registry->types));
+    registry->customs = xcalloc(len, sizeof(*registry->customs));
+    for (size_t i = 0; i < len; i++)
+        registry->customs[i] = type_custom_ref(customs[i]);
+    registry->customs_len = len;
+    return type_registry_fill(registry, fault) < 0 ? NULL : TAKE(registry);
+}
 
-        type->def = &type_builtin[i];
-        type_guid(type->guid, type->def->name);
-        (void)map_put(registry->by_name, span_of(type->def->name), i, &is_new);
-        assert(is_new);
-        (void)map_put(registry->by_guid, span_of(type->guid), i, &is_new);
-        assert(is_new);
-        type_list_add(&registry->list, type);
-    }
-    type_registry_inherit(registry);
-    type_registry_relate(registry);
+struct type_registry *type_registry_new(void)
+{
+    struct type_fault fault;
+    struct type_registry *registry = type_registry_make(NULL, 0, &fault);
+
+    assert(registry);
     return registry;
+}
+
+struct type_registry *type_registry_ref(struct type_registry *registry)
+{
+    (void)atomic_fetch_add(&registry->refs, 1);
+    return registry;
+}
+
+struct type_custom *const *type_registry_customs(const struct type_registry *registry, size_t *len)
+{
+    *len = registry->customs_len;
+    return registry->customs;
 }
 
 void type_registry_free(struct type_registry *registry)
 {
-    if (!registry)
+    if (!registry || atomic_fetch_sub(&registry->refs, 1) > 1)
         return;
     for (size_t i = 0; i < registry->len; i++) {
         free(registry->types[i].super_types.items);
@@ -208,6 +453,9 @@ void type_registry_free(struct type_registry *registry)
     }
     for (size_t i = 0; i < registry->relations_len; i++)
         free((void *)(uintptr_t)registry->relations[i].attribute.type_name);
+    for (size_t i = 0; i < registry->customs_len; i++)
+        type_custom_free(registry->customs[i]);
+    free(registry->customs);
     free(registry->relations);
     free(registry->list.items);
     free(registry->types);
@@ -215,6 +463,8 @@ void type_registry_free(struct type_registry *registry)
     map_free(registry->by_guid);
     free(registry);
 }
+
+/* ------------------------------------------------------------------------------------- reading */
 
 struct type_list type_registry_types(const struct type_registry *registry)
 {
@@ -244,6 +494,49 @@ bool type_is_a(const struct type *type, const struct type *ancestor)
             return true;
     }
     return false;
+}
+
+bool type_is_builtin(const struct type *type)
+{
+    return type->def->stamp.created_by == NULL;
+}
+
+/* Whether the entity is of one of the named types, or none is named. */
+static bool type_list_has(const struct type_registry *registry, const char *const *names,
+                          const struct type *entity)
+{
+    bool has = !names || !*names;
+
+    for (; !has && *names; names++)
+        has = type_is_a(entity, type_by_name(registry, span_of(*names)));
+    return has;
+}
+
+bool type_classification_fits(const struct type_registry *registry,
+                              const struct type *classification, const struct type *entity)
+{
+    bool fits = type_list_has(registry, classification->def->entity_types, entity);
+
+    for (size_t i = 0; fits && i < classification->super_types.len; i++)
+        fits = type_list_has(registry, classification->super_types.items[i]->def->entity_types,
+                             entity);
+    return fits;
+}
+
+int type_values_min(const struct type_attribute *attribute)
+{
+    if (!(attribute->flags & TYPE_MANDATORY))
+        return 0;
+    return attribute->cardinality == TYPE_SINGLE || attribute->values_min < 1
+               ? 1
+               : attribute->values_min;
+}
+
+int type_values_max(const struct type_attribute *attribute)
+{
+    if (attribute->cardinality == TYPE_SINGLE)
+        return 1;
+    return attribute->values_max < 2 ? INT_MAX : attribute->values_max;
 }
 
 const struct type_attribute *type_attribute(const struct type *type, struct span name)

@@ -1,9 +1,10 @@
 #include "atlas/type_json.h"
 
 #include <ctype.h>
-#include <limits.h>
 #include <stdint.h>
 #include <strings.h>
+
+#include "atlas/type_internal.h"
 
 /* What is built in is the same in every database, who made it and when included: 2026-11-21. */
 #define TYPE_USER "plumbline"
@@ -23,13 +24,25 @@ static const struct {
     [TYPE_BUSINESS_METADATA] = { "BUSINESS_METADATA", NULL, "businessMetadataDefs" },
 };
 
-static const char *const type_cardinalities[] = { "SINGLE", "LIST", "SET" };
-static const char *const type_ownerships[] = { "ASSOCIATION", "AGGREGATION", "COMPOSITION" };
-static const char *const type_propagations[] = { "NONE", "ONE_TO_TWO", "TWO_TO_ONE" };
+const char *const type_cardinalities[] = { "SINGLE", "LIST", "SET", NULL };
+const char *const type_ownerships[] = { "ASSOCIATION", "AGGREGATION", "COMPOSITION", NULL };
+const char *const type_propagations[] = { "NONE", "ONE_TO_TWO", "TWO_TO_ONE", "BOTH", NULL };
 
 const char *type_category_name(enum type_category category)
 {
     return type_categories[category].name;
+}
+
+const char *type_category_member(enum type_category category)
+{
+    return type_categories[category].member;
+}
+
+const char *type_category_old_name(enum type_category category)
+{
+    const char *alias = type_categories[category].alias;
+
+    return alias ? alias : type_categories[category].name;
 }
 
 static void type_put(json_t *object, const char *name, json_t *value)
@@ -59,8 +72,7 @@ static void type_put_options(json_t *object, const struct type_option *options)
  * (-1). */
 static void type_put_counts(json_t *object, const struct type_attribute *attribute, bool is_bounded)
 {
-    int min = attribute->flags & TYPE_MANDATORY ? 1 : 0;
-    int max = attribute->cardinality == TYPE_SINGLE ? 1 : INT_MAX;
+    int min = type_values_min(attribute), max = type_values_max(attribute);
 
     type_put(object, "valuesMinCount", json_integer(is_bounded ? min : -1));
     type_put(object, "valuesMaxCount", json_integer(is_bounded ? max : -1));
@@ -70,7 +82,7 @@ static json_t *type_attribute_json(const struct type_attribute *attribute, bool 
                                    bool is_owner)
 {
     unsigned flags = attribute->flags;
-    json_t *object = json_object();
+    json_t *object = json_object(), *constraints = json_array();
 
     type_put_text(object, "name", attribute->name);
     type_put_text(object, "typeName", attribute->type_name);
@@ -80,12 +92,21 @@ static json_t *type_attribute_json(const struct type_attribute *attribute, bool 
     type_put(object, "isUnique", json_boolean(flags & TYPE_UNIQUE));
     type_put(object, "isIndexable", json_boolean(flags & TYPE_INDEXED));
     type_put(object, "includeInNotification", json_boolean(flags & TYPE_NOTIFIED));
+    type_put_text(object, "defaultValue", attribute->default_value);
     type_put_text(object, "description", attribute->description);
-    type_put(object, "searchWeight", json_integer(-1));
+    type_put(object, "searchWeight", json_integer(attribute->search_weight));
     type_put_text(object, "indexType", flags & TYPE_TEXT_INDEX ? "STRING" : NULL);
-    if (is_owner)
-        type_put(object, "constraints", json_pack("[{s:s}]", "type", "ownedRef"));
+    if (is_owner || flags & TYPE_OWNED)
+        (void)json_array_append_new(constraints, json_pack("{s:s}", "type", "ownedRef"));
+    if (attribute->inverse)
+        (void)json_array_append_new(constraints,
+                                    json_pack("{s:s, s:{s:s}}", "type", "inverseRef", "params",
+                                              "attribute", attribute->inverse));
+    if (json_array_size(constraints))
+        (void)json_object_set(object, "constraints", constraints);
+    json_decref(constraints);
     type_put_options(object, attribute->options);
+    type_put_text(object, "displayName", attribute->display_name);
     return object;
 }
 
@@ -114,12 +135,12 @@ static json_t *type_relations_json(const struct type *type)
     return array;
 }
 
-static json_t *type_super_types_json(const struct type_def *def)
+static json_t *type_names_json(const char *const *names)
 {
     json_t *array = json_array();
 
-    for (size_t i = 0; def->super_types && def->super_types[i]; i++)
-        (void)json_array_append_new(array, json_string_nocheck(def->super_types[i]));
+    for (; names && *names; names++)
+        (void)json_array_append_new(array, json_string_nocheck(*names));
     return array;
 }
 
@@ -144,42 +165,60 @@ static json_t *type_elements_json(const struct type_def *def)
     json_t *array = json_array();
 
     for (size_t i = 0; i < def->elements_len; i++)
-        (void)json_array_append_new(array, json_pack("{s:s, s:i}", "value", def->elements[i].value,
-                                                     "ordinal", def->elements[i].ordinal));
+        (void)json_array_append_new(array,
+                                    json_pack("{s:s, s:s*, s:i}", "value", def->elements[i].value,
+                                              "description", def->elements[i].description,
+                                              "ordinal", def->elements[i].ordinal));
     return array;
 }
 
 static json_t *type_end_json(const struct type_end *end)
 {
-    return json_pack("{s:s, s:s, s:b, s:s, s:b}", "type", end->type, "name", end->name,
-                     "isContainer", end->is_container, "cardinality",
-                     type_cardinalities[end->cardinality], "isLegacyAttribute", end->is_legacy);
+    return json_pack("{s:s, s:s, s:s*, s:b, s:s, s:b}", "type", end->type, "name", end->name,
+                     "description", end->description, "isContainer", end->is_container,
+                     "cardinality", type_cardinalities[end->cardinality], "isLegacyAttribute",
+                     end->is_legacy);
 }
 
-json_t *type_json(const struct type *type)
+static void type_put_stamp(json_t *object, const struct type_def *def)
 {
-    const struct type_def *def = type->def;
+    static const struct type_stamp builtin = { TYPE_USER, TYPE_USER, TYPE_TIME_MS, TYPE_TIME_MS,
+                                               1 };
+    const struct type_stamp *stamp = def->stamp.created_by ? &def->stamp : &builtin;
+
+    type_put_text(object, "createdBy", stamp->created_by);
+    type_put_text(object, "updatedBy", stamp->updated_by);
+    type_put(object, "createTime", json_integer(stamp->created_ms));
+    type_put(object, "updateTime", json_integer(stamp->updated_ms));
+    type_put(object, "version", json_integer(stamp->version));
+}
+
+/* `type` is NULL for what the definition alone says. */
+static json_t *type_make_json(const struct type_def *def, const struct type *type)
+{
     json_t *object = json_object();
 
     type_put_text(object, "category", type_category_name(def->category));
-    type_put_text(object, "guid", type->guid);
-    type_put_text(object, "createdBy", TYPE_USER);
-    type_put_text(object, "updatedBy", TYPE_USER);
-    type_put(object, "createTime", json_integer(TYPE_TIME_MS));
-    type_put(object, "updateTime", json_integer(TYPE_TIME_MS));
-    type_put(object, "version", json_integer(1));
+    type_put_text(object, "guid", type ? type->guid : NULL);
+    type_put_stamp(object, def);
     type_put_text(object, "name", def->name);
     type_put_text(object, "description", def->description);
-    type_put_text(object, "typeVersion", TYPE_VERSION);
+    type_put_text(object, "typeVersion", def->type_version ? def->type_version : TYPE_VERSION);
     type_put_text(object, "serviceType", def->service);
     type_put_options(object, def->options);
-    if (def->category == TYPE_ENUM)
+    if (def->category == TYPE_ENUM) {
         type_put(object, "elementDefs", type_elements_json(def));
-    else
+        type_put_text(object, "defaultValue", def->default_value);
+    } else {
         type_put(object, "attributeDefs", type_attributes_json(def));
-    if (def->category == TYPE_ENTITY) {
-        type_put(object, "superTypes", type_super_types_json(def));
+    }
+    if (def->category == TYPE_ENTITY || def->category == TYPE_CLASSIFICATION)
+        type_put(object, "superTypes", type_names_json(def->super_types));
+    if (def->category == TYPE_CLASSIFICATION)
+        type_put(object, "entityTypes", type_names_json(def->entity_types));
+    if (type && (def->category == TYPE_ENTITY || def->category == TYPE_CLASSIFICATION))
         type_put(object, "subTypes", type_sub_types_json(type));
+    if (type && def->category == TYPE_ENTITY) {
         type_put(object, "relationshipAttributeDefs", type_relations_json(type));
         type_put(object, "businessAttributeDefs", json_object());
     }
@@ -191,6 +230,31 @@ json_t *type_json(const struct type *type)
         type_put(object, "endDef2", type_end_json(&def->ends[1]));
     }
     return object;
+}
+
+json_t *type_json(const struct type *type)
+{
+    return type_make_json(type->def, type);
+}
+
+json_t *type_def_json(const struct type_def *def)
+{
+    return type_make_json(def, NULL);
+}
+
+/* Two of the same category. */
+bool type_def_is_same(const struct type_def *a, const struct type_def *b)
+{
+    static const char *const stamps[] = { "createdBy", "updatedBy", "createTime", "updateTime",
+                                          "version" };
+    json_auto_t *left = type_def_json(a);
+    json_auto_t *right = type_def_json(b);
+
+    for (size_t i = 0; i < LENGTH(stamps); i++) {
+        (void)json_object_del(left, stamps[i]);
+        (void)json_object_del(right, stamps[i]);
+    }
+    return json_equal(left, right);
 }
 
 static bool type_span_is_blank(struct span text)
@@ -240,26 +304,39 @@ static bool type_fits(const struct type *type, const struct type_filter *filter)
     return true;
 }
 
-json_t *type_registry_json(const struct type_registry *registry, const struct type_filter *filter)
+static json_t *type_fitting_json(const struct type *const *types, size_t len,
+                                 const struct type_filter *filter)
 {
-    struct type_list types = type_registry_types(registry);
     json_t *object = json_object();
 
     for (size_t i = 0; i < TYPE_CATEGORIES; i++)
         type_put(object, type_categories[i].member, json_array());
-    for (size_t i = 0; i < types.len; i++) {
-        const struct type *type = types.items[i];
-        const char *member = type_categories[type->def->category].member;
+    for (size_t i = 0; i < len; i++) {
+        const char *member = type_categories[types[i]->def->category].member;
 
-        if (type_fits(type, filter))
-            (void)json_array_append_new(json_object_get(object, member), type_json(type));
+        if (type_fits(types[i], filter))
+            (void)json_array_append_new(json_object_get(object, member), type_json(types[i]));
     }
     return object;
 }
 
+json_t *type_list_json(const struct type *const *types, size_t len)
+{
+    struct type_filter filter = { 0 };
+
+    return type_fitting_json(types, len, &filter);
+}
+
+json_t *type_registry_json(const struct type_registry *registry, const struct type_filter *filter)
+{
+    struct type_list types = type_registry_types(registry);
+
+    return type_fitting_json(types.items, types.len, filter);
+}
+
 static json_t *type_header_json(const struct type *type)
 {
-    return json_pack("{s:s, s:s, s:s, s:s}", "guid", type->guid, "name", type->def->name,
+    return json_pack("{s:s, s:s, s:s*, s:s}", "guid", type->guid, "name", type->def->name,
                      "serviceType", type->def->service, "category",
                      type_category_name(type->def->category));
 }

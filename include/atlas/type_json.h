@@ -4,6 +4,7 @@
 #define ATLAS_TYPE_JSON_H
 
 #include <jansson.h>
+#include <stdbool.h>
 
 #include "atlas/type_def.h"
 #include "base/span.h"
@@ -21,11 +22,21 @@ struct type_filter {
 
 /* "ENUM", "STRUCT", "ENTITY", ... */
 const char *type_category_name(enum type_category category);
+/* Its older name, which some errors have: "CLASS" for entities, "TRAIT" for classifications. */
+const char *type_category_old_name(enum type_category category);
+/* Of an AtlasTypesDef: "enumDefs", "structDefs", ... */
+const char *type_category_member(enum type_category category);
 
 /* One definition, as `types/typedef/name/X` answers. */
 json_t *type_json(const struct type *type);
+/* The same without what follows from other types. */
+json_t *type_def_json(const struct type_def *def);
+/* Whether they say the same, whoever made them and when. */
+bool type_def_is_same(const struct type_def *a, const struct type_def *b);
 /* An AtlasTypesDef: {"enumDefs": [...], "structDefs": [...], ...}, every member there. */
 json_t *type_registry_json(const struct type_registry *registry, const struct type_filter *filter);
+/* The same of these types. */
+json_t *type_list_json(const struct type *const *types, size_t len);
 /* The short list of `types/typedefs/headers`. */
 json_t *type_headers_json(const struct type_registry *registry, const struct type_filter *filter);
 
