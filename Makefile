@@ -159,7 +159,10 @@ asan: ## all tests under address and undefined-behaviour sanitizers
 
 tsan: ## all tests under the thread sanitizer
 	$(fetch_foreign)
-	@$(MAKE) --no-print-directory -j$(JOBS) test-build BUILD=$(BUILD)-tsan SANITIZE='$(TSAN)'
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)-tsan SANITIZE='$(TSAN)' \
+	    $(BUILD)-tsan/tests/tsan/c11_threads.o
+	@$(MAKE) --no-print-directory -j$(JOBS) test-build BUILD=$(BUILD)-tsan SANITIZE='$(TSAN)' \
+	    LDFLAGS=$(BUILD)-tsan/tests/tsan/c11_threads.o
 	@tools/test $(BUILD)-tsan
 
 fuzz: ## every fuzz target for FUZZ_SECONDS (60), with clang
