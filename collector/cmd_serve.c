@@ -29,6 +29,7 @@
 #include "collector/store.h"
 #include "collector/store_partition_internal.h"
 #include "collector/store_pool.h"
+#include "collector/type_cache.h"
 #include "collector/version.h"
 #include "options_internal.h"
 
@@ -69,7 +70,7 @@ struct serve {
     struct catalog *catalog;
     struct partitions *partitions;
     struct queue *queue, *graph_queue;
-    struct type_registry *types;
+    struct type_cache *types;
     struct committer *committers[COMMITTERS_MAX + 1]; /* the last one is that of graph_queue */
     size_t committers_len;
     struct maintenance *maintenance;
@@ -149,7 +150,7 @@ static int serve_start(struct serve *serve, struct err *err)
     serve->budget = budget_new((size_t)serve->config->memory_bytes_max);
     serve->catalog = catalog_new();
     serve->partitions = partitions_new(serve->config);
-    serve->types = type_registry_new();
+    serve->types = type_cache_new();
     serve->queue = queue_new();
     serve->graph_queue = queue_new();
     if (config_publishes(serve->config) && !(serve->publisher = publisher_new(serve->config, err)))
@@ -211,7 +212,7 @@ static void serve_stop(struct serve *serve)
     cmd_database_close(&serve->database);
     queue_free(serve->queue);
     queue_free(serve->graph_queue);
-    type_registry_free(serve->types);
+    type_cache_free(serve->types);
     partitions_free(serve->partitions);
     catalog_free(serve->catalog);
     budget_free(serve->budget);

@@ -11,6 +11,7 @@
 #include "collector/lineage_check.h"
 #include "collector/media.h"
 #include "collector/receipt.h"
+#include "collector/type_cache.h"
 #include "http_internal.h"
 
 /* What the records of a body of so many bytes may take: no accepted event is so short that its
@@ -84,6 +85,14 @@ static struct submission *http_ingest_submission(struct http_request *request, s
     return submission;
 }
 
+static void http_ingest_check_lineage(struct http *http, struct submission *submission,
+                                      const struct event_limits *limits)
+{
+    AUTO(type_registry_free) struct type_registry *types = type_cache_get(http->setup.types);
+
+    lineage_check(&submission->list, limits, types, http->setup.config->atlas_namespace);
+}
+
 static int http_ingest_decode(struct http_request *request, bool one_event,
                               enum event_format format, struct fault *fault)
 {
@@ -109,8 +118,7 @@ static int http_ingest_decode(struct http_request *request, bool one_event,
         return fault_set(fault, (unsigned)event_code_status(submission->list.error_code),
                          submission->list.error_code, NULL, "%s", err.text);
     if (submission->list.has_lineage)
-        lineage_check(&submission->list, &limits, http->setup.types,
-                      http->setup.config->atlas_namespace);
+        http_ingest_check_lineage(http, submission, &limits);
     assert(submission->list.memory_bytes <= records);
     budget_release(submission->budget, records - submission->list.memory_bytes);
     submission->bytes -= records - submission->list.memory_bytes;

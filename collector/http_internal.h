@@ -133,15 +133,17 @@ int http_fault_overloaded(struct http_request *request, struct fault *fault);
 /* ---- http_route.c: what is where */
 
 struct http_route {
-    const char *method; /* GET (then HEAD too) or POST */
+    const char *method; /* GET (then HEAD too), POST, PUT or DELETE */
     const char *path;   /* as counted in /metrics; a last segment of "{...}" takes the rest */
     const struct parameter *parameters;
     enum MHD_Result (*handle)(struct http_request *request); /* the whole request is there */
     enum MHD_Result (*resume)(struct http_request *request); /* after a suspension */
-    enum event_kind kind; /* of the endpoints that say what the event is */
-    query_run *run;       /* of those that ask the database */
-    bool negotiates;      /* looks at Accept */
-    bool is_atlas;        /* Atlas's errors, any parameter, any number of slashes */
+    enum event_kind kind;           /* of the endpoints that say what the event is */
+    query_run *run;                 /* of those that ask the database */
+    enum query_method query_method; /* likewise */
+    bool takes_body;
+    bool negotiates; /* looks at Accept */
+    bool is_atlas;   /* Atlas's errors, any parameter, any number of slashes */
 };
 
 /* Finds the route and fills in route, argument, parameters and allow. -1: the fault is the answer;

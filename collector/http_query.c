@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "collector/pipe.h"
+#include "collector/type_cache.h"
 #include "http_internal.h"
 
 enum {
@@ -182,6 +183,7 @@ static void http_query_free(struct http_query_job *job)
     body_done(&job->body);
     parameters_done(&job->query.parameters);
     free(job->query.next_cursor);
+    type_registry_free(job->query.types);
     free(job->argument);
     pthread_mutex_destroy(&job->cancel_lock);
     free(job);
@@ -335,11 +337,12 @@ static struct http_query_job *http_query_new(struct http_request *request, enum 
     job->sender.job = job;
     job->query = (struct query){ .config = http->setup.config,
                                  .stats = http->setup.stats,
-                                 .types = http->setup.types,
+                                 .type_cache = http->setup.types,
+                                 .types = type_cache_get(http->setup.types),
                                  .argument = { job->argument, request->argument_len },
                                  .parameters = request->parameters,
                                  .body = { job->body.data, job->body.len },
-                                 .is_post = strcmp(request->route->method, "POST") == 0,
+                                 .method = request->route->query_method,
                                  .accept = accept,
                                  .content_type = "application/json",
                                  .sender = &job->sender };
@@ -397,7 +400,7 @@ enum MHD_Result http_query_handle(struct http_request *request)
                         accept, MEDIA_ROW_FORMATS);
         return http_answer_fault(request, &fault);
     }
-    if (strcmp(request->route->method, "POST") == 0 && http_request_decompress(request, &fault) < 0)
+    if (request->route->takes_body && http_request_decompress(request, &fault) < 0)
         return http_answer_fault(request, &fault);
     if (http_query_start(request, type, &fault) < 0)
         return http_answer_fault(request, &fault);

@@ -24,9 +24,9 @@ static struct http_request *http_request_new(struct http *http, struct MHD_Conne
     return request;
 }
 
-static bool http_request_is_post(const struct http_request *request)
+static bool http_request_takes_body(const struct http_request *request)
 {
-    return request->route && strcmp(request->route->method, "POST") == 0;
+    return request->route && request->route->takes_body;
 }
 
 static int http_request_too_large(struct http_request *request)
@@ -44,7 +44,7 @@ static int http_request_check_length(struct http_request *request)
     if (!text)
         return 0;
     request->content_length = strtoull(text, NULL, 10);
-    if (http_request_is_post(request) && request->content_length > request->body.max)
+    if (http_request_takes_body(request) && request->content_length > request->body.max)
         return http_request_too_large(request);
     return 0;
 }
@@ -129,7 +129,7 @@ static enum MHD_Result http_request_receive(struct http_request *request, const 
 {
     enum body_result result = BODY_OK;
 
-    if (request->phase == HTTP_RECEIVING && http_request_is_post(request))
+    if (request->phase == HTTP_RECEIVING && http_request_takes_body(request))
         result = body_append(&request->body, data, len, (size_t)request->content_length);
     else
         request->discarded += len;

@@ -72,9 +72,12 @@ static const struct parameter http_impact_parameters[] = {
 };
 
 #define HTTP_INGEST(of_kind)                                                                       \
-    .method = "POST", .handle = http_ingest_event, .resume = http_ingest_resume, .kind = (of_kind)
+    .method = "POST", .takes_body = true, .handle = http_ingest_event,                             \
+    .resume = http_ingest_resume, .kind = (of_kind)
 #define HTTP_QUERY(of_method, of_run)                                                              \
-    .method = (of_method), .handle = http_query_handle, .resume = http_query_resume, .run = (of_run)
+    .method = #of_method, .query_method = QUERY_##of_method,                                       \
+    .takes_body = QUERY_##of_method != QUERY_GET, .handle = http_query_handle,                     \
+    .resume = http_query_resume, .run = (of_run)
 #define HTTP_STATUS(of_handle) .method = "GET", .handle = (of_handle)
 
 static const struct http_route http_routes[] = {
@@ -83,34 +86,37 @@ static const struct http_route http_routes[] = {
     { .path = "/track-aggregate-metrics", HTTP_INGEST(EVENT_AGGREGATE_METRICS) },
     { .path = "/v1/events",
       .method = "POST",
+      .takes_body = true,
       .handle = http_ingest_events,
       .resume = http_ingest_resume },
-    { .path = "/read-metrics", HTTP_QUERY("POST", query_read_metrics) },
-    { .path = "/get-model-deployment-crn", HTTP_QUERY("POST", query_deployment_crn) },
+    { .path = "/read-metrics", HTTP_QUERY(POST, query_read_metrics) },
+    { .path = "/get-model-deployment-crn", HTTP_QUERY(POST, query_deployment_crn) },
     { .path = "/v1/metrics",
-      HTTP_QUERY("GET", query_metrics),
+      HTTP_QUERY(GET, query_metrics),
       .parameters = http_metrics_parameters,
       .negotiates = true },
     { .path = "/v1/rollups",
-      HTTP_QUERY("GET", query_rollups),
+      HTTP_QUERY(GET, query_rollups),
       .parameters = http_rollups_parameters,
       .negotiates = true },
     { .path = "/v1/deployments",
-      HTTP_QUERY("GET", query_deployments),
+      HTTP_QUERY(GET, query_deployments),
       .parameters = http_deployments_parameters },
-    { .path = "/v1/deployments/{crn}", HTTP_QUERY("GET", query_deployment) },
+    { .path = "/v1/deployments/{crn}", HTTP_QUERY(GET, query_deployment) },
     { .path = "/v1/lineage/messages",
-      HTTP_QUERY("GET", query_messages),
+      HTTP_QUERY(GET, query_messages),
       .parameters = http_messages_parameters },
-    { .path = "/v1/lineage/builds/{crn}", HTTP_QUERY("GET", query_build) },
+    { .path = "/v1/lineage/builds/{crn}", HTTP_QUERY(GET, query_build) },
     { .path = "/v1/lineage/warnings",
-      HTTP_QUERY("GET", query_lineage_warnings),
+      HTTP_QUERY(GET, query_lineage_warnings),
       .parameters = http_warnings_parameters,
       .negotiates = true },
-    { .path = "/api/atlas/{path}", HTTP_QUERY("GET", query_atlas), .is_atlas = true },
-    { .path = "/api/atlas/{path}", HTTP_QUERY("POST", query_atlas), .is_atlas = true },
-    { .path = "/v1/impact", HTTP_QUERY("GET", query_impact), .parameters = http_impact_parameters },
-    { .path = "/v1/balance", HTTP_QUERY("GET", query_balance) },
+    { .path = "/api/atlas/{path}", HTTP_QUERY(GET, query_atlas), .is_atlas = true },
+    { .path = "/api/atlas/{path}", HTTP_QUERY(POST, query_atlas), .is_atlas = true },
+    { .path = "/api/atlas/{path}", HTTP_QUERY(PUT, query_atlas), .is_atlas = true },
+    { .path = "/api/atlas/{path}", HTTP_QUERY(DELETE, query_atlas), .is_atlas = true },
+    { .path = "/v1/impact", HTTP_QUERY(GET, query_impact), .parameters = http_impact_parameters },
+    { .path = "/v1/balance", HTTP_QUERY(GET, query_balance) },
     { .path = "/v1/limits", HTTP_STATUS(http_status_limits) },
     { .path = "/healthz", HTTP_STATUS(http_status_health) },
     { .path = "/readyz", HTTP_STATUS(http_status_ready) },

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "collector/lineage_check.h"
+#include "collector/type_cache.h"
 #include "kafka_internal.h"
 
 /* As for a request: no event is so short that its record takes more than four times its text. */
@@ -232,8 +233,11 @@ static void gather_decode(struct kafka *kafka, struct submission *submission, ui
                               err.kind == ERR_RETRY ? "too_large" : list.error_code, err.text);
         return;
     }
-    if (list.has_lineage)
-        lineage_check(&list, limits, kafka->setup.types, kafka->setup.config->atlas_namespace);
+    if (list.has_lineage) {
+        AUTO(type_registry_free) struct type_registry *types = type_cache_get(kafka->setup.types);
+
+        lineage_check(&list, limits, types, kafka->setup.config->atlas_namespace);
+    }
     gather_append(&submission->list, &list, from->index, cap);
     gather_reject_events(submission, message, &list);
     event_list_done(&list);

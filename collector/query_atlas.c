@@ -1,4 +1,4 @@
-/* What Atlas's clients read: types, entities and lineage, at the paths of its REST interface and
+/* What Atlas's clients read: entities and lineage, at the paths of its REST interface and
  * with its errors. Unknown parameters and slashes too many are as good as not there. */
 #include <errno.h>
 #include <inttypes.h>
@@ -8,14 +8,15 @@
 #include <strings.h>
 
 #include "atlas/entity_json.h"
-#include "atlas/type_json.h"
 #include "atlas/walk.h"
+#include "base/clock.h"
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "collector/queries.h"
 #include "collector/query_atlas_internal.h"
 #include "collector/store_internal.h"
+#include "collector/store_types_internal.h"
 
 enum {
     ATLAS_GUIDS_MAX = 1000,  /* of one request */
@@ -30,10 +31,31 @@ static int atlas_no_guid(struct atlas *atlas, struct span guid)
                        guid.data);
 }
 
+int atlas_connect(struct atlas *atlas)
+{
+    if (!atlas->conn)
+        atlas->conn = store_pool_take(atlas->pool, atlas->err);
+    return atlas->conn ? 0 : -1;
+}
+
+/* The question is about the types of now, not of when it came in. */
+static int atlas_freshen_types(struct atlas *atlas)
+{
+    struct query *query = atlas->query;
+
+    if (type_cache_is_fresh(query->type_cache, clock_mono_ms()))
+        return 0;
+    if (atlas_connect(atlas) < 0 ||
+        store_types_refresh(atlas->conn, query->type_cache, atlas->err) < 0)
+        return -1;
+    type_registry_free(query->types);
+    query->types = type_cache_get(query->type_cache);
+    return 0;
+}
+
 int atlas_begin_read(struct atlas *atlas)
 {
-    atlas->conn = store_pool_take(atlas->pool, atlas->err);
-    if (!atlas->conn)
+    if (atlas_connect(atlas) < 0)
         return -1;
     return atlas_begin(&atlas->view, atlas->conn, atlas_types(atlas), atlas->as_of_ms, atlas->err);
 }
@@ -62,55 +84,6 @@ static const struct type *atlas_entity_type(struct atlas *atlas, struct span nam
     (void)ATLAS_FAULT(atlas, 400, "ATLAS-400-00-014", "Type ENTITY with name %.*s does not exist",
                       fault_quote_len(name.len), name.data);
     return NULL;
-}
-
-/* ---------------------------------------------------------------------------------------- types */
-
-static int types_all(struct atlas *atlas, json_t **answer)
-{
-    struct type_filter filter = {
-        .type = atlas_parameter(atlas, "type"),
-        .name = atlas_parameter(atlas, "name"),
-        .not_name = atlas_parameter(atlas, "notname"),
-        .super_type = atlas_parameter(atlas, "supertype"),
-        .not_super_type = atlas_parameter(atlas, "notsupertype"),
-        .service_type = atlas_parameter(atlas, "servicetype"),
-        .not_service_type = atlas_parameter(atlas, "notservicetype"),
-    };
-
-    *answer = atlas->segments_len == 4 ? type_headers_json(atlas_types(atlas), &filter)
-                                       : type_registry_json(atlas_types(atlas), &filter);
-    return 0;
-}
-
-/* "entitydef" and the like name a category, "typedef" any. */
-static bool types_fits(const struct type *type, struct span segment)
-{
-    static const char *const names[TYPE_CATEGORIES] = {
-        [TYPE_ENUM] = "enumdef",
-        [TYPE_STRUCT] = "structdef",
-        [TYPE_CLASSIFICATION] = "classificationdef",
-        [TYPE_ENTITY] = "entitydef",
-        [TYPE_RELATIONSHIP] = "relationshipdef",
-        [TYPE_BUSINESS_METADATA] = "businessmetadatadef",
-    };
-
-    return span_is(segment, "typedef") || span_is(segment, names[type->def->category]);
-}
-
-static int types_one(struct atlas *atlas, json_t **answer)
-{
-    bool by_guid = span_is(atlas->segments[3], "guid");
-    struct span key = atlas->segments[4];
-    const struct type *type =
-        by_guid ? type_by_guid(atlas_types(atlas), key) : type_by_name(atlas_types(atlas), key);
-
-    if (!type || !types_fits(type, atlas->segments[2]))
-        return ATLAS_FAULT(atlas, 404, by_guid ? "ATLAS-404-00-002" : "ATLAS-404-00-001",
-                           "Given type%s %.*s was invalid", by_guid ? " guid" : "name",
-                           fault_quote_len(key.len), key.data);
-    *answer = type_json(type);
-    return 0;
 }
 
 /* ------------------------------------------------------------------------------------- entities */
@@ -598,35 +571,35 @@ static int lineage_on_demand(struct atlas *atlas, json_t **answer)
 
 /* ---------------------------------------------------------------------------------------- paths */
 
-enum atlas_methods { ATLAS_GET = 1, ATLAS_POST = 2 };
-
 /* What is answered where; "*" is any one segment. */
 static const struct {
     const char *path;
-    unsigned methods; /* enum atlas_methods */
+    unsigned methods; /* enum query_method */
     atlas_run *run;
     bool takes_as_of;
 } atlas_paths[] = {
-    { "v2/types/typedefs", ATLAS_GET, types_all, false },
-    { "v2/types/typedefs/headers", ATLAS_GET, types_all, false },
-    { "v2/types/*/name/*", ATLAS_GET, types_one, false },
-    { "v2/types/*/guid/*", ATLAS_GET, types_one, false },
-    { "v2/entity/guid/*", ATLAS_GET, entity_one, true },
-    { "v2/entity/guid/*/header", ATLAS_GET, entity_one, true },
-    { "v2/entity/uniqueAttribute/type/*", ATLAS_GET, entity_one, true },
-    { "v2/entity/uniqueAttribute/type/*/header", ATLAS_GET, entity_one, true },
-    { "v2/entity/bulk", ATLAS_GET, entity_bulk, true },
-    { "v2/entity/bulk/uniqueAttribute/type/*", ATLAS_GET, entity_bulk_names, true },
-    { "v2/entity/*/audit", ATLAS_GET, query_audit, true },
-    { "v2/lineage/*", ATLAS_GET, lineage, true },
-    { "v2/lineage/uniqueAttribute/type/*", ATLAS_GET, lineage, true },
-    { "v2/lineage/*", ATLAS_POST, lineage_on_demand, false },
-    { "v2/search/basic", ATLAS_GET | ATLAS_POST, query_search_basic, false },
-    { "v2/search/attribute", ATLAS_GET, query_search_attribute, false },
-    { "admin/version", ATLAS_GET, query_admin_version, false },
-    { "admin/status", ATLAS_GET, query_admin_status, false },
-    { "admin/session", ATLAS_GET, query_admin_session, false },
-    { "admin/metrics", ATLAS_GET, query_admin_metrics, false },
+    { "v2/types/typedefs", QUERY_GET, query_types_all, false },
+    { "v2/types/typedefs", QUERY_POST | QUERY_PUT | QUERY_DELETE, query_types_change, false },
+    { "v2/types/typedefs/headers", QUERY_GET, query_types_all, false },
+    { "v2/types/*/name/*", QUERY_GET, query_types_one, false },
+    { "v2/types/typedef/name/*", QUERY_DELETE, query_types_delete, false },
+    { "v2/types/*/guid/*", QUERY_GET, query_types_one, false },
+    { "v2/entity/guid/*", QUERY_GET, entity_one, true },
+    { "v2/entity/guid/*/header", QUERY_GET, entity_one, true },
+    { "v2/entity/uniqueAttribute/type/*", QUERY_GET, entity_one, true },
+    { "v2/entity/uniqueAttribute/type/*/header", QUERY_GET, entity_one, true },
+    { "v2/entity/bulk", QUERY_GET, entity_bulk, true },
+    { "v2/entity/bulk/uniqueAttribute/type/*", QUERY_GET, entity_bulk_names, true },
+    { "v2/entity/*/audit", QUERY_GET, query_audit, true },
+    { "v2/lineage/*", QUERY_GET, lineage, true },
+    { "v2/lineage/uniqueAttribute/type/*", QUERY_GET, lineage, true },
+    { "v2/lineage/*", QUERY_POST, lineage_on_demand, false },
+    { "v2/search/basic", QUERY_GET | QUERY_POST, query_search_basic, false },
+    { "v2/search/attribute", QUERY_GET, query_search_attribute, false },
+    { "admin/version", QUERY_GET, query_admin_version, false },
+    { "admin/status", QUERY_GET, query_admin_status, false },
+    { "admin/session", QUERY_GET, query_admin_session, false },
+    { "admin/metrics", QUERY_GET, query_admin_metrics, false },
 };
 
 /* -1: there are more than any path has. */
@@ -726,7 +699,26 @@ static size_t atlas_find_path(const struct atlas *atlas, unsigned method, unsign
 
 static const char *atlas_allow(unsigned methods)
 {
-    return methods == ATLAS_GET ? "GET, HEAD" : "GET, HEAD, POST";
+    static const char *const names[] = {
+        "",
+        "GET, HEAD",
+        "POST",
+        "GET, HEAD, POST",
+        "PUT",
+        "GET, HEAD, PUT",
+        "POST, PUT",
+        "GET, HEAD, POST, PUT",
+        "DELETE",
+        "GET, HEAD, DELETE",
+        "POST, DELETE",
+        "GET, HEAD, POST, DELETE",
+        "PUT, DELETE",
+        "GET, HEAD, PUT, DELETE",
+        "POST, PUT, DELETE",
+        "GET, HEAD, POST, PUT, DELETE",
+    };
+
+    return names[methods];
 }
 
 const char *query_atlas_allow(struct span path)
@@ -735,7 +727,7 @@ const char *query_atlas_allow(struct span path)
     unsigned methods = 0;
 
     if (atlas_split(&atlas, path) == 0)
-        (void)atlas_find_path(&atlas, ATLAS_GET, &methods);
+        (void)atlas_find_path(&atlas, QUERY_GET, &methods);
     return methods ? atlas_allow(methods) : NULL;
 }
 
@@ -751,13 +743,12 @@ static int atlas_no_method(struct atlas *atlas, unsigned methods)
 int query_atlas(struct store_pool *pool, struct query *query, struct buf *out, unsigned *status,
                 struct err *err)
 {
-    struct atlas atlas = { .query = query, .pool = pool, .out = out, .err = err };
-    unsigned method = query->is_post ? ATLAS_POST : ATLAS_GET, methods = 0;
+    struct atlas atlas = { .query = query, .pool = pool, .out = out, .status = status, .err = err };
+    unsigned method = query->method, methods = 0;
     json_auto_t *answer = NULL;
     size_t place = 0;
     int rc = atlas_split(&atlas, query->argument);
 
-    (void)status;
     if (rc == 0)
         place = atlas_find_path(&atlas, method, &methods);
     if (!methods)
@@ -767,7 +758,9 @@ int query_atlas(struct store_pool *pool, struct query *query, struct buf *out, u
         return atlas_no_method(&atlas, methods);
     if (atlas_parse_as_of(&atlas, atlas_paths[place].takes_as_of) < 0)
         return -1;
-    rc = atlas_paths[place].run(&atlas, &answer);
+    rc = strncmp(atlas_paths[place].path, "v2/", 3) == 0 ? atlas_freshen_types(&atlas) : 0;
+    if (rc == 0)
+        rc = atlas_paths[place].run(&atlas, &answer);
     store_pool_give(pool, atlas.conn, rc == 0 || query->fault.status);
     if (rc == 0 && answer)
         rc = json_dump_callback(answer, atlas_write, &atlas, JSON_COMPACT);

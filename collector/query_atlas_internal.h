@@ -26,6 +26,7 @@ struct atlas {
     int64_t as_of_ms;
     struct atlas_view view; /* what is read, behind atlas_begin_read */
     struct buf *out;        /* for answers that are written as they are read */
+    unsigned *status;       /* 200 unless changed */
     struct err *err;
 };
 
@@ -46,6 +47,8 @@ struct span atlas_parameter(const struct atlas *atlas, const char *name);
 /* Without white space. */
 void atlas_append_json(struct buf *out, const json_t *json);
 
+/* Takes a connection, if there is none yet. */
+int atlas_connect(struct atlas *atlas) MUST_CHECK;
 /* Takes a connection and the snapshot of the request. */
 int atlas_begin_read(struct atlas *atlas) MUST_CHECK;
 /* Adds the entity, or finds it in the list; that there is none is a fault. */
@@ -66,5 +69,12 @@ atlas_run query_audit; /* v2/entity/{guid}/audit */
 
 atlas_run query_search_basic;     /* v2/search/basic */
 atlas_run query_search_attribute; /* v2/search/attribute */
+
+/* ---- query_types.c */
+
+atlas_run query_types_all;    /* v2/types/typedefs, v2/types/typedefs/headers */
+atlas_run query_types_one;    /* v2/types/{what}/name/{name}, v2/types/{what}/guid/{guid} */
+atlas_run query_types_change; /* POST, PUT and DELETE of v2/types/typedefs */
+atlas_run query_types_delete; /* v2/types/typedef/name/{name} */
 
 #endif

@@ -124,8 +124,7 @@ static int search_answer(struct atlas *atlas, const json_t *parameters)
         buf_append_text(atlas->out, ",\"queryText\":");
         buf_append_json(atlas->out, span_of(json_string_value(query)));
     }
-    atlas->conn = store_pool_take(atlas->pool, atlas->err);
-    if (atlas->conn)
+    if (atlas_connect(atlas) == 0)
         rc = search_run(atlas, &search);
     search_done(&search);
     return rc;
@@ -147,7 +146,7 @@ int query_search_basic(struct atlas *atlas, json_t **answer)
     json_auto_t *parameters = NULL;
 
     (void)answer;
-    if (atlas->query->is_post) {
+    if (atlas->query->method == QUERY_POST) {
         parameters = search_from_body(atlas);
         return parameters ? search_answer(atlas, parameters) : -1;
     }

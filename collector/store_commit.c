@@ -22,6 +22,7 @@
 #include "collector/kafka_publish.h"
 #include "collector/store_commit_internal.h"
 #include "collector/store_internal.h"
+#include "collector/type_cache.h"
 
 enum {
     SLOW_MS = 5000,     /* how long batches begin on the slow path after a duplicate */
@@ -72,6 +73,7 @@ void store_free(struct store *store)
     if (!store)
         return;
     store_disconnect(store);
+    type_registry_free(store->types);
     copy_done(&store->copy);
     metric_counter_done(&store->counter);
     deltas_done(&store->row_deltas);

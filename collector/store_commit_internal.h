@@ -35,8 +35,9 @@ struct relay {
 
 struct store {
     struct store_setup setup;
-    char *role;   /* owned */
-    PGconn *conn; /* NULL while there is none */
+    char *role;                  /* owned */
+    PGconn *conn;                /* NULL while there is none */
+    struct type_registry *types; /* owned reference; of the last change of the graph */
     struct copy copy;
     struct metric_counter counter;
     struct deltas row_deltas;   /* what the attempt's predictions and aggregates add */

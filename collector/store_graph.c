@@ -20,13 +20,24 @@
 #include "collector/store_graph_internal.h"
 #include "collector/store_internal.h"
 #include "collector/store_outbox_internal.h"
+#include "collector/store_types_internal.h"
 
 enum { GRAPH_ROUND_DEPLOYMENTS = 200 };
+
+int graph_take_types(struct store *store, struct err *err)
+{
+    if (store_types_refresh(store->conn, store->setup.types, err) < 0)
+        return -1;
+    type_registry_free(store->types);
+    store->types = type_cache_get(store->setup.types);
+    return 0;
+}
 
 /* One change of the graph. */
 struct graph_work {
     PGconn *conn; /* borrowed, as is setup */
     const struct store_setup *setup;
+    const struct type_registry *types;
     int64_t batch_id;
     struct err *err;
 
@@ -39,17 +50,18 @@ struct graph_work {
     struct graph graph;
 };
 
-static void graph_work_init(struct graph_work *work, PGconn *conn, const struct store_setup *setup,
-                            struct err *err)
+/* The store has taken the types. */
+static void graph_work_init(struct graph_work *work, const struct store *store, struct err *err)
 {
-    *work = (struct graph_work){ .conn = conn,
-                                 .setup = setup,
+    *work = (struct graph_work){ .conn = store->conn,
+                                 .setup = &store->setup,
+                                 .types = store->types,
                                  .err = err,
                                  .fresh = map_new(),
                                  .builds = map_new(),
                                  .deployments = map_new(),
                                  .served = map_new() };
-    graph_init(&work->graph, setup->types, setup->config->atlas_namespace);
+    graph_init(&work->graph, store->types, store->setup.config->atlas_namespace);
 }
 
 static void graph_drop_text(struct span key, uint64_t value, void *ctx)
@@ -374,7 +386,7 @@ static int graph_tell(struct graph_work *work, const PGresult *ids)
         if (graph->entities[i].is_complete)
             store_array_add_i64(&told, store_get_i64(ids, (int)i, 0));
     }
-    return outbox_write(work->conn, work->setup, work->batch_id, &told, work->err);
+    return outbox_write(work->conn, work->setup, work->types, work->batch_id, &told, work->err);
 }
 
 static int graph_write(struct graph_work *work)
@@ -455,7 +467,7 @@ int graph_write_events(struct attempt *attempt)
     struct graph_work work;
     int rc;
 
-    graph_work_init(&work, attempt->store->conn, &attempt->store->setup, attempt->err);
+    graph_work_init(&work, attempt->store, attempt->err);
     rc = graph_write_batch(attempt, &work);
     graph_work_done(&work);
     return rc;
@@ -549,9 +561,9 @@ int graph_round(struct store *store, bool *more, struct err *err)
         return unseen ? 0 : -1;
     (void)snprintf(sql, sizeof(sql), "BEGIN; SELECT pg_advisory_xact_lock(%d, %d)",
                    STORE_LOCK_CLASS, STORE_LOCK_GRAPH);
-    if (store_exec(store->conn, sql, "lock graph", err) < 0)
+    if (store_exec(store->conn, sql, "lock graph", err) < 0 || graph_take_types(store, err) < 0)
         return -1;
-    graph_work_init(&work, store->conn, &store->setup, err);
+    graph_work_init(&work, store, err);
     rc = graph_write_unseen(&work, more);
     graph_work_done(&work);
     return rc < 0 ? -1 : store_exec(store->conn, "COMMIT", "graph", err);

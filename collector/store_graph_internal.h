@@ -6,6 +6,9 @@
 #include "base/err.h"
 #include "collector/store_commit_internal.h"
 
+/* Under the GRAPH lock: store->types are those of now. */
+int graph_take_types(struct store *store, struct err *err) MUST_CHECK;
+
 /* Behind the storing of the batch's lineage events, in their transaction, under the GRAPH lock:
  * brings the graph to what all events say, and the catalog with it. Rows of deployments whose CPU
  * nobody has told are marked. */

@@ -12,6 +12,7 @@
 #include "collector/store_commit_internal.h"
 #include "collector/store_graph_internal.h"
 #include "collector/store_internal.h"
+#include "collector/type_cache.h"
 
 #define LINEAGE_STORE_SQL                                                                          \
     "INSERT INTO lineage_event (batch_id, ordinal, kind, identity, hash, warnings, event,"         \
@@ -97,8 +98,9 @@ static void lineage_learn_build(struct lineage_known *known, const char *deploym
 
 void lineage_prepare(const struct store_setup *setup, struct batch *batch)
 {
+    AUTO(type_registry_free) struct type_registry *types = type_cache_get(setup->types);
     struct lineage_limits any_time = { INT64_MIN, INT64_MAX, /* checked when it came in */
-                                       setup->types, setup->config->atlas_namespace };
+                                       types, setup->config->atlas_namespace };
 
     for (uint32_t i = 0; i < batch->lineage.len; i++) {
         struct batch_row *row = batch->lineage.items[i];
@@ -116,14 +118,34 @@ void lineage_prepare(const struct store_setup *setup, struct batch *batch)
     }
 }
 
+/* Types that were there when the events were decoded may be deleted by now. */
+static void lineage_check_types(const struct type_registry *types, struct batch *batch)
+{
+    for (uint32_t i = 0; i < batch->lineage.len; i++) {
+        struct batch_row *row = batch->lineage.items[i];
+        const json_t *inputs = row->lineage ? json_object_get(row->lineage->json, "inputs") : NULL;
+
+        for (size_t j = 0; !row->barred && j < json_array_size(inputs); j++) {
+            const char *name =
+                json_string_value(json_object_get(json_array_get(inputs, j), "typeName"));
+
+            if (!type_by_name(types, span_of(name)))
+                batch_row_bar(row, "invalid_field", "inputs", "the type of an input is deleted");
+        }
+    }
+}
+
 enum step lineage_lock(struct attempt *attempt)
 {
     char sql[96];
 
     (void)snprintf(sql, sizeof(sql), "BEGIN; SELECT pg_advisory_xact_lock(%d, %d)",
                    STORE_LOCK_CLASS, STORE_LOCK_GRAPH);
-    return store_exec(attempt->store->conn, sql, "lock graph", attempt->err) < 0 ? STEP_FAIL
-                                                                                 : STEP_DONE;
+    if (store_exec(attempt->store->conn, sql, "lock graph", attempt->err) < 0 ||
+        graph_take_types(attempt->store, attempt->err) < 0)
+        return STEP_FAIL;
+    lineage_check_types(attempt->store->types, attempt->batch);
+    return STEP_DONE;
 }
 
 /* -------------------------------------------------------------------------------- what is known */

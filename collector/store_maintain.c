@@ -8,6 +8,7 @@
 #include "collector/store_internal.h"
 #include "collector/store_outbox_internal.h"
 #include "collector/store_retention_internal.h"
+#include "collector/store_types_internal.h"
 
 enum { RESOLVE_LABELS_MAX = 500 };
 
@@ -77,6 +78,7 @@ static int maintain_round(struct store *store, int64_t now_ms, bool *more, struc
     if (store_ready(store, err) < 0 ||
         partitions_refresh(store->setup.partitions, store->conn, err) < 0 ||
         partitions_ensure_ahead(store->setup.partitions, store->conn, now_ms, err) < 0 ||
+        store_types_refresh(store->conn, store->setup.types, err) < 0 ||
         maintain_labels(store, store->conn, more, err) < 0 || graph_round(store, more, err) < 0 ||
         store_call(store->conn, "SELECT ledger_fold()", &folded, err) < 0 ||
         retention_round(store, now_ms, more, err) < 0 ||

@@ -66,8 +66,9 @@ enum reference_column {
 
 /* The messages of one change. */
 struct outbox_work {
-    const struct store_setup *setup; /* borrowed */
-    PGresult *changed;               /* owned, as are the references */
+    const struct store_setup *setup; /* borrowed, as are the types */
+    const struct type_registry *types;
+    PGresult *changed; /* owned, as are the references */
     PGresult *references;
     struct store_array keys, notifications;
 };
@@ -119,7 +120,7 @@ static struct notification_reference *outbox_gather(const struct outbox_work *wo
             references[(*len)++] = (struct notification_reference){
                 .holder = (size_t)(holder - from),
                 .relationship =
-                    type_by_name(work->setup->types, store_get_span(rows, row, REFERENCE_TYPE)),
+                    type_by_name(work->types, store_get_span(rows, row, REFERENCE_TYPE)),
                 .end = (size_t)store_get_i64(rows, row, REFERENCE_END),
                 .other = outbox_place(work->changed, from, to,
                                       store_get_i64(rows, row, REFERENCE_OTHER)),
@@ -161,7 +162,7 @@ static void outbox_add(struct outbox_work *work, int from, int to)
         if (!user && store_get_bool(work->changed, row, CHANGED_IS_CHANGED))
             user = PQgetvalue(work->changed, row, CHANGED_USER);
         entities[i].type =
-            type_by_name(work->setup->types, store_get_span(work->changed, row, CHANGED_TYPE));
+            type_by_name(work->types, store_get_span(work->changed, row, CHANGED_TYPE));
         entities[i].attributes =
             json_loads(PQgetvalue(work->changed, row, CHANGED_ATTRIBUTES), 0, NULL);
         is_new = is_new || store_get_bool(work->changed, row, CHANGED_IS_NEW);
@@ -245,10 +246,10 @@ static int outbox_write_work(struct outbox_work *work, PGconn *conn, const char 
     return outbox_store(work, conn, batch_id, err);
 }
 
-int outbox_write(PGconn *conn, const struct store_setup *setup, int64_t batch_id,
-                 struct store_array *entities, struct err *err)
+int outbox_write(PGconn *conn, const struct store_setup *setup, const struct type_registry *types,
+                 int64_t batch_id, struct store_array *entities, struct err *err)
 {
-    struct outbox_work work = { .setup = setup };
+    struct outbox_work work = { .setup = setup, .types = types };
     struct store_params params = { 0 };
     char number[24];
     int rc = -1;

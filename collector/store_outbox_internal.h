@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "atlas/message.h"
+#include "atlas/type_def.h"
 #include "base/attr.h"
 #include "base/err.h"
 #include "collector/store.h"
@@ -15,8 +16,8 @@
 /* In the transaction that changes the graph, under the GRAPH lock and behind the change: writes
  * what became of these entities, which events describe, as messages. What the batch has not changed
  * makes none. */
-int outbox_write(PGconn *conn, const struct store_setup *setup, int64_t batch_id,
-                 struct store_array *entities, struct err *err) MUST_CHECK;
+int outbox_write(PGconn *conn, const struct store_setup *setup, const struct type_registry *types,
+                 int64_t batch_id, struct store_array *entities, struct err *err) MUST_CHECK;
 
 /* A few messages in order. */
 struct outbox_page {

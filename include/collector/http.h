@@ -17,7 +17,7 @@
 #include "collector/stats.h"
 
 struct store_pool;
-struct type_registry;
+struct type_cache;
 
 /* All borrowed until http_stop has returned. */
 struct http_setup {
@@ -27,7 +27,7 @@ struct http_setup {
     struct queue *queue;       /* metrics */
     struct queue *graph_queue; /* submissions that hold a lineage event */
     struct store_pool *pool;   /* for reads; a connection each */
-    const struct type_registry *types;
+    struct type_cache *types;
     /* Can events be committed? Writes the reason into `why` if not, or what else is amiss. Any
      * thread, never blocks. */
     bool (*ready)(void *ctx, struct buf *why);

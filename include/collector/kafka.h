@@ -18,7 +18,7 @@
 #include "collector/queue.h"
 #include "collector/stats.h"
 
-struct type_registry;
+struct type_cache;
 
 /* All borrowed until kafka_stop has returned. */
 struct kafka_setup {
@@ -27,7 +27,7 @@ struct kafka_setup {
     struct stats *stats;
     struct queue *queue;
     struct queue *graph_queue; /* submissions that hold a lineage event */
-    const struct type_registry *types;
+    struct type_cache *types;
     const char *dsn; /* for reading offsets; a connection of its own */
 };
 

@@ -24,17 +24,22 @@ enum { QUERY_OUT_BYTES_MAX = 16 * 1024 * 1024 };
 enum { QUERY_FLUSH_BYTES = 32 * 1024 };
 
 struct query_sender; /* in http_query.c */
+struct type_cache;
 struct type_registry;
+
+/* For those that answer to several; GET is HEAD as well. */
+enum query_method { QUERY_GET = 1, QUERY_POST = 2, QUERY_PUT = 4, QUERY_DELETE = 8 };
 
 struct query {
     const struct config *config; /* borrowed, as is all but what is marked */
     struct stats *stats;
-    const struct type_registry *types;
+    struct type_cache *type_cache;
+    struct type_registry *types;  /* owned reference; those of the time of the question */
     struct span argument;         /* of the path, decoded: the {crn} */
     struct parameters parameters; /* of the URL, those that the route accepts */
-    struct span body;             /* of a POST */
-    bool is_post;                 /* for those that answer GET as well */
-    enum media_type accept;       /* what the client wants rows as */
+    struct span body;             /* of all but a GET */
+    enum query_method method;
+    enum media_type accept; /* what the client wants rows as */
 
     /* Set by the answering function before its first flush. */
     const char *content_type;    /* static; application/json unless changed */

@@ -15,7 +15,7 @@ struct balance;
 struct batch;
 struct partitions;
 struct publisher;
-struct type_registry;
+struct type_cache;
 
 /* Brings the database to the version of this binary, one daemon at a time, each migration in a
  * transaction of its own. ERR_FATAL: the database is newer than the binary, not UTF-8, older
@@ -29,7 +29,7 @@ struct store_setup {
     struct catalog *catalog;
     struct partitions *partitions;
     struct stats *stats;
-    const struct type_registry *types;
+    struct type_cache *types;
     struct publisher *publisher; /* NULL: lineage messages are not published */
 };
 

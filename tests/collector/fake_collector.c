@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "collector/store_pool.h"
+#include "collector/type_cache.h"
 
 void fake_init(struct fake_collector *fake)
 {
@@ -113,7 +114,7 @@ void fake_start(struct fake_collector *fake)
     setup.stats = fake->stats = stats_new();
     setup.queue = fake->queue = queue_new();
     setup.graph_queue = fake->graph_queue = queue_new();
-    setup.types = fake->types = type_registry_new();
+    setup.types = fake->types = type_cache_new();
     fake_reads_forget();
     pthread_mutex_init(&fake->lock, NULL);
     pthread_cond_init(&fake->changed, NULL);
@@ -130,7 +131,7 @@ void fake_stop(struct fake_collector *fake)
     fake_committer_stop(&fake->committer);
     fake_committer_stop(&fake->graph_committer);
     store_pool_free(fake->pool);
-    type_registry_free(fake->types);
+    type_cache_free(fake->types);
     stats_free(fake->stats);
     budget_free(fake->budget);
     pthread_cond_destroy(&fake->changed);

@@ -33,7 +33,7 @@ struct fake_collector {
     struct stats *stats;
     struct queue *queue;
     struct queue *graph_queue;
-    struct type_registry *types;
+    struct type_cache *types;
     struct http *http;
     const char *address;
 

@@ -1,0 +1,201 @@
+/* Types as Atlas's clients read, make, change and delete them. */
+#include <inttypes.h>
+#include <jansson.h>
+#include <string.h>
+
+#include "atlas/type_json.h"
+#include "base/clock.h"
+#include "base/mem.h"
+#include "collector/query_atlas_internal.h"
+#include "collector/store_internal.h"
+#include "collector/store_types_internal.h"
+
+/* What a client may send: the values of its JSON are what costs memory. */
+enum { TYPES_BODY_BYTES_MAX = 4 * 1024 * 1024, TYPES_BODY_VALUES_MAX = 400000 };
+
+/* Whoever it is: nobody has to say who they are. */
+#define TYPES_USER "plumbline"
+
+/* ------------------------------------------------------------------------------------- reading */
+
+int query_types_all(struct atlas *atlas, json_t **answer)
+{
+    struct type_filter filter = {
+        .type = atlas_parameter(atlas, "type"),
+        .name = atlas_parameter(atlas, "name"),
+        .not_name = atlas_parameter(atlas, "notname"),
+        .super_type = atlas_parameter(atlas, "supertype"),
+        .not_super_type = atlas_parameter(atlas, "notsupertype"),
+        .service_type = atlas_parameter(atlas, "servicetype"),
+        .not_service_type = atlas_parameter(atlas, "notservicetype"),
+    };
+
+    *answer = atlas->segments_len == 4 ? type_headers_json(atlas_types(atlas), &filter)
+                                       : type_registry_json(atlas_types(atlas), &filter);
+    return 0;
+}
+
+/* "entitydef" and the like name a category, "typedef" any. */
+static bool types_fits(const struct type *type, struct span segment)
+{
+    static const char *const names[TYPE_CATEGORIES] = {
+        [TYPE_ENUM] = "enumdef",
+        [TYPE_STRUCT] = "structdef",
+        [TYPE_CLASSIFICATION] = "classificationdef",
+        [TYPE_ENTITY] = "entitydef",
+        [TYPE_RELATIONSHIP] = "relationshipdef",
+        [TYPE_BUSINESS_METADATA] = "businessmetadatadef",
+    };
+
+    return span_is(segment, "typedef") || span_is(segment, names[type->def->category]);
+}
+
+int query_types_one(struct atlas *atlas, json_t **answer)
+{
+    bool by_guid = span_is(atlas->segments[3], "guid");
+    struct span key = atlas->segments[4];
+    const struct type *type =
+        by_guid ? type_by_guid(atlas_types(atlas), key) : type_by_name(atlas_types(atlas), key);
+
+    if (!type || !types_fits(type, atlas->segments[2]))
+        return ATLAS_FAULT(atlas, 404, by_guid ? "ATLAS-404-00-002" : "ATLAS-404-00-001",
+                           "Given type%s %.*s was invalid", by_guid ? " guid" : "name",
+                           fault_quote_len(key.len), key.data);
+    *answer = type_json(type);
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------------ changing */
+
+/* At least as many values as the text can hold. */
+static size_t types_count_values(struct span body)
+{
+    size_t count = 1;
+
+    for (size_t i = 0; i < body.len; i++)
+        count += body.data[i] == ',' || body.data[i] == '[' || body.data[i] == '{';
+    return count;
+}
+
+/* Owned; NULL: the fault is set. */
+static json_t *types_body(struct atlas *atlas)
+{
+    struct span body = atlas->query->body;
+    json_error_t error;
+    json_t *json;
+
+    if (body.len > TYPES_BODY_BYTES_MAX || types_count_values(body) > TYPES_BODY_VALUES_MAX) {
+        (void)ATLAS_FAULT(atlas, 413, "too_large",
+                          "the body has more than %d bytes or %d values: define fewer types at a "
+                          "time",
+                          TYPES_BODY_BYTES_MAX, TYPES_BODY_VALUES_MAX);
+        return NULL;
+    }
+    json = json_loadb(body.data ? body.data : "", body.len, 0, &error);
+    if (!json)
+        (void)ATLAS_FAULT(atlas, 400, "ATLAS-400-00-029", "line %d, column %d: %s", error.line,
+                          error.column, error.text);
+    return json;
+}
+
+static int types_refuse(struct atlas *atlas, const struct type_fault *fault)
+{
+    return ATLAS_FAULT(atlas, fault->status, fault->code, "%s", fault->message);
+}
+
+/* The connection broke while the change was committed: asks another one what came of it. */
+static enum store_types_result types_settle(struct atlas *atlas, int64_t batch_id)
+{
+    store_pool_give(atlas->pool, TAKE(atlas->conn), false);
+    return atlas_connect(atlas) < 0
+               ? STORE_TYPES_UNKNOWN
+               : store_types_settle(atlas->conn, atlas->query->type_cache, batch_id, atlas->err);
+}
+
+static int types_change(struct atlas *atlas, struct type_givens *givens, enum type_change_kind kind,
+                        struct type_change *change)
+{
+    enum store_types_result result;
+    struct type_fault fault;
+    int64_t batch_id = 0;
+
+    if (atlas_connect(atlas) < 0)
+        return -1;
+    result = store_types_change(atlas->conn, atlas->query->type_cache, givens, kind, change,
+                                &batch_id, &fault, atlas->err);
+    if (result == STORE_TYPES_UNKNOWN)
+        result = types_settle(atlas, batch_id);
+    switch (result) {
+    case STORE_TYPES_DONE:
+        return 0;
+    case STORE_TYPES_REFUSED:
+        return types_refuse(atlas, &fault);
+    case STORE_TYPES_FAILED:
+        return -1;
+    case STORE_TYPES_UNKNOWN:
+        break;
+    }
+    return ATLAS_FAULT(atlas, 500, "ATLAS-500-00-001",
+                       "Internal server error the database went away while the change was "
+                       "committed: ask whether the types are there");
+}
+
+static const enum type_change_kind types_kinds[] = {
+    [QUERY_POST] = TYPE_CREATE,
+    [QUERY_PUT] = TYPE_UPDATE,
+    [QUERY_DELETE] = TYPE_DELETE,
+};
+
+/* Those that the client gave, as they are now. */
+static json_t *types_made(const struct type_change *change, const struct type_givens *givens)
+{
+    AUTO(mem_free) const struct type **types = xcalloc(givens->len, sizeof(*types));
+
+    for (size_t i = 0; i < givens->len; i++)
+        types[i] = type_by_name(change->after, span_of(givens->items[i].name));
+    return type_list_json(types, givens->len);
+}
+
+int query_types_change(struct atlas *atlas, json_t **answer)
+{
+    enum type_change_kind kind = types_kinds[atlas->query->method];
+    int64_t now_ms = clock_now_ms();
+    struct type_stamp stamp = { TYPES_USER, TYPES_USER, now_ms, now_ms, 1 };
+    json_auto_t *body = types_body(atlas);
+    AUTO(type_givens_done) struct type_givens givens = { 0 };
+    AUTO(type_change_done) struct type_change change = { 0 };
+    struct type_fault fault;
+
+    if (!body)
+        return -1;
+    if (kind == TYPE_DELETE ? type_parse_names(&givens, body, &fault) < 0
+                            : type_parse(&givens, body, &stamp, &fault) < 0)
+        return types_refuse(atlas, &fault);
+    if (types_change(atlas, &givens, kind, &change) < 0)
+        return -1;
+    if (kind == TYPE_DELETE)
+        *atlas->status = 204;
+    else
+        *answer = types_made(&change, &givens);
+    return 0;
+}
+
+int query_types_delete(struct atlas *atlas, json_t **answer UNUSED)
+{
+    struct span name = atlas->segments[4];
+    const struct type *type = type_by_name(atlas->query->types, name);
+    AUTO(type_givens_done) struct type_givens givens = { 0 };
+    AUTO(type_change_done) struct type_change change = { 0 };
+
+    if (!type)
+        return ATLAS_FAULT(atlas, 404, "ATLAS-404-00-001", "Given typename %.*s was invalid",
+                           fault_quote_len(name.len), name.data);
+    givens.items = xcalloc(1, sizeof(*givens.items));
+    givens.len = 1;
+    givens.items[0] =
+        (struct type_given){ .category = type->def->category, .name = xstrdup(type->def->name) };
+    if (types_change(atlas, &givens, TYPE_DELETE, &change) < 0)
+        return -1;
+    *atlas->status = 204;
+    return 0;
+}

@@ -1,0 +1,37 @@
+/* Types that people define, in Postgres. */
+#ifndef COLLECTOR_STORE_TYPES_INTERNAL_H
+#define COLLECTOR_STORE_TYPES_INTERNAL_H
+
+#include <libpq-fe.h>
+#include <stdint.h>
+
+#include "atlas/type_change.h"
+#include "base/attr.h"
+#include "base/err.h"
+#include "collector/type_cache.h"
+
+/* Reads the types anew if they are not those of the cache. In a transaction or not: under the graph
+ * lock nothing newer can be there when it returns. */
+int store_types_refresh(PGconn *conn, struct type_cache *cache, struct err *err) MUST_CHECK;
+/* The same where what is known is too old for a read. */
+int store_types_freshen(PGconn *conn, struct type_cache *cache, struct err *err) MUST_CHECK;
+
+enum store_types_result {
+    STORE_TYPES_DONE,
+    STORE_TYPES_REFUSED, /* the fault says why; nothing is changed */
+    STORE_TYPES_FAILED,  /* err says why; nothing is changed */
+    STORE_TYPES_UNKNOWN, /* the connection broke during COMMIT: ask store_types_settle */
+};
+
+/* Makes, changes or deletes types, in a transaction of its own under the graph lock. *batch_id is
+ * set with STORE_TYPES_UNKNOWN and, when something was changed, with STORE_TYPES_DONE. The cache
+ * has them when it returns. */
+enum store_types_result store_types_change(PGconn *conn, struct type_cache *cache,
+                                           struct type_givens *givens, enum type_change_kind kind,
+                                           struct type_change *change, int64_t *batch_id,
+                                           struct type_fault *fault, struct err *err) MUST_CHECK;
+/* On another connection: whether that batch is in. Waits for its transaction. */
+enum store_types_result store_types_settle(PGconn *conn, struct type_cache *cache, int64_t batch_id,
+                                           struct err *err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,400 @@
+/* Types that people define: made, changed and deleted by REST, known to every daemon, used by the
+ * graph. What definitions may say is in tests/atlas/test_type_parse.c. */
+#include <check.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "tests/harness/pg.h"
+#include "tests/harness/service.h"
+
+Suite *types_suite(void);
+
+#define TYPES "/api/atlas/v2/types/"
+#define TYPEDEFS TYPES "typedefs/"
+
+enum { WAIT_MS = 30000 };
+
+/* ' stands for ". Owned. */
+static char *quoted(const char *text)
+{
+    char *copy = xstrdup(text);
+
+    for (char *c = copy; *c; c++)
+        *c = *c == '\'' ? '"' : *c;
+    return copy;
+}
+
+/* The answer with its status checked; NULL: it has no body. Owned. */
+static json_t *ask(struct service *service, const char *method, long status, const char *path,
+                   const char *body)
+{
+    AUTO(mem_free) char *url = daemon_url(service->daemon, path);
+    AUTO(mem_free) char *sent = body ? quoted(body) : NULL;
+    AUTO(http_answer_free)
+    struct http_answer *answer =
+        http_send(service->http,
+                  &(struct http_request){ .method = method, .url = url, .body = sent });
+
+    ck_assert_msg(answer->status == status, "%s %s: %ld %s%s", method, path, answer->status,
+                  answer->len ? answer->body : "", answer->error);
+    return answer->len ? http_json(answer) : NULL;
+}
+
+static void change(struct service *service, const char *method, long status, const char *body)
+{
+    json_decref(ask(service, method, status, TYPEDEFS, body));
+}
+
+/* Refused with exactly these. */
+static void check_refused(struct service *service, const char *method, long status,
+                          const char *path, const char *body, const char *code, const char *message)
+{
+    json_auto_t *answer = ask(service, method, status, path, body);
+
+    ck_assert_str_eq(service_text(answer, "errorCode"), code);
+    ck_assert_str_eq(service_text(answer, "errorMessage"), message);
+}
+
+#define FEATURE_SET                                                                                \
+    "{'enumDefs': [{'name': 'fs_kind', 'elementDefs': [{'value': 'batch', 'ordinal': 0}]}],"       \
+    "'classificationDefs': [{'name': 'PII', 'entityTypes': ['DataSet'], 'attributeDefs': "         \
+    "[{'name': 'level', 'typeName': 'int', 'isOptional': true}]}],"                                \
+    "'entityDefs': [{'name': 'feature_set', 'superTypes': ['DataSet'], 'serviceType': 'mine',"     \
+    "'attributeDefs': [{'name': 'kind', 'typeName': 'fs_kind', 'isOptional': true}]}],"            \
+    "'relationshipDefs': [{'name': 'feature_set_table', 'relationshipCategory': 'AGGREGATION', "   \
+    "'propagateTags': 'ONE_TO_TWO', "                                                              \
+    "'endDef1': {'type': 'hive_table', 'name': 'featureSets', 'isContainer': true, "               \
+    "'cardinality': 'SET'}, 'endDef2': {'type': 'feature_set', 'name': 'table', 'cardinality': "   \
+    "'SINGLE'}}]}"
+
+START_TEST(made_changed_deleted)
+{
+    AUTO(service_free) struct service *service = service_start();
+    json_auto_t *made = ask(service, "POST", 200, TYPEDEFS, FEATURE_SET);
+    json_t *entity = json_array_get(json_object_get(made, "entityDefs"), 0);
+    json_auto_t *got = service_get(service, 200, TYPES "entitydef/name/feature_set");
+    json_auto_t *tag = service_get(service, 200, TYPES "classificationdef/name/PII");
+    json_auto_t *table = service_get(service, 200, TYPES "typedef/name/hive_table");
+    json_auto_t *same = NULL, *changed = NULL, *again = NULL, *headers = NULL;
+    AUTO(mem_free)
+    char *by_guid = xasprintf(TYPES "classificationdef/guid/%s", service_text(tag, "guid"));
+    bool is_there = false;
+
+    service_check_same(entity, got, "what POST answers");
+    ck_assert_int_eq(service_number(got, "version"), 1);
+    ck_assert_str_eq(service_text(got, "createdBy"), "plumbline");
+    ck_assert_str_eq(service_text(got, "serviceType"), "mine");
+    same = service_get(service, 200, by_guid);
+    service_check_same(same, tag, "by guid");
+    ck_assert_str_eq(service_text(tag, "category"), "CLASSIFICATION");
+    for (size_t i = 0; i < json_array_size(json_object_get(table, "relationshipAttributeDefs"));
+         i++) {
+        json_t *relation = json_array_get(json_object_get(table, "relationshipAttributeDefs"), i);
+
+        is_there = is_there || strcmp(service_text(relation, "name"), "featureSets") == 0;
+    }
+    ck_assert(is_there);
+    headers = service_get(service, 200, TYPEDEFS "headers?type=classification");
+    ck_assert_uint_eq(json_array_size(headers), 1);
+
+    changed = ask(service, "PUT", 200, TYPEDEFS,
+                  "{'entityDefs': [{'name': 'feature_set', 'superTypes': ['DataSet'], "
+                  "'serviceType': 'mine', 'attributeDefs': [{'name': 'kind', 'typeName': 'fs_kind',"
+                  " 'isOptional': true}, {'name': 'rows', 'typeName': 'long', 'isOptional': "
+                  "true}]}]}");
+    entity = json_array_get(json_object_get(changed, "entityDefs"), 0);
+    ck_assert_int_eq(service_number(entity, "version"), 2);
+    again = service_get(service, 200, TYPES "entitydef/name/feature_set");
+    service_check_same(again, entity, "what PUT answers");
+
+    check_refused(service, "DELETE", 409, TYPES "typedef/name/fs_kind", NULL, "ATLAS-409-00-002",
+                  "Given type fs_kind has references");
+    check_refused(service, "DELETE", 409, TYPES "typedef/name/feature_set", NULL,
+                  "ATLAS-409-00-005", "Given type feature_set has associated relationshipDefs");
+    ck_assert_ptr_null(ask(service, "DELETE", 204, TYPES "typedef/name/feature_set_table", NULL));
+    ck_assert_ptr_null(ask(service, "DELETE", 204, TYPEDEFS,
+                           "{'entityDefs': [{'name': 'feature_set'}], 'enumDefs': [{'name': "
+                           "'fs_kind'}], 'classificationDefs': [{'name': 'PII'}]}"));
+    check_refused(service, "GET", 404, TYPES "entitydef/name/feature_set", NULL, "ATLAS-404-00-001",
+                  "Given typename feature_set was invalid");
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM type_definition"), 5);
+    ck_assert_int_eq(pg_query_i64(service->dsn,
+                                  "SELECT count(*) FROM type_definition WHERE to_batch IS NULL"),
+                     0);
+}
+END_TEST
+
+static const struct {
+    const char *method, *path, *body;
+    long status;
+    const char *code, *message;
+} refused_cases[] = {
+    { "POST", TYPEDEFS, "{", 400, "ATLAS-400-00-029",
+      "line 1, column 1: string or '}' expected near end of file" },
+    { "POST", TYPEDEFS, "", 400, "ATLAS-400-00-029",
+      "line 1, column 0: '[' or '{' expected near end of file" },
+    { "POST", TYPEDEFS, "[]", 400, "ATLAS-400-00-029", "the body must be an AtlasTypesDef" },
+    { "POST", TYPEDEFS, "{'entityDefs': [{'name': 'hive_table'}]}", 409, "ATLAS-409-00-001",
+      "Given type hive_table already exists" },
+    { "POST", TYPEDEFS, "{'businessMetadataDefs': [{'name': 'b'}]}", 400, "ATLAS-400-00-029",
+      "business metadata is not supported" },
+    { "POST", TYPEDEFS, "{'entityDefs': [{'name': 'a', 'superTypes': ['none']}]}", 404,
+      "ATLAS-404-00-001", "Given typename none was invalid" },
+    { "PUT", TYPEDEFS, "{'entityDefs': [{'name': 'none'}]}", 404, "ATLAS-404-00-001",
+      "Given typename none was invalid" },
+    { "PUT", TYPEDEFS, "{'entityDefs': [{'name': 'hive_table'}]}", 403, "ATLAS-403-00-001",
+      "nobody is authorized to perform update entity-def hive_table: it is built in" },
+    { "DELETE", TYPEDEFS, "{'entityDefs': [{'name': 'hive_table'}]}", 403, "ATLAS-403-00-001",
+      "nobody is authorized to perform delete entity-def hive_table: it is built in" },
+    { "DELETE", TYPES "typedef/name/hive_table", NULL, 403, "ATLAS-403-00-001",
+      "nobody is authorized to perform delete entity-def hive_table: it is built in" },
+    { "DELETE", TYPES "typedef/name/none", NULL, 404, "ATLAS-404-00-001",
+      "Given typename none was invalid" },
+    { "DELETE", TYPES "entitydef/name/none", NULL, 405, "ATLAS-405-00-001",
+      "v2/types/entitydef/name/none takes GET, HEAD" },
+    { "PUT", TYPES "typedef/name/none", NULL, 405, "ATLAS-405-00-001",
+      "v2/types/typedef/name/none takes GET, HEAD, DELETE" },
+};
+
+/* Nothing of a request that is refused is stored. */
+START_TEST(refused)
+{
+    AUTO(service_free) struct service *service = service_start();
+
+    for (size_t i = 0; i < LENGTH(refused_cases); i++)
+        check_refused(service, refused_cases[i].method, refused_cases[i].status,
+                      refused_cases[i].path, refused_cases[i].body, refused_cases[i].code,
+                      refused_cases[i].message);
+    check_refused(service, "POST", 404, TYPEDEFS,
+                  "{'entityDefs': [{'name': 'good'}, {'name': 'bad', 'attributeDefs': [{'name': "
+                  "'a', 'typeName': 'none'}]}]}",
+                  "ATLAS-404-00-001", "Given typename none was invalid");
+    check_refused(service, "GET", 404, TYPES "typedef/name/good", NULL, "ATLAS-404-00-001",
+                  "Given typename good was invalid");
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM type_definition"), 0);
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM graph_batch"), 0);
+}
+END_TEST
+
+/* What changes nothing makes no version. */
+START_TEST(unchanged)
+{
+    AUTO(service_free) struct service *service = service_start();
+    json_auto_t *built_in = service_get(service, 200, TYPES "entitydef/name/hive_table");
+    AUTO(mem_free) char *text = json_dumps(built_in, 0);
+    AUTO(mem_free) char *body = xasprintf("{\"entityDefs\": [%s]}", text);
+
+    change(service, "POST", 200, FEATURE_SET);
+    check_refused(service, "POST", 409, TYPEDEFS, FEATURE_SET, "ATLAS-409-00-001",
+                  "Given type fs_kind already exists");
+    change(service, "PUT", 200, FEATURE_SET);
+    change(service, "PUT", 200, body);
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM type_definition"), 4);
+}
+END_TEST
+
+/* Trained on data of a type that people define; b is the build's name. */
+static void train(struct service *service, const char *b, long status)
+{
+    AUTO(mem_free)
+    char *event = xasprintf("{\"event\":\"model_built\",\"projectCrn\":\"p\",\"modelCrn\":\"m\","
+                            "\"modelName\":\"Model\",\"modelBuildCrn\":\"%s\",\"buildNumber\":1,"
+                            "\"userName\":\"bob\",\"createdAtMs\":1704067200000,\"inputs\":[{"
+                            "\"typeName\":\"feature_set\",\"qualifiedName\":\"f@cm\"}]}",
+                            b);
+
+    json_decref(service_post(service, status, "/v1/events", event));
+}
+
+START_TEST(the_graph_uses_them)
+{
+    AUTO(service_free) struct service *service = service_start();
+    json_auto_t *found = NULL, *lineage = NULL;
+    AUTO(mem_free) char *path = NULL;
+
+    train(service, "b1", 400);
+    change(service, "POST", 200, FEATURE_SET);
+    train(service, "b1", 200);
+    found = service_get(service, 200,
+                        "/api/atlas/v2/entity/uniqueAttribute/type/feature_set?attr:"
+                        "qualifiedName=f@cm");
+    path = xasprintf("/api/atlas/v2/lineage/%s?direction=OUTPUT",
+                     service_text(json_object_get(found, "entity"), "guid"));
+    lineage = service_get(service, 200, path);
+    ck_assert_uint_eq(json_array_size(json_object_get(lineage, "relations")), 2);
+    change(service, "DELETE", 204, "{'relationshipDefs': [{'name': 'feature_set_table'}]}");
+    check_refused(service, "DELETE", 409, TYPES "typedef/name/feature_set", NULL,
+                  "ATLAS-409-00-002", "Given type feature_set has references");
+    /* an entity that is deleted can still be asked for */
+    pg_exec(service->dsn, "UPDATE entity SET is_deleted = true WHERE type = 'feature_set'");
+    check_refused(service, "DELETE", 409, TYPES "typedef/name/feature_set", NULL,
+                  "ATLAS-409-00-002", "Given type feature_set has references");
+}
+END_TEST
+
+START_TEST(another_daemon_sees_them)
+{
+    AUTO(service_free) struct service *one = service_start();
+    AUTO(service_free)
+    struct service *two = service_start_with(&(struct daemon_options){ .dsn = one->dsn });
+    int64_t asked_ms;
+
+    change(one, "POST", 200, FEATURE_SET);
+    asked_ms = clock_mono_ms();
+    for (;;) { /* a second at most; what is asked within it may be older */
+        json_auto_t *types = service_get(two, 200, TYPEDEFS "headers?type=classification");
+
+        if (json_array_size(types) == 1)
+            break;
+        ck_assert_int_lt(clock_mono_ms() - asked_ms, WAIT_MS);
+    }
+    train(two, "b1", 200);
+    /* the change of one is at once what the change of the other stands on */
+    change(two, "PUT", 200,
+           "{'enumDefs': [{'name': 'fs_kind', 'elementDefs': [{'value': 'batch', 'ordinal': 0}, "
+           "{'value': 'online', 'ordinal': 1}]}]}");
+    check_refused(one, "PUT", 400, TYPEDEFS,
+                  "{'enumDefs': [{'name': 'fs_kind', 'elementDefs': [{'value': 'batch', 'ordinal': "
+                  "0}]}]}",
+                  "ATLAS-400-00-00D", "fs_kind.online : attribute delete not supported");
+    check_refused(one, "DELETE", 409, TYPEDEFS,
+                  "{'entityDefs': [{'name': 'feature_set'}], "
+                  "'relationshipDefs': [{'name': 'feature_set_table'}]}",
+                  "ATLAS-409-00-002", "Given type feature_set has references");
+}
+END_TEST
+
+START_TEST(a_restart_keeps_them)
+{
+    AUTO(service_free) struct service *service = service_start();
+    json_auto_t *before = NULL, *after = NULL;
+
+    change(service, "POST", 200, FEATURE_SET);
+    change(service, "PUT", 200,
+           "{'classificationDefs': [{'name': 'PII', 'description': 'personal', 'entityTypes': "
+           "['DataSet'], 'attributeDefs': [{'name': 'level', 'typeName': 'int', 'isOptional': "
+           "true}]}]}");
+    before = service_get(service, 200, TYPEDEFS);
+    daemon_kill9(service->daemon);
+    daemon_resume(service->daemon);
+    after = service_get(service, 200, TYPEDEFS);
+    service_check_same(after, before, "after a restart");
+}
+END_TEST
+
+struct race {
+    struct service *service;
+    pthread_t thread;
+    const char *name;
+    long status;
+};
+
+static void *race_run(void *arg)
+{
+    struct race *race = arg;
+    AUTO(http_free) struct http *http = http_new();
+    AUTO(mem_free) char *url = daemon_url(race->service->daemon, TYPEDEFS);
+    AUTO(mem_free) char *body = xasprintf("{\"entityDefs\": [{\"name\": \"%s\"}]}", race->name);
+    AUTO(http_answer_free) struct http_answer *answer = http_post(http, url, body);
+
+    race->status = answer->status;
+    return NULL;
+}
+
+/* Of many who make the same type at once, one does; and those who make others lose nothing. */
+START_TEST(made_at_once)
+{
+    static const char *const names[] = { "same", "same", "same", "one", "two", "three" };
+    AUTO(service_free) struct service *first = service_start();
+    AUTO(service_free)
+    struct service *second = service_start_with(&(struct daemon_options){ .dsn = first->dsn });
+    struct race races[LENGTH(names)];
+    long made = 0, late = 0;
+
+    for (size_t i = 0; i < LENGTH(races); i++) {
+        races[i] = (struct race){ .service = i % 2 ? first : second, .name = names[i] };
+        ck_assert_int_eq(pthread_create(&races[i].thread, NULL, race_run, &races[i]), 0);
+    }
+    for (size_t i = 0; i < LENGTH(races); i++) {
+        ck_assert_int_eq(pthread_join(races[i].thread, NULL), 0);
+        made += races[i].status == 200;
+        late += races[i].status == 409;
+    }
+    ck_assert_int_eq(made, 4);
+    ck_assert_int_eq(late, 2);
+    ck_assert_int_eq(pg_query_i64(first->dsn, "SELECT count(*) FROM type_definition"), 4);
+}
+END_TEST
+
+/* A definition of 100,000 attributes, or of lists in lists: refused, at once and in little
+ * memory. */
+START_TEST(hostile_definitions)
+{
+    AUTO(mem_free) char *lean = daemon_lean();
+    const char *const environment[] = { lean, NULL };
+    AUTO(service_free)
+    struct service *service =
+        service_start_with(&(struct daemon_options){ .environment = environment });
+    AUTO(buf_done) struct buf body;
+    int64_t before = daemon_peak_bytes(service->daemon);
+
+    buf_init(&body, SIZE_MAX);
+    buf_append_text(&body, "{'entityDefs': [{'name': 'T', 'attributeDefs': [");
+    for (size_t i = 0; i < 100000; i++)
+        buf_append_fmt(&body, "%s{'name': 'a%zu'}", i ? "," : "", i);
+    buf_append_text(&body, "]}]}");
+    check_refused(service, "POST", 400, TYPEDEFS, buf_text(&body), "ATLAS-400-00-029",
+                  "T: \"attributeDefs\" is too long");
+    buf_clear(&body);
+    for (size_t i = 0; i < 1000000; i++)
+        buf_append_char(&body, '[');
+    check_refused(service, "POST", 413, TYPEDEFS, buf_text(&body), "ATLAS-413-00-001",
+                  "the body has more than 4194304 bytes or 400000 values: define fewer types at a "
+                  "time");
+    buf_clear(&body);
+    for (size_t i = 0; i < 5000; i++)
+        buf_append_char(&body, '[');
+    change(service, "POST", 400, buf_text(&body));
+    daemon_check_growth(service->daemon, before, 150 * 1024 * 1024);
+    change(service, "POST", 200, FEATURE_SET);
+}
+END_TEST
+
+START_TEST(postgres_away)
+{
+    AUTO(pg_free) struct pg *pg = pg_start(&(struct pg_options){ .unsafe = true });
+    AUTO(mem_free) char *dsn = pg_database_new(pg);
+    AUTO(service_free)
+    struct service *service = service_start_with(&(struct daemon_options){ .dsn = dsn });
+
+    change(service, "POST", 200, FEATURE_SET);
+    pg_stop(pg, PG_STOP_FAST);
+    change(service, "PUT", 503, FEATURE_SET);
+    pg_resume(pg);
+    change(service, "PUT", 200, FEATURE_SET);
+    change(service, "POST", 409, FEATURE_SET);
+}
+END_TEST
+
+Suite *types_suite(void)
+{
+    Suite *suite = suite_create("types");
+    TCase *tc = tcase_create("types");
+
+    tcase_set_timeout(tc, 120);
+    tcase_add_unchecked_fixture(tc, pg_shared_start, NULL);
+    tcase_add_test(tc, made_changed_deleted);
+    tcase_add_test(tc, refused);
+    tcase_add_test(tc, unchanged);
+    tcase_add_test(tc, the_graph_uses_them);
+    tcase_add_test(tc, another_daemon_sees_them);
+    tcase_add_test(tc, a_restart_keeps_them);
+    tcase_add_test(tc, made_at_once);
+    tcase_add_test(tc, hostile_definitions);
+    tcase_add_test(tc, postgres_away);
+    suite_add_tcase(suite, tc);
+    return suite;
+}
