@@ -50,20 +50,21 @@ static char *client_python(const char *client)
     return python;
 }
 
-/* Of a script in tests/atlas_clients and of what it must print. */
-static void check_client(const char *client, const char *name)
+/* Of a script in tests/atlas_clients and of what it must print; `events` may be NULL. */
+static void check_client(const char *client, const char *name, const char *events)
 {
     AUTO(service_free) struct service *service = service_start();
     AUTO(mem_free) char *python = client_python(client);
-    AUTO(mem_free) char *script = xasprintf("tests/atlas_clients/read_%s.py", name);
-    AUTO(mem_free) char *expected = xasprintf("tests/atlas_clients/read_%s.txt", name);
+    AUTO(mem_free) char *script = xasprintf("tests/atlas_clients/%s.py", name);
+    AUTO(mem_free) char *expected = xasprintf("tests/atlas_clients/%s.txt", name);
     AUTO(mem_free) char *url = daemon_url(service->daemon, "");
     AUTO(mem_free) char *log = temp_log(name);
     const char *const argv[] = { python, "-B", "-W", "ignore", script, url, NULL };
     AUTO(mem_free) char *have = NULL;
     AUTO(mem_free) char *want = temp_file_tail(expected, OUTPUT_BYTES_MAX);
 
-    service_take(service, client_events);
+    if (events)
+        service_take(service, events);
     process_run(&(struct process_options){ .argv = argv, .output = log });
     have = temp_file_tail(log, OUTPUT_BYTES_MAX);
     ck_assert_str_eq(have, want);
@@ -71,13 +72,25 @@ static void check_client(const char *client, const char *name)
 
 START_TEST(apache_atlas_reads)
 {
-    check_client("apache-atlas", "apache_atlas");
+    check_client("apache-atlas", "read_apache_atlas", client_events);
 }
 END_TEST
 
 START_TEST(pyapacheatlas_reads)
 {
-    check_client("pyapacheatlas", "pyapacheatlas");
+    check_client("pyapacheatlas", "read_pyapacheatlas", client_events);
+}
+END_TEST
+
+START_TEST(apache_atlas_makes_types)
+{
+    check_client("apache-atlas", "types_apache_atlas", NULL);
+}
+END_TEST
+
+START_TEST(pyapacheatlas_makes_types)
+{
+    check_client("pyapacheatlas", "types_pyapacheatlas", NULL);
 }
 END_TEST
 
@@ -95,6 +108,8 @@ Suite *atlas_clients_suite(void)
     tcase_add_unchecked_fixture(tc, pg_shared_start, NULL);
     tcase_add_test(tc, apache_atlas_reads);
     tcase_add_test(tc, pyapacheatlas_reads);
+    tcase_add_test(tc, apache_atlas_makes_types);
+    tcase_add_test(tc, pyapacheatlas_makes_types);
     suite_add_tcase(suite, tc);
     return suite;
 }
