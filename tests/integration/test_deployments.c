@@ -413,6 +413,10 @@ static const struct {
     { ATLAS "types/typedefs", "get", NULL, 200 },
     { ATLAS "types/typedefs/headers", "get", NULL, 200 },
     { ATLAS "types/{kind}/{by}/{key}", "get", ATLAS "types/typedef/name/none", 404 },
+    { ATLAS "types/typedef/name/{name}", "delete", ATLAS "types/typedef/name/none", 404 },
+    { ATLAS "entity", "post", NULL, 400 },
+    { ATLAS "relationship", "post", NULL, 400 },
+    { ATLAS "relationship/guid/{guid}", "get", ATLAS "relationship/guid/none", 404 },
     { ATLAS "entity/guid/{guid}", "get", ATLAS "entity/guid/none", 404 },
     { ATLAS "entity/guid/{guid}/header", "get", ATLAS "entity/guid/none/header", 404 },
     { ATLAS "entity/uniqueAttribute/type/{type}", "get",
@@ -473,6 +477,8 @@ static void check_route(struct service *service, const char *openapi, size_t i)
     ck_assert_msg(section != NULL, "openapi.yaml lacks %s", head);
     if (strcmp(routes[i].method, "post") == 0)
         answer = service_post(service, routes[i].status, ask, "{}");
+    else if (strcmp(routes[i].method, "delete") == 0)
+        answer = service_call(service, routes[i].status, "DELETE", ask, NULL, NULL);
     else
         text = service_get_text(service, routes[i].status, ask, NULL);
     /* up to the next path; those of one event have their answers in common */
