@@ -556,11 +556,15 @@ static int graph_write_unseen(struct graph_work *work, bool *more)
         if (!store_get_bool(unseen, i, 5))
             graph_note_unseen(work, unseen, i);
     }
-    begun = store_query(work->conn, "SELECT graph_begin()", "begin graph batch", work->err);
-    if (!begun)
-        return -1;
-    work->batch_id = store_get_i64(begun, 0, 0);
-    if (graph_write(work) < 0 || graph_settle_unseen(work, unseen) < 0)
+    if (map_len(work->deployments)) {
+        begun = store_query(work->conn, "SELECT graph_begin()", "begin graph batch", work->err);
+        if (!begun)
+            return -1;
+        work->batch_id = store_get_i64(begun, 0, 0);
+        if (graph_write(work) < 0)
+            return -1;
+    }
+    if (graph_settle_unseen(work, unseen) < 0)
         return -1;
     *more = *more || len >= GRAPH_ROUND_DEPLOYMENTS;
     return 0;

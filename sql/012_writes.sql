@@ -109,7 +109,9 @@ CREATE INDEX entity_deployment_deleted ON entity (entity_id)
 
 -- ------------------------------------------------------------------------------------------------ writing
 
--- All of these under the graph lock, in a batch that graph_begin has begun. Each key is a look-up of its own, as in 009.
+-- All of these under the graph lock, in a batch that graph_begin has begun. Each key is a look-up of its own, as in 009. While
+-- a table has no statistics its partial indexes look small: the version of an entity that stands is looked up as its last one,
+-- of relationships it is asked afterwards whether they are deleted.
 
 -- What has these keys or guids. A key without a type is sought in every type: who asks knows which of them may have it.
 CREATE FUNCTION entity_find(in_names text[], in_guids uuid[])
@@ -172,7 +174,7 @@ BEGIN
                   FROM jsonb_each(w.joined::jsonb) AS j), '{}')) AS wanted
         FROM unnest(in_ids, in_names, in_attributes, in_joined, in_by_clients) AS w(id, name, attributes, joined, by_clients)
         CROSS JOIN LATERAL (SELECT e.ctid AS at, e.attributes, e.is_incomplete FROM entity AS e
-                            WHERE e.entity_id = w.id AND e.to_batch IS NULL OFFSET 0) AS e
+                            WHERE e.entity_id = w.id ORDER BY e.from_batch DESC LIMIT 1) AS e
         OFFSET 0) AS m
   WHERE m.wanted <> m.attributes OR in_complete AND m.is_incomplete;
   IF changed IS NULL THEN
@@ -185,7 +187,7 @@ BEGIN
          e.is_incomplete AND NOT in_complete, e.created_by, in_user, c.wanted, e.from_events,
          coalesce(c.by_clients::jsonb, e.by_clients)
   FROM unnest(changed, changed_to, changed_name, changed_own) AS c(id, wanted, name, by_clients)
-  CROSS JOIN LATERAL (SELECT * FROM entity WHERE entity_id = c.id AND to_batch = in_batch OFFSET 0) AS e;
+  CROSS JOIN LATERAL (SELECT * FROM entity WHERE entity_id = c.id ORDER BY from_batch DESC LIMIT 1) AS e;
   RETURN QUERY SELECT * FROM unnest(changed);
 END
 $$;
@@ -218,26 +220,25 @@ DECLARE
 BEGIN
   SELECT array_agg(r.at) INTO ended
   FROM (SELECT r.* FROM unnest(in_held_types, in_held_ends, in_held_ids) AS h(type, place, id)
-        CROSS JOIN LATERAL (SELECT ctid AS at, end1, end2, h.type FROM relationship
-                            WHERE h.place = 0 AND end1 = h.id AND type = h.type AND NOT is_deleted AND to_batch IS NULL
+        CROSS JOIN LATERAL (SELECT ctid AS at, end1, end2, h.type, is_deleted FROM relationship
+                            WHERE h.place = 0 AND end1 = h.id AND type = h.type AND to_batch IS NULL
                             UNION ALL
-                            SELECT ctid AS at, end1, end2, h.type FROM relationship
-                            WHERE h.place = 1 AND end2 = h.id AND type = h.type AND NOT is_deleted AND to_batch IS NULL
-                            OFFSET 0) AS r) AS r
+                            SELECT ctid AS at, end1, end2, h.type, is_deleted FROM relationship
+                            WHERE h.place = 1 AND end2 = h.id AND type = h.type AND to_batch IS NULL
+                            OFFSET 0) AS r
+        WHERE NOT r.is_deleted) AS r
   LEFT JOIN unnest(in_types, in_end1, in_end2) AS w(type, end1, end2) USING (type, end1, end2)
   WHERE w.type IS NULL;
 
   SELECT array_agg(DISTINCT r.at) INTO other
   FROM unnest(in_types, in_end1, in_end2, in_single) AS w(type, end1, end2, single)
-  CROSS JOIN LATERAL (SELECT ctid AS at FROM relationship
-                      WHERE w.single & 1 = 1 AND end1 = w.end1 AND type = w.type AND end2 <> w.end2 AND NOT is_deleted
-                        AND to_batch IS NULL
+  CROSS JOIN LATERAL (SELECT ctid AS at, is_deleted FROM relationship
+                      WHERE w.single & 1 = 1 AND end1 = w.end1 AND type = w.type AND end2 <> w.end2 AND to_batch IS NULL
                       UNION ALL
-                      SELECT ctid AS at FROM relationship
-                      WHERE w.single & 2 = 2 AND end2 = w.end2 AND type = w.type AND end1 <> w.end1 AND NOT is_deleted
-                        AND to_batch IS NULL
+                      SELECT ctid AS at, is_deleted FROM relationship
+                      WHERE w.single & 2 = 2 AND end2 = w.end2 AND type = w.type AND end1 <> w.end1 AND to_batch IS NULL
                       OFFSET 0) AS r
-  WHERE w.single > 0;
+  WHERE w.single > 0 AND NOT r.is_deleted;
   ended := ARRAY(SELECT DISTINCT unnest(ended || other));
   IF cardinality(ended) > 0 THEN
     RETURN QUERY SELECT r.end1, r.end2, CASE WHEN NOT r.by_client THEN r.type END FROM relationship AS r
@@ -282,8 +283,9 @@ DECLARE
   gone  bigint[] := '{}';
   wave  bigint[] := ARRAY(SELECT w.id FROM (SELECT id, min(place) AS place FROM unnest(in_ids) WITH ORDINALITY AS w(id, place)
                                             GROUP BY id) AS w
-                          CROSS JOIN LATERAL (SELECT FROM entity WHERE entity_id = w.id AND NOT is_deleted
-                                              AND to_batch IS NULL OFFSET 0) AS e
+                          CROSS JOIN LATERAL (SELECT is_deleted FROM entity WHERE entity_id = w.id
+                                              ORDER BY from_batch DESC LIMIT 1) AS e
+                          WHERE NOT e.is_deleted
                           ORDER BY w.place);
   ended tid[];
 BEGIN
@@ -295,23 +297,23 @@ BEGIN
     wave := ARRAY(
       SELECT DISTINCT r.other
       FROM unnest(wave) AS w(id) CROSS JOIN unnest(in_owners, in_owner_ends) AS o(type, place)
-      CROSS JOIN LATERAL (SELECT end2 AS other FROM relationship
-                          WHERE o.place = 0 AND end1 = w.id AND type = o.type AND NOT is_deleted AND to_batch IS NULL
+      CROSS JOIN LATERAL (SELECT end2 AS other, is_deleted FROM relationship
+                          WHERE o.place = 0 AND end1 = w.id AND type = o.type AND to_batch IS NULL
                           UNION ALL
-                          SELECT end1 FROM relationship
-                          WHERE o.place = 1 AND end2 = w.id AND type = o.type AND NOT is_deleted AND to_batch IS NULL
+                          SELECT end1, is_deleted FROM relationship
+                          WHERE o.place = 1 AND end2 = w.id AND type = o.type AND to_batch IS NULL
                           OFFSET 0) AS r
-      CROSS JOIN LATERAL (SELECT FROM entity WHERE entity_id = r.other AND NOT is_deleted AND to_batch IS NULL OFFSET 0) AS e
+      CROSS JOIN LATERAL (SELECT is_deleted FROM entity WHERE entity_id = r.other ORDER BY from_batch DESC LIMIT 1) AS e
       LEFT JOIN unnest(gone) AS g(id) ON g.id = r.other
-      WHERE g.id IS NULL
+      WHERE g.id IS NULL AND NOT r.is_deleted AND NOT e.is_deleted
       ORDER BY 1);
   END LOOP;
 
   WITH ended AS (
     UPDATE entity SET to_batch = in_batch
     WHERE ctid = ANY (ARRAY(SELECT e.at FROM unnest(gone) AS w(id)
-                            CROSS JOIN LATERAL (SELECT ctid AS at FROM entity WHERE entity_id = w.id AND to_batch IS NULL
-                                                OFFSET 0) AS e))
+                            CROSS JOIN LATERAL (SELECT ctid AS at FROM entity WHERE entity_id = w.id
+                                                ORDER BY from_batch DESC LIMIT 1) AS e))
     RETURNING *)
   INSERT INTO entity (entity_id, from_batch, created_batch, guid, type, qualified_name, is_deleted, is_incomplete,
                       created_by, updated_by, attributes, from_events, by_clients)
@@ -322,11 +324,12 @@ BEGIN
   SELECT w.id, in_batch, 'ENTITY_DELETE', in_user FROM unnest(gone) AS w(id);
 
   ended := ARRAY(SELECT DISTINCT r.at FROM unnest(gone) AS w(id)
-                 CROSS JOIN LATERAL (SELECT ctid AS at FROM relationship
-                                     WHERE end1 = w.id AND NOT is_deleted AND to_batch IS NULL
+                 CROSS JOIN LATERAL (SELECT ctid AS at, is_deleted FROM relationship
+                                     WHERE end1 = w.id AND to_batch IS NULL
                                      UNION ALL
-                                     SELECT ctid FROM relationship
-                                     WHERE end2 = w.id AND NOT is_deleted AND to_batch IS NULL OFFSET 0) AS r);
+                                     SELECT ctid, is_deleted FROM relationship
+                                     WHERE end2 = w.id AND to_batch IS NULL OFFSET 0) AS r
+                 WHERE NOT r.is_deleted);
   IF cardinality(ended) > 0 THEN
     PERFORM relationship_end(in_batch, ended, in_user);
   END IF;
