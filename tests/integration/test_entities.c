@@ -440,6 +440,25 @@ START_TEST(refused_as_atlas_does)
 }
 END_TEST
 
+/* What it would take to read it is more than the daemon may have. */
+START_TEST(more_values_than_memory)
+{
+    AUTO(service_free) struct service *service = service_start();
+    AUTO(buf_done) struct buf body;
+    json_auto_t *answer = NULL;
+
+    buf_init(&body, SIZE_MAX);
+    buf_append_text(&body, "{\"entities\":[");
+    for (int i = 0; i < 200000; i++)
+        buf_append_text(&body, "{},");
+    buf_append_text(&body, "{}]}");
+    answer = write_entities(service, 413, buf_text(&body));
+    check_message(answer, "ATLAS-413-00-001",
+                  "the body has too many values to be read within memory_bytes_max: send it in "
+                  "parts");
+}
+END_TEST
+
 /* Of ten thousand entities the last refers to nobody: nothing is stored. */
 START_TEST(one_bad_reference_of_many)
 {
@@ -468,6 +487,42 @@ START_TEST(one_bad_reference_of_many)
     good = write_entities(service, 200, buf_text(&body));
     ck_assert_uint_eq(count(good, "CREATE"), 10001);
     ck_assert_uint_eq(json_object_size(json_object_get(good, "guidAssignments")), 10001);
+}
+END_TEST
+
+/* It waits for "100 Continue" on every request, and doubles slashes. */
+START_TEST(as_the_java_client_sends)
+{
+    AUTO(service_free) struct service *service = service_start();
+    static const char *const headers[] = { "Expect: 100-continue",
+                                           "Content-Type: application/json; charset=UTF-8",
+                                           "Accept: application/json", NULL };
+    static const struct {
+        const char *method, *path, *body;
+        long status;
+    } requests[] = {
+        { "POST", "entity//", ENTITY(TABLE("-1", "t", "")), 200 },
+        { "POST", "/entity//bulk/", ENTITIES(TABLE("-1", "t", "")), 200 },
+        { "GET", "entity//uniqueAttribute/type//hive_table?attr:qualifiedName=t@cm", NULL, 200 },
+        { "PUT", "entity/uniqueAttribute/type/hive_table?attr%3AqualifiedName=t%40cm",
+          "{\"entity\":{\"attributes\":{\"owner\":\"o\"}}}", 200 },
+        { "DELETE", "entity/uniqueAttribute//type/hive_table?attr:qualifiedName=t@cm", NULL, 200 },
+        { "DELETE", "entity/guid/" UNKNOWN, NULL, 200 },
+    };
+
+    for (size_t i = 0; i < LENGTH(requests); i++) {
+        AUTO(mem_free) char *path = xasprintf(API "%s", requests[i].path);
+        AUTO(mem_free) char *url = daemon_url(service->daemon, path);
+        AUTO(http_answer_free)
+        struct http_answer *answer =
+            http_send(service->http, &(struct http_request){ .method = requests[i].method,
+                                                             .url = url,
+                                                             .body = requests[i].body,
+                                                             .headers = headers });
+
+        ck_assert_msg(answer->status == requests[i].status, "%s: %ld %s", path, answer->status,
+                      answer->body);
+    }
 }
 END_TEST
 
@@ -864,7 +919,9 @@ Suite *entities_suite(void)
     tcase_add_test(tc, names_of_kilobytes);
     tcase_add_test(tc, names_around_the_longest_key);
     tcase_add_test(tc, refused_as_atlas_does);
+    tcase_add_test(tc, more_values_than_memory);
     tcase_add_test(tc, one_bad_reference_of_many);
+    tcase_add_test(tc, as_the_java_client_sends);
     tcase_add_test(tc, deleted_with_what_it_owns);
     tcase_add_test(tc, deleted_in_every_way);
     tcase_add_test(tc, relationships_by_themselves);
