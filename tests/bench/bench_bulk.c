@@ -1,4 +1,5 @@
-/* Entities by REST, 500 in a request: new ones, alone and with relationships, and the same again. */
+/* Entities by REST, 500 in a request: new ones, alone and with relationships, then the same
+ * again. */
 #include <check.h>
 #include <inttypes.h>
 #include <stdlib.h>
