@@ -192,8 +192,8 @@ int write_run(struct write *write)
 
 int write_headers(struct write *write, struct entity_writer *writer, const int64_t *ids, size_t len)
 {
+    struct atlas_view view; /* the headers use it to the end */
     AUTO(atlas_headers_done) struct atlas_headers headers = { 0 };
-    struct atlas_view view;
     const char *separator = "";
     int rc;
 
