@@ -5,6 +5,19 @@
 
 #include "base/attr.h"
 
+bool entity_has_name(const struct type *type)
+{
+    return type_attribute(type, SPAN_LITERAL("qualifiedName")) != NULL;
+}
+
+json_t *entity_attributes_load(struct span text)
+{
+    json_t *attributes = json_loadb(text.data, text.len, 0, NULL);
+
+    /* Postgres writes all digits of a large double, more than an integer has */
+    return attributes ? attributes : json_loadb(text.data, text.len, JSON_DECODE_INT_AS_REAL, NULL);
+}
+
 void entity_done(struct entity *entity)
 {
     free(entity->qualified_name);
@@ -39,7 +52,7 @@ static const char *entity_display_text(const struct entity *entity)
         if (text)
             return text;
     }
-    return entity->qualified_name;
+    return entity->qualified_name ? entity->qualified_name : entity->guid;
 }
 
 /* The attributes of a header: what names the entity and what a list of them shows. */
@@ -48,7 +61,8 @@ static json_t *entity_header_attributes(const struct entity *entity)
     static const char *const shown[] = { "name", "description", "owner", "createTime" };
     json_t *attributes = json_object();
 
-    entity_put_text(attributes, "qualifiedName", entity->qualified_name);
+    if (entity->qualified_name)
+        entity_put_text(attributes, "qualifiedName", entity->qualified_name);
     for (size_t i = 0; i < LENGTH(shown); i++) {
         json_t *value = json_object_get(entity->attributes, shown[i]);
 
@@ -86,6 +100,8 @@ static void entity_write_json(struct buf *out, const char *before, struct span j
 {
     if (!json.data)
         return;
+    if (out->len && out->data[out->len - 1] == '{') /* the first member has no comma */
+        before++;
     buf_append_text(out, before);
     buf_append_span(out, json);
 }
@@ -98,7 +114,9 @@ static bool entity_is_text(struct span json)
 void entity_header_write(const struct entity_header *header, struct buf *out)
 {
     entity_write_text(out, "{\"typeName\":", span_of(header->type->def->name));
-    entity_write_text(out, ",\"attributes\":{\"qualifiedName\":", header->qualified_name);
+    buf_append_text(out, ",\"attributes\":{");
+    if (header->qualified_name.data)
+        entity_write_text(out, "\"qualifiedName\":", header->qualified_name);
     entity_write_json(out, ",\"name\":", header->name);
     entity_write_json(out, ",\"description\":", header->description);
     entity_write_json(out, ",\"owner\":", header->owner);
@@ -111,8 +129,10 @@ void entity_header_write(const struct entity_header *header, struct buf *out)
         buf_append_span(out, header->name);
     else if (entity_is_text(header->display_name))
         buf_append_span(out, header->display_name);
-    else
+    else if (header->qualified_name.data)
         buf_append_json(out, header->qualified_name);
+    else
+        buf_append_json(out, span_of(header->guid));
     buf_append_text(out, ",\"classificationNames\":[],\"classifications\":[],\"meaningNames\":[],"
                          "\"meanings\":[],\"isIncomplete\":");
     buf_append_text(out, header->is_incomplete ? "true,\"labels\":[]}" : "false,\"labels\":[]}");
@@ -151,8 +171,11 @@ static json_t *entity_link_json(const struct entity_link *link)
     entity_put_text(reference, "relationshipGuid", link->guid);
     entity_put_text(reference, "relationshipStatus", entity_status(link->is_deleted));
     entity_put_text(own, "typeName", link->relationship->def->name);
+    if (link->attributes)
+        entity_put(own, "attributes", json_incref(link->attributes));
     entity_put(reference, "relationshipAttributes", own);
-    entity_put_text(reference, "qualifiedName", link->other->qualified_name);
+    if (link->other->qualified_name)
+        entity_put_text(reference, "qualifiedName", link->other->qualified_name);
     return reference;
 }
 

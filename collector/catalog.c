@@ -8,7 +8,9 @@
 
 struct catalog {
     pthread_mutex_t lock;
-    struct map *ids; /* guarded by lock; CRN -> id, above it what is known */
+    struct map *ids;  /* guarded by lock; CRN -> id, above it what is known */
+    int32_t *deleted; /* guarded by lock; owned, ascending */
+    size_t deleted_len;
 };
 
 enum { CATALOG_KNOWN_SHIFT = 32 };
@@ -27,6 +29,7 @@ void catalog_free(struct catalog *catalog)
     if (!catalog)
         return;
     map_free(catalog->ids);
+    free(catalog->deleted);
     (void)pthread_mutex_destroy(&catalog->lock);
     free(catalog);
 }
@@ -68,4 +71,36 @@ uint32_t catalog_len(struct catalog *catalog)
     len = (uint32_t)map_len(catalog->ids);
     (void)pthread_mutex_unlock(&catalog->lock);
     return len;
+}
+
+void catalog_set_deleted(struct catalog *catalog, int32_t *ids, size_t len)
+{
+    int32_t *old;
+
+    (void)pthread_mutex_lock(&catalog->lock);
+    old = catalog->deleted;
+    catalog->deleted = ids;
+    catalog->deleted_len = len;
+    (void)pthread_mutex_unlock(&catalog->lock);
+    free(old);
+}
+
+static int catalog_compare(const void *a, const void *b)
+{
+    const int32_t *one = a, *two = b;
+
+    return (*one > *two) - (*one < *two);
+}
+
+size_t catalog_count_deleted(struct catalog *catalog, const int32_t *ids, size_t len)
+{
+    size_t count = 0;
+
+    (void)pthread_mutex_lock(&catalog->lock);
+    for (size_t i = 0; i < len && catalog->deleted_len; i++) {
+        if (bsearch(&ids[i], catalog->deleted, catalog->deleted_len, sizeof(*ids), catalog_compare))
+            count++;
+    }
+    (void)pthread_mutex_unlock(&catalog->lock);
+    return count;
 }

@@ -8,11 +8,14 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 
+#include "base/base64.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "collector/pipe.h"
 #include "collector/type_cache.h"
 #include "http_internal.h"
@@ -22,6 +25,7 @@ enum {
     HTTP_WATCH_MS = 250,
     /* The piece that the library asks for at a time: more does not fit beside the headers. */
     HTTP_BLOCK_BYTES = 32 * 1024,
+    HTTP_USER_BYTES_MAX = 1024,
 };
 
 /* How the answering function reaches its client. */
@@ -50,6 +54,8 @@ struct http_query_job {
     char *argument;   /* query.argument is it */
     struct buf out;
     size_t reserved; /* in the budget: the pipe and `out` */
+    size_t extra;    /* likewise: query_reserve */
+    bool is_writing; /* guarded by the list's lock */
     unsigned status;
     int rc;
     struct err err;
@@ -68,6 +74,7 @@ struct http_queries {
     pthread_cond_t changed;
     struct http_query_job *jobs; /* guarded by lock, as is all below */
     int64_t active;              /* threads that have not finished */
+    int64_t writing;             /* those of them that change the graph */
     bool is_stopping;            /* no new jobs, end those there are */
     bool is_ending;              /* the watcher is to end when there are none */
 };
@@ -131,6 +138,38 @@ int query_flush(struct query *query, struct buf *out, struct err *err)
     return 0;
 }
 
+int query_reserve(struct query *query, size_t bytes)
+{
+    struct http_query_job *job = query->sender->job;
+
+    if (!budget_reserve(job->queries->setup->budget, bytes)) {
+        stats_add(job->queries->setup->stats, STAT_BUDGET_REFUSED, 1);
+        return fault_set(&query->fault, MHD_HTTP_SERVICE_UNAVAILABLE, "overloaded", NULL,
+                         "the memory budget is full: nothing was stored, send it again later");
+    }
+    job->extra += bytes;
+    return 0;
+}
+
+int query_begin_write(struct query *query)
+{
+    struct http_query_job *job = query->sender->job;
+    struct http_queries *queries = job->queries;
+    int64_t max = (queries->setup->config->reads_max + 1) / 2, writing;
+
+    pthread_mutex_lock(&queries->lock);
+    writing = queries->writing;
+    job->is_writing = writing < max;
+    queries->writing += job->is_writing;
+    pthread_mutex_unlock(&queries->lock);
+    if (job->is_writing)
+        return 0;
+    return fault_set(&query->fault, MHD_HTTP_SERVICE_UNAVAILABLE, "too_many_writes", NULL,
+                     "%lld changes of the graph are under way already (half of reads_max): nothing "
+                     "was stored, send it again later",
+                     (long long)writing);
+}
+
 void query_cancel_set(struct query *query, void (*fn)(void *ctx), void *ctx)
 {
     struct http_query_job *job = query->sender->job;
@@ -157,7 +196,7 @@ static void *http_query_run(void *arg)
         job->rc = query_flush(&job->query, &job->out, &job->err);
     else if (job->rc == 0)
         job->rc = http_query_account(job, &job->out, &job->err);
-    is_complete = job->rc == 0 || !job->is_flushed;
+    is_complete = job->rc == 0 || (!job->is_flushed && !job->query.is_unknown);
     if (job->rc < 0 && !job->query.fault.status && job->err.kind != ERR_INPUT &&
         !pipe_is_closed(job->pipe))
         log_warn("event=query_failed route=%s flushed=%d err=\"%s\"", job->route->path,
@@ -167,6 +206,7 @@ static void *http_query_run(void *arg)
     pthread_mutex_lock(&queries->lock);
     job->is_finished = true;
     queries->active--;
+    queries->writing -= job->is_writing;
     stats_set(queries->setup->stats, STAT_READS_ACTIVE, queries->active);
     pthread_cond_broadcast(&queries->changed);
     pthread_mutex_unlock(&queries->lock);
@@ -179,7 +219,8 @@ static void http_query_free(struct http_query_job *job)
 {
     pipe_free(job->pipe);
     buf_done(&job->out);
-    budget_release(job->queries->setup->budget, job->reserved);
+    budget_release(job->queries->setup->budget, job->reserved + job->extra);
+    free(job->query.user);
     body_done(&job->body);
     parameters_done(&job->query.parameters);
     free(job->query.next_cursor);
@@ -313,6 +354,27 @@ void http_queries_free(struct http_queries *queries)
 
 /* ---- the HTTP thread */
 
+/* The name in "Authorization: Basic". Nobody checks it; it stands in the audit. Owned, NULL: there
+ * is none that is a name. */
+static char *http_query_user(struct http_request *request)
+{
+    const char *text = http_request_header(request, MHD_HTTP_HEADER_AUTHORIZATION), *end;
+    AUTO(buf_done) struct buf name;
+
+    buf_init(&name, HTTP_USER_BYTES_MAX);
+    if (!text || strncasecmp(text, "Basic ", 6) != 0 ||
+        base64_decode(span_of(text + 6), &name) < 0 || name.full || !name.len)
+        return NULL;
+    end = memchr(name.data, ':', name.len);
+    name.len = end ? (size_t)(end - name.data) : name.len;
+    for (size_t i = 0, len; i < name.len; i += len) {
+        len = (unsigned char)name.data[i] < ' ' ? 0 : utf8_char_len(name.data + i, name.len - i);
+        if (!len)
+            return NULL;
+    }
+    return name.len ? xmemdup0(name.data, name.len) : NULL;
+}
+
 /* The job takes over what the request has gathered for it: it may outlive the request. */
 static struct http_query_job *http_query_new(struct http_request *request, enum media_type accept)
 {
@@ -343,6 +405,7 @@ static struct http_query_job *http_query_new(struct http_request *request, enum 
                                  .parameters = request->parameters,
                                  .body = { job->body.data, job->body.len },
                                  .method = request->route->query_method,
+                                 .user = http_query_user(request),
                                  .accept = accept,
                                  .content_type = "application/json",
                                  .sender = &job->sender };

@@ -27,12 +27,12 @@ int query_admin_status(struct atlas *atlas, json_t **answer)
     return 0;
 }
 
-/* Nothing can be changed here. */
+/* Anybody may change what no event has set. */
 int query_admin_session(struct atlas *atlas, json_t **answer)
 {
     (void)atlas;
     *answer = json_pack("{s:b, s:b, s:b, s:s, s:b, s:s, s:[]}", "atlas.rest-csrf.enabled", false,
-                        "atlas.entity.create.allowed", false, "atlas.entity.update.allowed", false,
+                        "atlas.entity.create.allowed", true, "atlas.entity.update.allowed", true,
                         "atlas.ui.editable.entity.types", "", "atlas.lineage.on.demand.enabled",
                         false, "userName", "anonymous", "groups");
     return 0;

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "atlas/entity_input.h"
 #include "atlas/entity_json.h"
 #include "atlas/walk.h"
 #include "base/clock.h"
@@ -132,13 +133,13 @@ static int entities_add_name(struct atlas *atlas, const struct type *type, struc
     return 0;
 }
 
-/* The entity that the last segments name: guid/X, or uniqueAttribute/type/T with attr:qualifiedName
- * (the only unique attribute that entities have). */
-static int entities_add_wanted(struct atlas *atlas, struct span type_name, struct span guid,
-                               struct entity_list *list)
+int atlas_find_wanted(struct atlas *atlas, struct span type_name, struct span guid,
+                      struct entity_list *list)
 {
-    struct span name = atlas_parameter(atlas, "attr:qualifiedName");
+    AUTO(mem_free) char *parameter = NULL;
+    const struct type_attribute *key;
     const struct type *type;
+    struct span name;
     bool found = false;
 
     if (!type_name.data)
@@ -146,16 +147,19 @@ static int entities_add_wanted(struct atlas *atlas, struct span type_name, struc
     type = atlas_entity_type(atlas, type_name);
     if (!type)
         return -1;
+    key = entity_key_attribute(type);
+    parameter = xasprintf("attr:%s", key ? key->name : "qualifiedName");
+    name = key ? atlas_parameter(atlas, parameter) : (struct span){ 0 };
     if (!name.data)
         return ATLAS_FAULT(atlas, 400, "ATLAS-400-00-013",
                            "Type %s with unique attribute %s does not exist", type->def->name,
-                           "attr:qualifiedName");
+                           parameter);
     if (entities_add_name(atlas, type, name, list, &found) < 0)
         return -1;
     if (!found)
         return ATLAS_FAULT(atlas, 404, "ATLAS-404-00-009",
-                           "Instance %s with unique attribute {qualifiedName=%.*s} does not exist",
-                           type->def->name, fault_quote_len(name.len), name.data);
+                           "Instance %s with unique attribute {%s=%.*s} does not exist",
+                           type->def->name, key->name, fault_quote_len(name.len), name.data);
     return 0;
 }
 
@@ -180,7 +184,7 @@ static void entity_answer_done(struct entity_answer *answer)
 {
     entity_list_done(&answer->list);
     entity_list_done(&answer->others);
-    free(answer->links.items);
+    atlas_links_done(&answer->links);
 }
 
 static void entity_answer_done_auto(struct entity_answer *answer) /* AUTO(entity_answer_done) */
@@ -212,6 +216,7 @@ static int entity_answer_expand(struct atlas *atlas, struct entity_answer *answe
                          atlas->err) < 0)
         return -1;
     if (answer->links.len > ATLAS_LINKS_MAX) {
+        json_decref(answer->links.items[ATLAS_LINKS_MAX].attributes);
         answer->links.len = ATLAS_LINKS_MAX;
         answer->is_truncated = true;
     }
@@ -265,7 +270,8 @@ static struct entity_link *entity_answer_links(const struct entity_answer *answe
                                     .end = from->end,
                                     .is_deleted = from->is_deleted,
                                     .entity_id = from->entity_id,
-                                    .other = other };
+                                    .other = other,
+                                    .attributes = from->attributes };
         memcpy(to->guid, from->guid, sizeof(to->guid));
         (*len)++;
     }
@@ -310,7 +316,7 @@ static int entity_one(struct atlas *atlas, json_t **answer)
 
     entity_answer_init(&entity);
     if (atlas_begin_read(atlas) < 0 ||
-        entities_add_wanted(atlas, type, atlas->segments[3], &entity.list) < 0)
+        atlas_find_wanted(atlas, type, atlas->segments[3], &entity.list) < 0)
         return -1;
     if (span_is(atlas->segments[atlas->segments_len - 1], "header") &&
         atlas->segments_len == (by_guid ? 5 : 6)) {
@@ -545,7 +551,7 @@ static int lineage(struct atlas *atlas, json_t **answer UNUSED)
 
     entity_list_init(&list);
     if (lineage_request(atlas, &request, &direction) < 0 || atlas_begin_read(atlas) < 0 ||
-        entities_add_wanted(atlas, type, atlas->segments[2], &list) < 0)
+        atlas_find_wanted(atlas, type, atlas->segments[2], &list) < 0)
         return -1;
     base = &list.items[0];
     request.start = base->id;
@@ -591,6 +597,17 @@ static const struct {
     { "v2/entity/bulk", QUERY_GET, entity_bulk, true },
     { "v2/entity/bulk/uniqueAttribute/type/*", QUERY_GET, entity_bulk_names, true },
     { "v2/entity/*/audit", QUERY_GET, query_audit, true },
+    { "v2/entity", QUERY_POST, query_entity_write, false },
+    { "v2/entity/bulk", QUERY_POST, query_entity_write, false },
+    { "v2/entity/bulk", QUERY_DELETE, query_entity_delete_bulk, false },
+    { "v2/entity/guid/*", QUERY_PUT, query_entity_write_attribute, false },
+    { "v2/entity/guid/*", QUERY_DELETE, query_entity_delete, false },
+    { "v2/entity/uniqueAttribute/type/*", QUERY_PUT, query_entity_write_named, false },
+    { "v2/entity/uniqueAttribute/type/*", QUERY_DELETE, query_entity_delete_named, false },
+    { "v2/relationship", QUERY_POST, query_relationship_make, false },
+    { "v2/relationship", QUERY_PUT, query_relationship_change, false },
+    { "v2/relationship/guid/*", QUERY_GET, query_relationship, false },
+    { "v2/relationship/guid/*", QUERY_DELETE, query_relationship_delete, false },
     { "v2/lineage/*", QUERY_GET, lineage, true },
     { "v2/lineage/uniqueAttribute/type/*", QUERY_GET, lineage, true },
     { "v2/lineage/*", QUERY_POST, lineage_on_demand, false },
@@ -697,6 +714,7 @@ static size_t atlas_find_path(const struct atlas *atlas, unsigned method, unsign
     return found;
 }
 
+/* As an Allow header has them. */
 static const char *atlas_allow(unsigned methods)
 {
     static const char *const names[] = {

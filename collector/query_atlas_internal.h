@@ -54,6 +54,27 @@ int atlas_begin_read(struct atlas *atlas) MUST_CHECK;
 /* Adds the entity, or finds it in the list; that there is none is a fault. */
 int atlas_find_guid(struct atlas *atlas, struct span guid, struct entity_list *list) MUST_CHECK;
 
+/* The same for an entity by its guid, or where a type is named by its unique attribute, which is a
+ * parameter attr:NAME. */
+int atlas_find_wanted(struct atlas *atlas, struct span type_name, struct span guid,
+                      struct entity_list *list) MUST_CHECK;
+
+/* ---- query_entity.c: changes of the graph */
+
+atlas_run query_entity_write;           /* POST v2/entity, v2/entity/bulk */
+atlas_run query_entity_write_attribute; /* PUT v2/entity/guid/{guid}?name= */
+atlas_run query_entity_write_named;     /* PUT v2/entity/uniqueAttribute/type/{type} */
+atlas_run query_entity_delete;          /* DELETE of the same, and of v2/entity/bulk */
+atlas_run query_entity_delete_bulk;
+atlas_run query_entity_delete_named;
+
+/* ---- query_relationship.c */
+
+atlas_run query_relationship_make;   /* POST v2/relationship */
+atlas_run query_relationship_change; /* PUT */
+atlas_run query_relationship;        /* v2/relationship/guid/{guid} */
+atlas_run query_relationship_delete; /* DELETE */
+
 /* ---- query_admin.c */
 
 atlas_run query_admin_version; /* admin/version */

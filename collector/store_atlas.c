@@ -123,10 +123,11 @@ static int atlas_add_entity(const struct type_registry *types, const PGresult *r
         return 0;
     list->bytes += attributes.len;
     (void)snprintf(entity.guid, sizeof(entity.guid), "%s", PQgetvalue(result, row, 1));
-    entity.qualified_name = xstrdup(PQgetvalue(result, row, 3));
+    if (entity_has_name(entity.type))
+        entity.qualified_name = xstrdup(PQgetvalue(result, row, 3));
     entity.created_by = xstrdup(PQgetvalue(result, row, 4));
     entity.updated_by = xstrdup(PQgetvalue(result, row, 5));
-    entity.attributes = json_loadb(attributes.data, attributes.len, 0, NULL);
+    entity.attributes = entity_attributes_load(attributes);
     entity.created_ms = store_get_i64(result, row, 7);
     entity.updated_ms = store_get_i64(result, row, 8);
     entity.is_deleted = store_get_bool(result, row, 9);
@@ -177,7 +178,8 @@ static int atlas_read_entities(const struct atlas_view *view, const char *attrib
 {
     AUTO(mem_free)
     char *sql = xasprintf(
-        "SELECT e.entity_id, e.guid, e.type, e.qualified_name, e.created_by, e.updated_by,"
+        "SELECT e.entity_id, e.guid, e.type, entity_name(e.qualified_name, e.attributes),"
+        " e.created_by, e.updated_by,"
         " %s, floor(extract(epoch FROM c.recorded_at) * 1000)::bigint,"
         " floor(extract(epoch FROM u.recorded_at) * 1000)::bigint, e.is_deleted, e.is_incomplete"
         " FROM entity AS e JOIN graph_batch AS c ON c.batch_id = e.created_batch"
@@ -215,7 +217,7 @@ static char *atlas_name_condition(const struct atlas_view *view)
     for (size_t i = 0; i < view->parts_len; i++)
         buf_append_fmt(&sql,
                        "%sSELECT entity_id FROM entity WHERE NOT is_deleted AND %s"
-                       " AND type = ANY ($1) AND qualified_name = ANY ($2)",
+                       " AND type = ANY ($1) AND qualified_name = entity_key($2)",
                        i ? " UNION ALL " : "", view->parts[i]);
     buf_append_text(&sql, ") AS named)");
     return xstrdup(buf_text(&sql));
@@ -224,18 +226,17 @@ static char *atlas_name_condition(const struct atlas_view *view)
 int atlas_read_name(const struct atlas_view *view, const struct type *type,
                     struct span qualified_name, struct entity_list *list, struct err *err)
 {
-    AUTO(store_array_done) struct store_array names, kinds;
+    AUTO(store_array_done) struct store_array kinds;
+    AUTO(mem_free) char *name = xmemdup0(qualified_name.data, qualified_name.len);
     AUTO(mem_free) char *condition = atlas_name_condition(view);
     struct store_params params = { 0 };
 
     store_array_init(&kinds, STORE_OID_TEXT);
-    store_array_init(&names, STORE_OID_TEXT);
     store_array_add_text(&kinds, span_of(type->def->name));
     for (size_t i = 0; i < type->sub_types.len; i++)
         store_array_add_text(&kinds, span_of(type->sub_types.items[i]->def->name));
-    store_array_add_text(&names, qualified_name);
     store_param_binary(&params, store_array_end(&kinds));
-    store_param_binary(&params, store_array_end(&names));
+    store_param_text(&params, name);
     return atlas_read_entities(view, "e.attributes", condition, &params, list, err);
 }
 
@@ -335,13 +336,15 @@ int atlas_headers_open(struct atlas_headers *headers, const struct atlas_view *v
     *headers = (struct atlas_headers){ .view = view, .ids = ids, .len = len };
     headers->places = xcalloc(1, sizeof(*headers->places));
     headers->next = xcalloc(1, sizeof(*headers->next));
-    headers->sql = xasprintf("SELECT entity_id, guid, type, qualified_name, is_deleted,"
-                             " is_incomplete, (attributes -> 'name')::text,"
-                             " (attributes -> 'displayName')::text,"
-                             " (attributes -> 'description')::text,"
-                             " (attributes -> 'owner')::text, (attributes -> 'createTime')::text"
-                             " FROM entity WHERE entity_id = ANY ($1) AND %s ORDER BY entity_id",
-                             view->stands);
+    headers->sql =
+        xasprintf("SELECT entity_id, guid, type, entity_name(qualified_name, attributes),"
+                  " is_deleted,"
+                  " is_incomplete, (attributes -> 'name')::text,"
+                  " (attributes -> 'displayName')::text,"
+                  " (attributes -> 'description')::text,"
+                  " (attributes -> 'owner')::text, (attributes -> 'createTime')::text"
+                  " FROM entity WHERE entity_id = ANY ($1) AND %s ORDER BY entity_id",
+                  view->stands);
     return atlas_headers_ask(headers, err);
 }
 
@@ -383,6 +386,8 @@ size_t atlas_headers_get(const struct atlas_headers *headers, int row, struct en
         .is_deleted = store_get_bool(rows, row, HEADERS_IS_DELETED),
         .is_incomplete = store_get_bool(rows, row, HEADERS_IS_INCOMPLETE),
     };
+    if (header->type && !entity_has_name(header->type))
+        header->qualified_name = (struct span){ 0 };
     memcpy(guid.bytes, PQgetvalue(rows, row, HEADERS_GUID), sizeof(guid.bytes));
     uuid_format(&guid, header->guid);
     while (high - low > 1) {
@@ -411,14 +416,24 @@ void atlas_headers_done(struct atlas_headers *headers)
 
 /* -------------------------------------------------------------------------------- relationships */
 
+void atlas_links_done(struct atlas_links *links)
+{
+    for (size_t i = 0; i < links->len; i++)
+        json_decref(links->items[i].attributes);
+    free(links->items);
+    *links = (struct atlas_links){ 0 };
+}
+
 static void atlas_write_links(struct buf *sql, const struct atlas_view *view)
 {
     for (size_t i = 0; i < view->parts_len; i++)
         buf_append_fmt(sql,
-                       "%1$sSELECT type, 0, end1, end2, guid, is_deleted, relationship_id"
+                       "%1$sSELECT type, 0, end1, end2, guid, is_deleted, relationship_id,"
+                       " attributes"
                        " FROM relationship WHERE %2$s AND end1 = ANY ($1)"
                        " UNION ALL"
-                       " SELECT type, 1, end2, end1, guid, is_deleted, relationship_id"
+                       " SELECT type, 1, end2, end1, guid, is_deleted, relationship_id,"
+                       " attributes"
                        " FROM relationship WHERE %2$s AND end2 = ANY ($1)",
                        i ? " UNION ALL " : "", view->parts[i]);
     buf_append_text(sql, " ORDER BY 7, 2 LIMIT $2::bigint");
@@ -453,6 +468,8 @@ int atlas_read_links(const struct atlas_view *view, const int64_t *ids, size_t l
         if (!link.relationship)
             continue;
         (void)snprintf(link.guid, sizeof(link.guid), "%s", PQgetvalue(result, row, 4));
+        if (!PQgetisnull(result, row, 7))
+            link.attributes = entity_attributes_load(store_get_span(result, row, 7));
         links->items = xreallocarray(links->items, links->len + 1, sizeof(*links->items));
         links->items[links->len++] = link;
     }

@@ -44,12 +44,14 @@ struct atlas_link {
     int64_t entity_id, other_id;
     char guid[UUID_TEXT_LEN + 1];
     bool is_deleted;
+    json_t *attributes; /* owned; NULL: none */
 };
 
 struct atlas_links {
     struct atlas_link *items; /* owned */
     size_t len;
 };
+void atlas_links_done(struct atlas_links *links);
 
 /* The graph at one moment. */
 struct atlas_view {

@@ -30,7 +30,9 @@ static int audit_give(const struct store_cursor *cursor, const struct audit_requ
     struct span attributes = store_get_span(rows, row, 8);
     struct entity entity = { .id = request->entity->id,
                              .type = request->entity->type,
-                             .qualified_name = PQgetvalue(rows, row, 4),
+                             .qualified_name = entity_has_name(request->entity->type)
+                                                   ? PQgetvalue(rows, row, 4)
+                                                   : NULL,
                              .created_by = PQgetvalue(rows, row, 5),
                              .updated_by = PQgetvalue(rows, row, 1),
                              .created_ms = store_get_i64(rows, row, 6),
@@ -45,7 +47,7 @@ static int audit_give(const struct store_cursor *cursor, const struct audit_requ
     int rc;
 
     memcpy(entity.guid, request->entity->guid, sizeof(entity.guid));
-    entity.attributes = json_loadb(attributes.data, attributes.len, 0, NULL);
+    entity.attributes = entity_attributes_load(attributes);
     rc = found(ctx, &event, err);
     json_decref(entity.attributes);
     return rc;
@@ -57,7 +59,7 @@ int store_audit_read(PGconn *conn, const struct audit_request *request, audit_fo
     AUTO(mem_free)
     char *sql = xasprintf(
         "SELECT a.action, a.user_name, floor(extract(epoch FROM b.recorded_at) * 1000)::bigint,"
-        " a.batch_id, e.qualified_name, e.created_by,"
+        " a.batch_id, entity_name(e.qualified_name, e.attributes), e.created_by,"
         " floor(extract(epoch FROM c.recorded_at) * 1000)::bigint,"
         " floor(extract(epoch FROM u.recorded_at) * 1000)::bigint, e.attributes::text,"
         " e.is_deleted, e.is_incomplete"

@@ -991,6 +991,21 @@ static enum store_result commit_attempts(struct attempt *attempt)
     return STORE_NOT_STORED;
 }
 
+static void commit_count_deleted(struct store *store, const struct batch *batch)
+{
+    AUTO(mem_free) int32_t *ids = xcalloc(batch->rows_len, sizeof(*ids));
+    size_t len = 0;
+
+    for (uint32_t i = 0; i < batch->rows_len; i++) {
+        const struct batch_row *row = &batch->rows[i];
+
+        if (row->fate == ROW_ACCEPTED && row->event->kind == EVENT_TRACK_METRICS)
+            ids[len++] = row->deployment;
+    }
+    stats_add(store->setup.stats, STAT_DELETED_PREDICTIONS,
+              (int64_t)catalog_count_deleted(store->setup.catalog, ids, len));
+}
+
 enum store_result store_commit(struct store *store, struct batch *batch, struct err *err)
 {
     struct attempt attempt = { .store = store, .batch = batch, .err = err };
@@ -1002,6 +1017,8 @@ enum store_result store_commit(struct store *store, struct batch *batch, struct 
     else if (store->conn && PQstatus(store->conn) != CONNECTION_OK)
         store_disconnect(store);
     store_busy(store, false);
+    if (result == STORE_COMMITTED)
+        commit_count_deleted(store, batch);
     return result;
 }
 
@@ -1023,5 +1040,7 @@ enum store_result store_settle(struct store *store, struct batch *batch, struct 
             result = STORE_NOT_STORED;
     }
     store_busy(store, false);
+    if (result == STORE_COMMITTED)
+        commit_count_deleted(store, batch);
     return result;
 }

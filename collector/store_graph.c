@@ -477,15 +477,30 @@ int graph_write_events(struct attempt *attempt)
 /* ----------------------------------------------------------------------------------- background */
 
 /* Deployments that are new to the graph, and those whose build metrics have named since. Of each
- * the build as far as metrics alone say it, whether it has one, and whether it is new. */
+ * the build as far as metrics alone say it, whether it has one, whether it is new, and whether
+ * somebody has deleted it: then metrics don't make it anew. */
 #define GRAPH_UNSEEN_COLUMNS                                                                       \
     "SELECT crn, deployment, CASE WHEN NOT declared THEN build_crn END, build_crn IS NOT NULL, "
+#define GRAPH_UNSEEN_DELETED                                                                       \
+    ", EXISTS (SELECT FROM entity WHERE type = 'ml_model_deployment' AND is_deleted"               \
+    " AND qualified_name COLLATE \"C\" = crn || $1 AND to_batch IS NULL)"
 #define GRAPH_UNSEEN_SQL                                                                           \
-    "(" GRAPH_UNSEEN_COLUMNS "true FROM model_deployment"                                          \
+    "(" GRAPH_UNSEEN_COLUMNS "true" GRAPH_UNSEEN_DELETED " FROM model_deployment"                  \
     " WHERE deployment > (SELECT deployment FROM graph_position) ORDER BY deployment LIMIT 200)"   \
-    " UNION ALL (" GRAPH_UNSEEN_COLUMNS "false FROM graph_waiting JOIN model_deployment"           \
+    " UNION ALL (" GRAPH_UNSEEN_COLUMNS "false" GRAPH_UNSEEN_DELETED                               \
+    " FROM graph_waiting JOIN model_deployment"                                                    \
     " USING (deployment) WHERE deployment <= (SELECT deployment FROM graph_position)"              \
     " ORDER BY deployment LIMIT 200)"
+
+/* Owned. */
+static PGresult *graph_read_unseen(PGconn *conn, const struct store_setup *setup, struct err *err)
+{
+    AUTO(mem_free) char *suffix = xasprintf("@%s", setup->config->atlas_namespace);
+    struct store_params params = { 0 };
+
+    store_param_text(&params, suffix);
+    return store_query_params(conn, GRAPH_UNSEEN_SQL, &params, "read new deployments", err);
+}
 
 static void graph_note_unseen(struct graph_work *work, const PGresult *unseen, int row)
 {
@@ -532,19 +547,25 @@ static int graph_settle_unseen(struct graph_work *work, const PGresult *unseen)
 static int graph_write_unseen(struct graph_work *work, bool *more)
 {
     AUTO(store_result_free)
-    PGresult *unseen = store_query(work->conn, GRAPH_UNSEEN_SQL, "read new deployments", work->err);
+    PGresult *unseen = graph_read_unseen(work->conn, work->setup, work->err);
     AUTO(store_result_free) PGresult *begun = NULL;
     int len = unseen ? PQntuples(unseen) : 0;
 
     if (len == 0) /* somebody else was faster */
         return unseen ? 0 : -1;
-    for (int i = 0; i < len; i++)
-        graph_note_unseen(work, unseen, i);
-    begun = store_query(work->conn, "SELECT graph_begin()", "begin graph batch", work->err);
-    if (!begun)
-        return -1;
-    work->batch_id = store_get_i64(begun, 0, 0);
-    if (graph_write(work) < 0 || graph_settle_unseen(work, unseen) < 0)
+    for (int i = 0; i < len; i++) {
+        if (!store_get_bool(unseen, i, 5))
+            graph_note_unseen(work, unseen, i);
+    }
+    if (map_len(work->deployments)) {
+        begun = store_query(work->conn, "SELECT graph_begin()", "begin graph batch", work->err);
+        if (!begun)
+            return -1;
+        work->batch_id = store_get_i64(begun, 0, 0);
+        if (graph_write(work) < 0)
+            return -1;
+    }
+    if (graph_settle_unseen(work, unseen) < 0)
         return -1;
     *more = *more || len >= GRAPH_ROUND_DEPLOYMENTS;
     return 0;
@@ -553,7 +574,7 @@ static int graph_write_unseen(struct graph_work *work, bool *more)
 int graph_round(struct store *store, bool *more, struct err *err)
 {
     AUTO(store_result_free)
-    PGresult *unseen = store_query(store->conn, GRAPH_UNSEEN_SQL, "look for deployments", err);
+    PGresult *unseen = graph_read_unseen(store->conn, &store->setup, err);
     struct graph_work work;
     char sql[96];
     int rc;

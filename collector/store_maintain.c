@@ -2,6 +2,7 @@
  * round is a transaction that either finds something to do or leaves it to whoever is faster. */
 #include <string.h>
 
+#include "base/mem.h"
 #include "collector/balance.h"
 #include "collector/store_commit_internal.h"
 #include "collector/store_graph_internal.h"
@@ -47,6 +48,38 @@ static int maintain_labels(struct store *store, PGconn *conn, bool *more, struct
     return rc < 0 ? -1 : 0;
 }
 
+/* Whose predictions are counted by themselves; deleting a deployment's entity changes nothing in
+ * the catalog. */
+static int maintain_deleted(struct store *store, struct err *err)
+{
+    AUTO(mem_free) char *suffix = xasprintf("@%s", store->setup.config->atlas_namespace);
+    AUTO(store_result_free) PGresult *result = NULL;
+    struct store_params params = { 0 };
+    int32_t *ids;
+    int len;
+
+    store_param_text(&params, suffix);
+    result = store_query_params(
+        store->conn,
+        "SELECT DISTINCT d.deployment FROM entity AS e JOIN model_deployment AS d"
+        " ON d.crn = left(e.qualified_name, -length($1))"
+        " WHERE e.type = 'ml_model_deployment' AND e.is_deleted AND e.to_batch IS NULL"
+        " AND right(e.qualified_name, length($1)) = $1"
+        " AND NOT EXISTS (SELECT FROM entity AS o WHERE o.type = 'ml_model_deployment'"
+        " AND o.qualified_name = e.qualified_name AND NOT o.is_deleted AND o.to_batch IS NULL)"
+        " ORDER BY 1",
+        &params, "deleted deployments", err);
+    if (!result)
+        return -1;
+    len = PQntuples(result);
+    ids = xcalloc((size_t)len, sizeof(*ids));
+    for (int i = 0; i < len; i++)
+        ids[i] = (int32_t)store_get_i64(result, i, 0);
+    catalog_set_deleted(store->setup.catalog, ids, (size_t)len);
+    stats_set(store->setup.stats, STAT_DEPLOYMENTS_DELETED, len);
+    return 0;
+}
+
 static int maintain_gauges(struct store *store, PGconn *conn, struct err *err)
 {
     struct stats *stats = store->setup.stats;
@@ -81,7 +114,7 @@ static int maintain_round(struct store *store, int64_t now_ms, bool *more, struc
         store_types_refresh(store->conn, store->setup.types, err) < 0 ||
         maintain_labels(store, store->conn, more, err) < 0 || graph_round(store, more, err) < 0 ||
         store_call(store->conn, "SELECT ledger_fold()", &folded, err) < 0 ||
-        retention_round(store, now_ms, more, err) < 0 ||
+        maintain_deleted(store, err) < 0 || retention_round(store, now_ms, more, err) < 0 ||
         outbox_retention_round(store, now_ms, more, err) < 0)
         return -1;
     return maintain_gauges(store, store->conn, err);

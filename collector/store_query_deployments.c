@@ -31,8 +31,10 @@ enum {
 #define DEPLOYMENT_WANTED                                                                          \
     " ($1::text IS NULL OR attributes ->> 'status' = $1::text"                                     \
     "  OR $1::text = 'unknown' AND attributes ->> 'status' IS NULL)"                               \
-    " AND ($2::text IS NULL OR attributes #>> '{metadata,plumbline.environment}' = $2::text)"      \
-    " AND ($3::text IS NULL OR attributes ->> 'name' = $3::text)"
+    " AND ($2::text IS NULL OR attributes #>> '{metadata,plumbline.environment}' = $2::text"       \
+    "  AND left(attributes #>> '{metadata,plumbline.environment}', 300) = left($2::text, 300))"    \
+    " AND ($3::text IS NULL OR attributes ->> 'name' = $3::text"                                   \
+    "  AND left(attributes ->> 'name', 300) = left($3::text, 300))"
 
 #define DEPLOYMENT_COUNT_SQL                                                                       \
     "SELECT count(*) FROM (SELECT FROM entity WHERE" DEPLOYMENT_ENTITY " AND" DEPLOYMENT_WANTED    \

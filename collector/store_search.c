@@ -391,8 +391,8 @@ void store_search_write(struct search_sql *sql, const struct search *search)
         search_put_hits(sql, search);
     else
         search_put_page(sql, search);
-    buf_append_text(&sql->text,
-                    "SELECT n.count, e.entity_id, e.guid::text, e.type, e.qualified_name, (");
+    buf_append_text(&sql->text, "SELECT n.count, e.entity_id, e.guid::text, e.type,"
+                                " entity_name(e.qualified_name, e.attributes), (");
     search_put_shown(sql, search);
     buf_append_text(&sql->text,
                     ")::text, e.is_deleted, e.is_incomplete FROM n LEFT JOIN page ON true"
@@ -415,8 +415,9 @@ static int search_give(const PGresult *result, int row, const struct type_regist
     if (!entity.type)
         return 0;
     (void)snprintf(entity.guid, sizeof(entity.guid), "%s", PQgetvalue(result, row, 2));
-    entity.qualified_name = xstrdup(PQgetvalue(result, row, 4));
-    entity.attributes = json_loads(PQgetvalue(result, row, 5), 0, NULL);
+    if (entity_has_name(entity.type))
+        entity.qualified_name = xstrdup(PQgetvalue(result, row, 4));
+    entity.attributes = entity_attributes_load(store_get_span(result, row, 5));
     rc = found(ctx, &entity, err);
     entity_done(&entity);
     return rc;

@@ -18,7 +18,7 @@ struct entity {
     int64_t id;
     char guid[UUID_TEXT_LEN + 1];
     const struct type *type; /* borrowed from the registry */
-    char *qualified_name;    /* owned, as are the next three */
+    char *qualified_name;    /* owned, as are the next three; NULL: its type has no such name */
     char *created_by;
     char *updated_by;
     json_t *attributes; /* what the entity has of its own; nothing is null */
@@ -30,6 +30,11 @@ struct entity {
 
 void entity_done(struct entity *entity);
 
+/* Whether entities of the type have a qualified name. */
+bool entity_has_name(const struct type *type);
+/* Attributes as Postgres writes them. */
+json_t *entity_attributes_load(struct span text);
+
 /* A relationship, seen from one of its ends. */
 struct entity_link {
     const struct type *relationship;
@@ -38,6 +43,7 @@ struct entity_link {
     bool is_deleted;
     int64_t entity_id;          /* this entity */
     const struct entity *other; /* borrowed */
+    json_t *attributes;         /* of the relationship, borrowed; NULL: none */
 };
 
 /* An AtlasEntityHeader. */
@@ -47,7 +53,7 @@ json_t *entity_header_json(const struct entity *entity);
 struct entity_header {
     const struct type *type;
     char guid[UUID_TEXT_LEN + 1];
-    struct span qualified_name;
+    struct span qualified_name; /* data NULL: its type has none */
     /* JSON, as it stands in the attributes; data NULL: it has none */
     struct span name, display_name, description, owner, create_time;
     bool is_deleted;

@@ -4,6 +4,7 @@
 #define COLLECTOR_CATALOG_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/attr.h"
@@ -23,5 +24,11 @@ bool catalog_find(struct catalog *catalog, struct span crn, int32_t *id, unsigne
 /* Adds to what is known. */
 void catalog_add(struct catalog *catalog, struct span crn, int32_t id, unsigned known);
 uint32_t catalog_len(struct catalog *catalog);
+
+/* The deployments whose entity was deleted, as the graph says from time to time: ids in ascending
+ * order. Takes them. */
+void catalog_set_deleted(struct catalog *catalog, int32_t *ids, size_t len);
+/* How many of these ids are of such deployments. */
+size_t catalog_count_deleted(struct catalog *catalog, const int32_t *ids, size_t len);
 
 #endif

@@ -39,6 +39,7 @@ struct query {
     struct parameters parameters; /* of the URL, those that the route accepts */
     struct span body;             /* of all but a GET */
     enum query_method method;
+    char *user;             /* owned; who asks, by their word; NULL: they did not say */
     enum media_type accept; /* what the client wants rows as */
 
     /* Set by the answering function before its first flush. */
@@ -47,6 +48,7 @@ struct query {
     int64_t truncated_before_ms; /* likewise Plumbline-Truncated-Before-Ms; 0: none */
 
     struct fault fault; /* what to answer when the function returns -1 without having flushed */
+    bool is_unknown;    /* the same, but nobody knows what was done: the connection is closed */
     const char *allow;  /* static; of a 405 */
     struct query_sender *sender;
 };
@@ -63,6 +65,12 @@ typedef int query_run(struct store_pool *pool, struct query *query, struct buf *
 /* Sends what is in `out` and empties it; waits while the client is slow. -1: the client is gone or
  * was dropped: give up. */
 int query_flush(struct query *query, struct buf *out, struct err *err) MUST_CHECK;
+/* What the answering function needs besides `out`, from the budget until it has returned. -1: the
+ * fault is set. */
+int query_reserve(struct query *query, size_t bytes) MUST_CHECK;
+/* Before a change of the graph: such changes wait for each other, and may be half of all that is
+ * under way. -1: the fault is set. */
+int query_begin_write(struct query *query) MUST_CHECK;
 /* While set, fn(ctx) is called once from another thread when the client is gone or the daemon
  * stops; if that has happened already, at once. Set NULL before ctx is freed: when that returns, fn
  * does not run. */

@@ -34,6 +34,8 @@ enum stats_item {
     STAT_PARTITIONS_DROPPED,  /* by this daemon */
     STAT_PARTITIONS_EXPIRED,  /* gauge: those that wait to be dropped */
     STAT_DEPLOYMENTS,         /* gauge */
+    STAT_DEPLOYMENTS_DELETED, /* gauge: those of them whose entity was deleted */
+    STAT_DELETED_PREDICTIONS, /* predictions taken of deployments that were deleted */
     STAT_READS_ACTIVE,        /* gauge */
     STAT_READS_DROPPED,       /* readers that stopped reading */
     STAT_READ_ROWS,

@@ -14,7 +14,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
-enum { ANSWER_BYTES_MAX = 16384, EVENTS_MAX = 64, SILENCE_MS_MAX = 30000 };
+enum { ANSWER_BYTES_MAX = 1024 * 1024, EVENTS_MAX = 64, SILENCE_MS_MAX = 30000 };
 
 struct load_conn {
     int fd;         /* -1: none */

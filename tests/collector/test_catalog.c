@@ -1,5 +1,6 @@
 #include <check.h>
 
+#include "base/mem.h"
 #include "collector/catalog.h"
 
 START_TEST(what_is_known_adds_up)
@@ -26,6 +27,22 @@ START_TEST(what_is_known_adds_up)
 }
 END_TEST
 
+START_TEST(deleted_ones_are_counted)
+{
+    AUTO(catalog_free) struct catalog *catalog = catalog_new();
+    static const int32_t ids[] = { 3, 7, 3, 8, 1 };
+    int32_t *deleted = xcalloc(2, sizeof(*deleted));
+
+    ck_assert_uint_eq(catalog_count_deleted(catalog, ids, LENGTH(ids)), 0);
+    deleted[0] = 3;
+    deleted[1] = 8;
+    catalog_set_deleted(catalog, deleted, 2);
+    ck_assert_uint_eq(catalog_count_deleted(catalog, ids, LENGTH(ids)), 3);
+    catalog_set_deleted(catalog, NULL, 0);
+    ck_assert_uint_eq(catalog_count_deleted(catalog, ids, LENGTH(ids)), 0);
+}
+END_TEST
+
 Suite *catalog_suite(void); /* called from the table that tools/suites writes */
 
 Suite *catalog_suite(void)
@@ -34,6 +51,7 @@ Suite *catalog_suite(void)
     TCase *tc = tcase_create("catalog");
 
     tcase_add_test(tc, what_is_known_adds_up);
+    tcase_add_test(tc, deleted_ones_are_counted);
     suite_add_tcase(suite, tc);
     return suite;
 }

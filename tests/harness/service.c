@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#include "base/base64.h"
 #include "base/mem.h"
 #include "pg.h"
 #include "process.h"
@@ -75,6 +76,26 @@ json_t *service_post(struct service *service, long status, const char *path, con
     struct http_answer *answer = service_send(service, status, path, &request);
 
     return http_json(answer);
+}
+
+json_t *service_call(struct service *service, long status, const char *method, const char *path,
+                     const char *body, const char *user)
+{
+    AUTO(mem_free) char *login = xasprintf("%s:secret", user ? user : "");
+    AUTO(buf_done) struct buf header;
+    const char *headers[] = { "Content-Type: application/json", NULL, NULL };
+    struct http_request request = { .method = method, .body = body, .headers = headers };
+    struct http_answer *answer;
+    json_t *json;
+
+    buf_init(&header, SIZE_MAX);
+    buf_append_text(&header, "Authorization: Basic ");
+    base64_encode(span_of(login), &header);
+    headers[1] = user ? buf_text(&header) : NULL;
+    answer = service_send(service, status, path, &request);
+    json = answer->len ? http_json(answer) : NULL;
+    http_answer_free(answer);
+    return json;
 }
 
 char *service_get_text(struct service *service, long status, const char *path, const char *accept)

@@ -36,6 +36,10 @@ AUTO_DEFINE(struct service, service_free);
 json_t *service_get(struct service *service, long status, const char *path) MUST_CHECK;
 json_t *service_post(struct service *service, long status, const char *path,
                      const char *body) MUST_CHECK;
+/* Any method, `body` as JSON if there is one, and the name of a user (NULL: none said). NULL for an
+ * answer without a body. */
+json_t *service_call(struct service *service, long status, const char *method, const char *path,
+                     const char *body, const char *user) MUST_CHECK;
 /* The body as it came, owned; `accept` may be NULL. */
 char *service_get_text(struct service *service, long status, const char *path,
                        const char *accept) MUST_CHECK;

@@ -349,7 +349,7 @@ START_TEST(errors_are_those_of_atlas)
         ck_assert_str_eq(service_text(answer, "errorCode"), error_cases[i].code);
         ck_assert_str_eq(service_text(answer, "errorMessage"), error_cases[i].message);
     }
-    refused = service_post(service, 405, ATLAS "entity/bulk", "{}");
+    refused = service_post(service, 405, ATLAS "entity/guid/" UNKNOWN, "{}");
     ck_assert_str_eq(service_text(refused, "errorCode"), "ATLAS-405-00-001");
 }
 END_TEST
@@ -359,7 +359,8 @@ static const struct {
     long status;
     const char *allow, *message;
 } put_cases[] = {
-    { "entity/guid/" UNKNOWN, 405, "GET, HEAD", "v2/entity/guid/" UNKNOWN " takes GET, HEAD" },
+    { "entity/guid/" UNKNOWN "/header", 405, "GET, HEAD",
+      "v2/entity/guid/" UNKNOWN "/header takes GET, HEAD" },
     { "search/basic", 405, "GET, HEAD, POST", "v2/search/basic takes GET, HEAD, POST" },
     { "lineage/" UNKNOWN, 405, "GET, HEAD, POST", "v2/lineage/" UNKNOWN " takes GET, HEAD, POST" },
     { "entity/guid/" UNKNOWN "/none", 404, NULL, "no such path: v2/entity/guid/" UNKNOWN "/none" },

@@ -159,7 +159,7 @@ START_TEST(server_tells_of_itself)
     ck_assert_str_eq(service_text(status, "Status"), "ACTIVE");
     ck_assert_str_eq(service_text(session, "userName"), "anonymous");
     ck_assert(json_is_array(json_object_get(session, "groups")));
-    ck_assert(json_is_false(json_object_get(session, "atlas.entity.update.allowed")));
+    ck_assert(json_is_true(json_object_get(session, "atlas.entity.update.allowed")));
     ck_assert_int_eq(service_number(active, "ml_model_deployment"), 1);
     ck_assert_int_eq(service_number(general, "entityCount"),
                      pg_query_i64(service->dsn,

@@ -1,0 +1,1049 @@
+#include "collector/store_entity_internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "atlas/entity_json.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "collector/store_internal.h"
+
+void entity_changes_done(struct entity_changes *changes)
+{
+    for (int i = 0; i < ENTITY_CHANGES; i++)
+        free(changes->ids[i]);
+    *changes = (struct entity_changes){ 0 };
+}
+
+static void entity_changes_add(struct entity_changes *changes, enum entity_change change,
+                               int64_t id)
+{
+    size_t len = changes->len[change];
+
+    if ((len & (len - 1)) == 0)
+        changes->ids[change] =
+            xreallocarray(changes->ids[change], len ? 2 * len : 1, sizeof(int64_t));
+    changes->ids[change][changes->len[change]++] = id;
+}
+
+int entity_begin(PGconn *conn, int64_t wait_ms_max, struct err *err)
+{
+    char sql[256];
+
+    (void)snprintf(sql, sizeof(sql),
+                   "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_mergejoin = off;"
+                   " SET LOCAL lock_timeout = %" PRId64
+                   "; SELECT pg_advisory_xact_lock(%d, %d); SET LOCAL lock_timeout = 0",
+                   wait_ms_max, STORE_LOCK_CLASS, STORE_LOCK_GRAPH);
+    return store_exec(conn, sql, "lock graph", err);
+}
+
+int entity_commit(PGconn *conn, struct err *err)
+{
+    return store_exec(conn, "COMMIT", "commit graph", err);
+}
+
+/* A write of the graph's own begins with its first change. */
+static int writer_begin(struct entity_writer *writer, char number[24])
+{
+    AUTO(store_result_free) PGresult *result = NULL;
+
+    if (!writer->batch_id) {
+        result =
+            store_query(writer->conn, "SELECT graph_begin()", "begin graph batch", writer->err);
+        if (!result)
+            return -1;
+        writer->batch_id = store_get_i64(result, 0, 0);
+    }
+    (void)snprintf(number, 24, "%" PRId64, writer->batch_id);
+    return 0;
+}
+
+static struct span writer_key(const int64_t *id)
+{
+    return (struct span){ (const char *)id, sizeof(*id) };
+}
+
+static void array_add_json(struct store_array *array, const json_t *json)
+{
+    char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+
+    if (text)
+        store_array_add_text(array, span_of(text));
+    else
+        store_array_add_null(array);
+    free(text);
+}
+
+static void array_add_bool(struct store_array *array, bool value)
+{
+    store_array_add_text(array, (struct span){ value ? "\1" : "\0", 1 });
+}
+
+/* ------------------------------------------------------------------------------- what is there */
+
+enum find_column {
+    FIND_PLACE,
+    FIND_ID,
+    FIND_SINCE,
+    FIND_GUID,
+    FIND_TYPE,
+    FIND_IS_DELETED,
+    FIND_FROM_EVENTS,
+    FIND_ATTRIBUTES,
+    FIND_BY_CLIENTS
+};
+
+/* What events have said of entities that the input wants to change: rows of the result. */
+struct writer_found {
+    PGresult *result;
+    int *rows;        /* by node: its row, -1: none */
+    struct map *keys; /* key -> a wanted node, of those that are not there */
+};
+
+static bool node_is_sought_by_key(const struct entity_input *input, const struct entity_node *node)
+{
+    return node->key && !(node->is_wanted && node->is_assigned && input->is_partial);
+}
+
+static PGresult *writer_find(struct entity_writer *writer, const struct entity_input *input)
+{
+    AUTO(store_array_done) struct store_array names, guids;
+    struct store_params params = { 0 };
+
+    store_array_init(&names, STORE_OID_TEXT);
+    store_array_init(&guids, STORE_OID_UUID);
+    for (size_t i = 0; i < input->nodes_len; i++) {
+        const struct entity_node *node = &input->nodes[i];
+
+        if (node->same == i && node_is_sought_by_key(input, node))
+            store_array_add_text(&names, span_of(node->key));
+        else
+            store_array_add_null(&names);
+        if (node->same == i && (node->is_assigned || (node->is_wanted && !node->key)))
+            store_array_add_uuid(&guids, &node->guid);
+        else
+            store_array_add_null(&guids);
+    }
+    store_param_binary(&params, store_array_end(&names));
+    store_param_binary(&params, store_array_end(&guids));
+    return store_query_params(writer->conn, "SELECT * FROM entity_find($1, $2)", &params,
+                              "find entities", writer->err);
+}
+
+/* Whether the row is the node's entity: its guid goes before its key, its own type before one that
+ * inherits from it. */
+static bool node_takes(const struct entity_node *node, const struct type *type,
+                       const struct uuid *guid)
+{
+    if (node->is_assigned && uuid_compare(guid, &node->guid) == 0)
+        return true;
+    if (!node->key && node->is_wanted)
+        return uuid_compare(guid, &node->guid) == 0;
+    if (!node->key || (node->is_assigned && node->id) || !type || !node->type)
+        return false;
+    if (type == node->type)
+        return true;
+    return !node->is_wanted && !node->id && type_is_a(type, node->type);
+}
+
+static int writer_take(struct entity_writer *writer, struct entity_input *input,
+                       struct writer_found *found, int row)
+{
+    size_t place = (size_t)store_get_i64(found->result, row, FIND_PLACE) - 1;
+    struct entity_node *node = &input->nodes[place];
+    const struct type *type =
+        type_by_name(writer->types, store_get_span(found->result, row, FIND_TYPE));
+    char text[UUID_TEXT_LEN + 1];
+    struct uuid guid;
+
+    if (store_get_uuid(found->result, row, FIND_GUID, &guid) < 0 || !type ||
+        !node_takes(node, type, &guid))
+        return 0;
+    if (store_get_bool(found->result, row, FIND_IS_DELETED)) {
+        uuid_format(&guid, text);
+        return entity_fault_set(writer->fault, 404, "ATLAS-404-00-012",
+                                "Given instance guid %s has been deleted", text);
+    }
+    if (node->is_wanted && !type_is_a(type, node->type)) {
+        uuid_format(&guid, text);
+        return entity_fault_set(writer->fault, 400, "ATLAS-400-00-029",
+                                "the entity %s is of type %s, not %s", text, type->def->name,
+                                node->type->def->name);
+    }
+    node->id = store_get_i64(found->result, row, FIND_ID);
+    node->is_made = node->is_wanted && !node->is_assigned && /* by an attempt before this one */
+                    uuid_compare(&guid, &node->guid) == 0;
+    node->guid = guid;
+    node->type = type;
+    found->rows[place] = row;
+    return 0;
+}
+
+/* Nodes that turned out to be the same entity are one from here on. */
+static void writer_join(struct entity_input *input)
+{
+    AUTO(map_free) struct map *ids = map_new();
+    bool added;
+
+    for (size_t i = 0; i < input->nodes_len; i++) {
+        struct entity_node *node = &input->nodes[i];
+        uint64_t place;
+
+        if (node->same != i || !node->id)
+            continue;
+        place = *map_put(ids, writer_key(&node->id), i, &added);
+        if (!added)
+            entity_input_merge(input, i, (size_t)place);
+    }
+}
+
+/* Nobody has it: another entity of the request may, and where that is wanted it becomes a shell. */
+static int writer_miss(struct entity_writer *writer, struct entity_input *input, size_t place,
+                       struct map *keys)
+{
+    struct entity_node *node = &input->nodes[place];
+    const uint64_t *other = node->key ? map_get(keys, span_of(node->key)) : NULL;
+    const char *key;
+
+    if (other && input->nodes[*other].type && node->type &&
+        type_is_a(input->nodes[*other].type, node->type)) {
+        entity_input_merge(input, place, (size_t)*other);
+        return 0;
+    }
+    if (!writer->makes_shells || !node->key)
+        return entity_fault_not_found(writer->fault, node);
+    key = entity_key_attribute(node->type)->name;
+    node->is_wanted = node->is_shell = true;
+    entity_input_guid(input, place, &node->guid);
+    node->attributes = json_object();
+    (void)json_object_set_new(node->attributes, key, json_string(node->key));
+    if (type_attribute(node->type, SPAN_LITERAL("name")))
+        (void)json_object_set_new(node->attributes, "name", json_string(node->key));
+    return 0;
+}
+
+/* Gives each node its entity, or that it is to be made. */
+static int writer_resolve(struct entity_writer *writer, struct entity_input *input,
+                          struct writer_found *found)
+{
+    bool added;
+
+    found->result = writer_find(writer, input);
+    if (!found->result)
+        return -1;
+    for (int row = 0; row < PQntuples(found->result); row++) {
+        if (writer_take(writer, input, found, row) < 0)
+            return -1;
+    }
+    writer_join(input);
+    for (size_t i = 0; i < input->nodes_len; i++) {
+        const struct entity_node *node = &input->nodes[i];
+
+        if (node->same != i || node->id || !node->is_wanted)
+            continue;
+        if (node->is_assigned)
+            return entity_fault_not_found(writer->fault,
+                                          &(struct entity_node){ .guid = node->guid,
+                                                                 .is_assigned = true });
+        if (node->key)
+            (void)map_put(found->keys, span_of(node->key), i, &added);
+    }
+    for (size_t i = 0; i < input->nodes_len; i++) {
+        const struct entity_node *node = &input->nodes[i];
+
+        if (node->same == i && !node->id && !node->is_wanted &&
+            writer_miss(writer, input, i, found->keys) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* ------------------------------------------------------------------------- what events have set */
+
+/* Clients set it, if nobody else did. */
+static bool own_has(const json_t *own, const char *prefix, const char *name)
+{
+    AUTO(mem_free) char *full = xasprintf("%s%s", prefix, name);
+
+    for (size_t i = 0; i < json_array_size(own); i++) {
+        const char *text = json_string_value(json_array_get(own, i));
+
+        if (text && strcmp(text, full) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* -1: what stands is the events'. Else notes that a client set it. */
+static int own_claim(json_t *own, const char *prefix, const char *name, const json_t *stands,
+                     const json_t *wanted)
+{
+    if (stands ? json_equal(stands, wanted) : json_is_null(wanted))
+        return 0;
+    if (own_has(own, prefix, name))
+        return 0;
+    if (stands)
+        return -1;
+    (void)json_array_append_new(own, json_sprintf("%s%s", prefix, name));
+    return 0;
+}
+
+static int own_refuse(struct entity_writer *writer, const struct entity_node *node,
+                      const char *prefix, const char *name)
+{
+    return entity_fault_set(writer->fault, 403, "ATLAS-403-00-001",
+                            "%s is not authorized to perform update of %s.%s%.64s: an event set it",
+                            writer->user, node->type->def->name, prefix, name);
+}
+
+/* Each key of metadata by itself. `keeps`: keys that are not named stay. */
+static int own_claim_metadata(struct entity_writer *writer, const struct entity_node *node,
+                              json_t *own, const json_t *stands, const json_t *wanted, bool keeps)
+{
+    const char *key;
+    json_t *value;
+
+    json_object_foreach((json_t *)(uintptr_t)wanted, key, value)
+    {
+        if (own_claim(own, "metadata.", key, json_object_get(stands, key), value) < 0)
+            return own_refuse(writer, node, "metadata.", key);
+    }
+    if (keeps)
+        return 0;
+    json_object_foreach((json_t *)(uintptr_t)stands, key, value)
+    {
+        if (!json_object_get(wanted, key) && !own_has(own, "metadata.", key))
+            return own_refuse(writer, node, "metadata.", key);
+    }
+    return 0;
+}
+
+/* What clients own of an entity that events have described, when the node's attributes are in.
+ * Owned; NULL: one of them is the events'. A description is everybody's. */
+static json_t *own_of_node(struct entity_writer *writer, const struct entity_node *node,
+                           const PGresult *result, int row)
+{
+    struct span text = store_get_span(result, row, FIND_ATTRIBUTES);
+    struct span said = store_get_span(result, row, FIND_BY_CLIENTS);
+    json_auto_t *stands = entity_attributes_load(text);
+    json_auto_t *own = said.data ? json_loadb(said.data, said.len, 0, NULL) : json_array();
+    const char *name;
+    json_t *value;
+
+    json_object_foreach(node->attributes, name, value)
+    {
+        const json_t *there = json_object_get(stands, name);
+
+        if (strcmp(name, "description") == 0)
+            continue;
+        if (strcmp(name, "metadata") == 0) {
+            if (own_claim_metadata(writer, node, own, there, value, false) < 0)
+                return NULL;
+        } else if (own_claim(own, "", name, there, value) < 0) {
+            (void)own_refuse(writer, node, "", name);
+            return NULL;
+        }
+    }
+    if (own_claim_metadata(writer, node, own, json_object_get(stands, "metadata"),
+                           json_object_get(node->joined, "metadata"), true) < 0)
+        return NULL;
+    return json_incref(own);
+}
+
+/* ---------------------------------------------------------------------------------- entities */
+
+static int writer_make_entities(struct entity_writer *writer, struct entity_input *input,
+                                struct entity_changes *changes)
+{
+    AUTO(store_array_done) struct store_array guids, types, names, shells, attributes;
+    AUTO(store_result_free) PGresult *result = NULL;
+    struct store_params params = { 0 };
+    char number[24];
+    int row = 0;
+
+    store_array_init(&guids, STORE_OID_UUID);
+    store_array_init(&types, STORE_OID_TEXT);
+    store_array_init(&names, STORE_OID_TEXT);
+    store_array_init(&shells, STORE_OID_BOOL);
+    store_array_init(&attributes, STORE_OID_TEXT);
+    for (size_t i = 0; i < input->nodes_len; i++) {
+        const struct entity_node *node = &input->nodes[i];
+
+        if (node->same == i && node->is_made)
+            entity_changes_add(changes, ENTITY_MADE, node->id);
+        if (node->same != i || node->id)
+            continue;
+        store_array_add_uuid(&guids, &node->guid);
+        store_array_add_text(&types, span_of(node->type->def->name));
+        if (node->key)
+            store_array_add_text(&names, span_of(node->key));
+        else
+            store_array_add_null(&names);
+        array_add_bool(&shells, node->is_shell);
+        array_add_json(&attributes, node->attributes);
+    }
+    if (guids.len == 0)
+        return 0;
+    if (writer_begin(writer, number) < 0)
+        return -1;
+    store_param_text(&params, number);
+    store_param_binary(&params, store_array_end(&guids));
+    store_param_binary(&params, store_array_end(&types));
+    store_param_binary(&params, store_array_end(&names));
+    store_param_binary(&params, store_array_end(&shells));
+    store_param_binary(&params, store_array_end(&attributes));
+    store_param_text(&params, writer->user);
+    result = store_query_params(writer->conn, "SELECT entity_make($1, $2, $3, $4, $5, $6, $7)",
+                                &params, "make entities", writer->err);
+    for (size_t i = 0; result && i < input->nodes_len; i++) {
+        struct entity_node *node = &input->nodes[i];
+
+        if (node->same != i || node->id)
+            continue;
+        node->id = store_get_i64(result, row++, 0);
+        node->is_made = true;
+        entity_changes_add(changes, ENTITY_MADE, node->id);
+    }
+    return result ? 0 : -1;
+}
+
+struct change_columns {
+    struct store_array ids, names, attributes, joined, owned;
+};
+
+static void change_columns_init(struct change_columns *columns)
+{
+    store_array_init(&columns->ids, STORE_OID_INT8);
+    store_array_init(&columns->names, STORE_OID_TEXT);
+    store_array_init(&columns->attributes, STORE_OID_TEXT);
+    store_array_init(&columns->joined, STORE_OID_TEXT);
+    store_array_init(&columns->owned, STORE_OID_TEXT);
+}
+
+static void change_columns_done(struct change_columns *columns)
+{
+    store_array_done(&columns->ids);
+    store_array_done(&columns->names);
+    store_array_done(&columns->attributes);
+    store_array_done(&columns->joined);
+    store_array_done(&columns->owned);
+}
+
+static int change_columns_add(struct change_columns *columns, struct entity_writer *writer,
+                              const struct entity_node *node, const PGresult *found, int row)
+{
+    json_auto_t *own = NULL;
+
+    if (store_get_bool(found, row, FIND_FROM_EVENTS)) {
+        own = own_of_node(writer, node, found, row);
+        if (!own)
+            return -1;
+    }
+    store_array_add_i64(&columns->ids, node->id);
+    if (node->key)
+        store_array_add_text(&columns->names, span_of(node->key));
+    else
+        store_array_add_null(&columns->names);
+    array_add_json(&columns->attributes, node->attributes);
+    array_add_json(&columns->joined, node->joined);
+    array_add_json(&columns->owned, json_array_size(own) ? own : NULL);
+    return 0;
+}
+
+/* Notes in `touched` whom it changed. */
+static int writer_change_columns(struct entity_writer *writer, struct change_columns *columns,
+                                 bool is_partial, struct map *touched)
+{
+    AUTO(store_result_free) PGresult *result = NULL;
+    struct store_params params = { 0 };
+    char number[24];
+    bool added;
+
+    if (columns->ids.len == 0)
+        return 0;
+    if (writer_begin(writer, number) < 0)
+        return -1;
+    store_param_text(&params, number);
+    store_param_binary(&params, store_array_end(&columns->ids));
+    store_param_binary(&params, store_array_end(&columns->names));
+    store_param_binary(&params, store_array_end(&columns->attributes));
+    store_param_binary(&params, store_array_end(&columns->joined));
+    store_param_binary(&params, store_array_end(&columns->owned));
+    store_param_text(&params, is_partial ? "f" : "t");
+    store_param_text(&params, writer->user);
+    result =
+        store_query_params(writer->conn, "SELECT entity_change($1, $2, $3, $4, $5, $6, $7, $8)",
+                           &params, "change entities", writer->err);
+    if (!result && writer->err->kind == ERR_INPUT)
+        return entity_fault_set(writer->fault, 409, "ATLAS-409-00-003",
+                                "failed to update entity: another one of its type has this name");
+    for (int row = 0; result && row < PQntuples(result); row++) {
+        int64_t id = store_get_i64(result, row, 0);
+
+        (void)map_put(touched, writer_key(&id), 1, &added);
+    }
+    return result ? 0 : -1;
+}
+
+static int writer_change_entities(struct entity_writer *writer, struct entity_input *input,
+                                  const struct writer_found *found, struct map *touched)
+{
+    struct change_columns columns;
+    int rc = 0;
+
+    change_columns_init(&columns);
+    for (size_t i = 0; rc == 0 && i < input->nodes_len; i++) {
+        const struct entity_node *node = &input->nodes[i];
+
+        if (node->same == i && node->is_wanted && !node->is_made)
+            rc = change_columns_add(&columns, writer, node, found->result, found->rows[i]);
+    }
+    if (rc == 0)
+        rc = writer_change_columns(writer, &columns, input->is_partial, touched);
+    change_columns_done(&columns);
+    return rc;
+}
+
+/* ----------------------------------------------------------------------------- relationships */
+
+struct edge_columns {
+    struct store_array types, end1, end2, single, attributes, guids;
+    struct store_array held_types, held_ends, held_ids;
+    struct map *taken; /* edges that are in, and who is at the end that can have one only */
+};
+
+static void edge_columns_init(struct edge_columns *columns)
+{
+    store_array_init(&columns->types, STORE_OID_TEXT);
+    store_array_init(&columns->end1, STORE_OID_INT8);
+    store_array_init(&columns->end2, STORE_OID_INT8);
+    store_array_init(&columns->single, STORE_OID_INT8);
+    store_array_init(&columns->attributes, STORE_OID_TEXT);
+    store_array_init(&columns->guids, STORE_OID_UUID);
+    store_array_init(&columns->held_types, STORE_OID_TEXT);
+    store_array_init(&columns->held_ends, STORE_OID_INT8);
+    store_array_init(&columns->held_ids, STORE_OID_INT8);
+    columns->taken = map_new();
+}
+
+static void edge_columns_done(struct edge_columns *columns)
+{
+    store_array_done(&columns->types);
+    store_array_done(&columns->end1);
+    store_array_done(&columns->end2);
+    store_array_done(&columns->single);
+    store_array_done(&columns->attributes);
+    store_array_done(&columns->guids);
+    store_array_done(&columns->held_types);
+    store_array_done(&columns->held_ends);
+    store_array_done(&columns->held_ids);
+    map_free(columns->taken);
+}
+
+/* Bit 0: the entity at the first end has at most one such relationship, bit 1: the one at the
+ * second. */
+static int64_t edge_single(const struct type_def *def)
+{
+    return (def->ends[0].cardinality == TYPE_SINGLE ? 1 : 0) |
+           (def->ends[1].cardinality == TYPE_SINGLE ? 2 : 0);
+}
+
+/* The request itself may want two where there can be one. */
+static int edge_check_single(struct edge_columns *columns, const struct type_def *def,
+                             const int64_t ends[2], struct entity_fault *fault)
+{
+    AUTO(buf_done) struct buf key;
+    bool added;
+
+    buf_init(&key, SIZE_MAX);
+    for (size_t end = 0; end < 2; end++) {
+        uint64_t other = (uint64_t)ends[1 - end];
+
+        if (def->ends[end].cardinality != TYPE_SINGLE)
+            continue;
+        buf_clear(&key);
+        buf_append_fmt(&key, "s%s %zu %" PRId64, def->name, end, ends[end]);
+        if (*map_put(columns->taken, buf_span(&key), other, &added) != other)
+            return entity_fault_set(fault, 400, "ATLAS-400-00-029",
+                                    "one %s can have one %s only, the request has two",
+                                    def->ends[end].type, def->ends[end].name);
+    }
+    return 0;
+}
+
+/* guid: NULL, a random one. */
+static int edge_columns_add(struct edge_columns *columns, const struct entity_input *input,
+                            const struct entity_edge *edge, const struct uuid *guid,
+                            struct entity_fault *fault)
+{
+    const struct type_def *def = edge->relation->relationship->def;
+    int64_t ends[2];
+    AUTO(buf_done) struct buf key;
+    bool added;
+
+    ends[edge->relation->end] = entity_input_node(input, edge->holder)->id;
+    ends[1 - edge->relation->end] = entity_input_node(input, edge->other)->id;
+    buf_init(&key, SIZE_MAX);
+    buf_append_fmt(&key, "e%s %" PRId64 " %" PRId64, def->name, ends[0], ends[1]);
+    (void)map_put(columns->taken, buf_span(&key), 0, &added);
+    if (!added)
+        return 0;
+    if (edge_check_single(columns, def, ends, fault) < 0)
+        return -1;
+    store_array_add_text(&columns->types, span_of(def->name));
+    store_array_add_i64(&columns->end1, ends[0]);
+    store_array_add_i64(&columns->end2, ends[1]);
+    store_array_add_i64(&columns->single, edge_single(def));
+    array_add_json(&columns->attributes, edge->attributes);
+    if (guid)
+        store_array_add_uuid(&columns->guids, guid);
+    else
+        store_array_add_null(&columns->guids);
+    return 0;
+}
+
+static int edge_columns_fill(struct edge_columns *columns, const struct entity_input *input,
+                             struct entity_fault *fault)
+{
+    for (size_t i = 0; i < input->edges_len; i++) {
+        if (edge_columns_add(columns, input, &input->edges[i], NULL, fault) < 0)
+            return -1;
+    }
+    for (size_t i = 0; i < input->holds_len; i++) {
+        const struct entity_hold *hold = &input->holds[i];
+        const struct entity_node *holder = entity_input_node(input, hold->holder);
+
+        if (holder->is_made)
+            continue;
+        store_array_add_text(&columns->held_types,
+                             span_of(hold->relation->relationship->def->name));
+        store_array_add_i64(&columns->held_ends, (int64_t)hold->relation->end);
+        store_array_add_i64(&columns->held_ids, holder->id);
+    }
+    return 0;
+}
+
+/* The ends of all that changed; owned. */
+static PGresult *writer_put_edges(struct entity_writer *writer, struct edge_columns *columns)
+{
+    struct store_params params = { 0 };
+    char number[24];
+
+    if (writer_begin(writer, number) < 0)
+        return NULL;
+    store_param_text(&params, number);
+    store_param_binary(&params, store_array_end(&columns->types));
+    store_param_binary(&params, store_array_end(&columns->end1));
+    store_param_binary(&params, store_array_end(&columns->end2));
+    store_param_binary(&params, store_array_end(&columns->single));
+    store_param_binary(&params, store_array_end(&columns->attributes));
+    store_param_binary(&params, store_array_end(&columns->guids));
+    store_param_binary(&params, store_array_end(&columns->held_types));
+    store_param_binary(&params, store_array_end(&columns->held_ends));
+    store_param_binary(&params, store_array_end(&columns->held_ids));
+    store_param_text(&params, writer->user);
+    return store_query_params(writer->conn,
+                              "SELECT * FROM relationship_put($1, $2, $3, $4, $5, $6, $7, $8, $9,"
+                              " $10, $11)",
+                              &params, "write relationships", writer->err);
+}
+
+static int writer_refuse_end(struct entity_writer *writer, const char *type)
+{
+    return entity_fault_set(writer->fault, 403, "ATLAS-403-00-001",
+                            "%s is not authorized to perform removal of %s: an event set it",
+                            writer->user, type);
+}
+
+static int writer_write_edges(struct entity_writer *writer, struct entity_input *input,
+                              struct map *touched)
+{
+    struct edge_columns columns;
+    AUTO(store_result_free) PGresult *result = NULL;
+    bool is_any, added;
+    int rc;
+
+    edge_columns_init(&columns);
+    rc = edge_columns_fill(&columns, input, writer->fault);
+    is_any = columns.types.len || columns.held_types.len;
+    if (rc == 0 && is_any)
+        result = writer_put_edges(writer, &columns);
+    edge_columns_done(&columns);
+    if (rc < 0 || (is_any && !result))
+        return -1;
+    for (int row = 0; result && row < PQntuples(result); row++) {
+        if (!PQgetisnull(result, row, 2))
+            return writer_refuse_end(writer, PQgetvalue(result, row, 2));
+        for (int end = 0; end < 2; end++) {
+            int64_t id = store_get_i64(result, row, end);
+
+            (void)map_put(touched, writer_key(&id), 0, &added);
+        }
+    }
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------------ the whole */
+
+struct writer_touched {
+    struct map *made, *wanted; /* ids */
+    struct entity_changes *changes;
+    struct store_array *audited;
+};
+
+static void writer_note_touched(struct span key, uint64_t value, void *ctx)
+{
+    struct writer_touched *touched = ctx;
+    int64_t id;
+
+    (void)value;
+    if (map_get(touched->made, key))
+        return;
+    memcpy(&id, key.data, sizeof(id));
+    entity_changes_add(touched->changes, ENTITY_CHANGED, id);
+    if (map_get(touched->wanted, key))
+        store_array_add_i64(touched->audited, id);
+}
+
+static int ids_compare(const void *a, const void *b)
+{
+    const int64_t *one = a, *two = b;
+
+    return (*one > *two) - (*one < *two);
+}
+
+/* Whom the request names and changed has that in its audit; whom it only linked to has not. */
+static int writer_audit(struct entity_writer *writer, const struct entity_input *input,
+                        const struct map *touched, struct entity_changes *changes)
+{
+    AUTO(map_free) struct map *made = map_new();
+    AUTO(map_free) struct map *wanted = map_new();
+    AUTO(store_array_done) struct store_array audited;
+    AUTO(store_result_free) PGresult *result = NULL;
+    struct writer_touched all = { made, wanted, changes, &audited };
+    struct store_params params = { 0 };
+    char number[24];
+    bool added;
+
+    store_array_init(&audited, STORE_OID_INT8);
+    for (size_t i = 0; i < input->nodes_len; i++) {
+        const struct entity_node *node = &input->nodes[i];
+
+        if (node->same == i && node->is_wanted)
+            (void)map_put(node->is_made ? made : wanted, writer_key(&node->id), 0, &added);
+    }
+    map_each(touched, writer_note_touched, &all);
+    if (changes->len[ENTITY_CHANGED])
+        qsort(changes->ids[ENTITY_CHANGED], changes->len[ENTITY_CHANGED], sizeof(int64_t),
+              ids_compare);
+    if (audited.len == 0)
+        return 0;
+    if (writer_begin(writer, number) < 0)
+        return -1;
+    store_param_text(&params, number);
+    store_param_binary(&params, store_array_end(&audited));
+    store_param_text(&params, writer->user);
+    result = store_query_params(writer->conn,
+                                "INSERT INTO entity_audit (entity_id, batch_id, action, user_name)"
+                                " SELECT w.id, $1::bigint, 'ENTITY_UPDATE', $3"
+                                " FROM unnest($2::bigint[]) AS w(id)",
+                                &params, "audit entities", writer->err);
+    return result ? 0 : -1;
+}
+
+static int writer_store(struct entity_writer *writer, struct entity_input *input,
+                        struct writer_found *found, struct entity_changes *changes)
+{
+    AUTO(map_free) struct map *touched = map_new();
+    size_t made = 0;
+
+    if (writer_resolve(writer, input, found) < 0 || entity_input_check(input, writer->fault) < 0)
+        return -1;
+    for (size_t i = 0; i < input->nodes_len; i++)
+        made += input->nodes[i].same == i && !input->nodes[i].id;
+    if (writer_make_entities(writer, input, changes) < 0 ||
+        writer_change_entities(writer, input, found, touched) < 0 ||
+        writer_write_edges(writer, input, touched) < 0 ||
+        writer_audit(writer, input, touched, changes) < 0)
+        return -1;
+    if (!made && !map_len(touched))
+        writer->batch_id = 0; /* begun for nothing: not to be committed */
+    return 0;
+}
+
+int entity_store(struct entity_writer *writer, struct entity_input *input,
+                 struct entity_changes *changes)
+{
+    struct writer_found found = { .rows = xcalloc(input->nodes_len + 1, sizeof(*found.rows)),
+                                  .keys = map_new() };
+    int rc = writer_store(writer, input, &found, changes);
+
+    PQclear(found.result);
+    free(found.rows);
+    map_free(found.keys);
+    return rc;
+}
+
+/* ------------------------------------------------------------------------------------- deleting */
+
+int entity_find_guids(PGconn *conn, const struct uuid *guids, size_t len, int64_t **ids,
+                      size_t *ids_len, struct err *err)
+{
+    AUTO(store_array_done) struct store_array array;
+    AUTO(store_result_free) PGresult *result = NULL;
+    struct store_params params = { 0 };
+
+    *ids = NULL;
+    *ids_len = 0;
+    store_array_init(&array, STORE_OID_UUID);
+    for (size_t i = 0; i < len; i++)
+        store_array_add_uuid(&array, &guids[i]);
+    store_param_binary(&params, store_array_end(&array));
+    result = store_query_params(conn,
+                                "SELECT e.entity_id FROM unnest($1::uuid[]) WITH ORDINALITY"
+                                " AS w(guid, place) CROSS JOIN LATERAL (SELECT entity_id"
+                                " FROM entity WHERE guid = w.guid AND to_batch IS NULL OFFSET 0)"
+                                " AS e ORDER BY w.place",
+                                &params, "find entities", err);
+    if (!result)
+        return -1;
+    *ids_len = (size_t)PQntuples(result);
+    *ids = xcalloc(*ids_len, sizeof(**ids));
+    for (size_t i = 0; i < *ids_len; i++)
+        (*ids)[i] = store_get_i64(result, (int)i, 0);
+    return 0;
+}
+
+/* The compositions, and at which end of each the owner is. */
+static void writer_list_owners(const struct type_registry *types, struct store_array *names,
+                               struct store_array *ends)
+{
+    struct type_list list = type_registry_types(types);
+
+    for (size_t i = 0; i < list.len; i++) {
+        const struct type_def *def = list.items[i]->def;
+
+        if (def->category != TYPE_RELATIONSHIP || def->ownership != TYPE_COMPOSITION)
+            continue;
+        store_array_add_text(names, span_of(def->name));
+        store_array_add_i64(ends, def->ends[0].is_container ? 0 : 1);
+    }
+}
+
+int entity_remove(struct entity_writer *writer, const int64_t *ids, size_t len,
+                  struct entity_changes *changes)
+{
+    AUTO(store_array_done) struct store_array array, owners, ends;
+    AUTO(store_result_free) PGresult *result = NULL;
+    struct store_params params = { 0 };
+    char number[24], max[24];
+
+    store_array_init(&array, STORE_OID_INT8);
+    store_array_init(&owners, STORE_OID_TEXT);
+    store_array_init(&ends, STORE_OID_INT8);
+    for (size_t i = 0; i < len; i++)
+        store_array_add_i64(&array, ids[i]);
+    writer_list_owners(writer->types, &owners, &ends);
+    if (writer_begin(writer, number) < 0)
+        return -1;
+    (void)snprintf(max, sizeof(max), "%d", ENTITY_REMOVE_MAX);
+    store_param_text(&params, number);
+    store_param_binary(&params, store_array_end(&array));
+    store_param_binary(&params, store_array_end(&owners));
+    store_param_binary(&params, store_array_end(&ends));
+    store_param_text(&params, max);
+    store_param_text(&params, writer->user);
+    result = store_query_params(writer->conn, "SELECT entity_remove($1, $2, $3, $4, $5, $6)",
+                                &params, "delete entities", writer->err);
+    if (!result && strstr(writer->err->text, "(SQLSTATE 54000"))
+        return entity_fault_set(writer->fault, 400, "ATLAS-400-00-029",
+                                "more than %d entities would be deleted: delete what they own "
+                                "before",
+                                ENTITY_REMOVE_MAX);
+    for (int row = 0; result && row < PQntuples(result); row++)
+        entity_changes_add(changes, ENTITY_REMOVED, store_get_i64(result, row, 0));
+    if (result && PQntuples(result) == 0)
+        writer->batch_id = 0;
+    return result ? 0 : -1;
+}
+
+/* ------------------------------------------------------------------------------- by themselves */
+
+void relationship_done(struct relationship *relationship)
+{
+    json_decref(relationship->attributes);
+    free(relationship->created_by);
+    free(relationship->updated_by);
+    *relationship = (struct relationship){ 0 };
+}
+
+int relationship_read(PGconn *conn, const struct type_registry *types, const struct uuid *guid,
+                      struct relationship *relationship, bool *found, struct err *err)
+{
+    AUTO(store_result_free) PGresult *result = NULL;
+    struct store_params params = { 0 };
+    struct span attributes;
+
+    *relationship = (struct relationship){ 0 };
+    uuid_format(guid, relationship->guid);
+    store_param_text(&params, relationship->guid);
+    result = store_query_params(
+        conn,
+        "SELECT r.relationship_id, r.type, r.end1, r.end2, r.is_deleted, r.by_client,"
+        " r.attributes, r.created_by, r.updated_by,"
+        " floor(extract(epoch FROM c.recorded_at) * 1000)::bigint,"
+        " floor(extract(epoch FROM u.recorded_at) * 1000)::bigint FROM relationship AS r"
+        " JOIN graph_batch AS c ON c.batch_id = r.created_batch"
+        " JOIN graph_batch AS u ON u.batch_id = r.from_batch"
+        " WHERE r.guid = $1::uuid AND r.to_batch IS NULL",
+        &params, "read relationship", err);
+    if (!result)
+        return -1;
+    *found = PQntuples(result) > 0;
+    if (*found)
+        relationship->type = type_by_name(types, store_get_span(result, 0, 1));
+    *found = relationship->type != NULL;
+    if (!*found)
+        return 0;
+    relationship->id = store_get_i64(result, 0, 0);
+    relationship->ends[0] = store_get_i64(result, 0, 2);
+    relationship->ends[1] = store_get_i64(result, 0, 3);
+    relationship->is_deleted = store_get_bool(result, 0, 4);
+    relationship->by_client = store_get_bool(result, 0, 5);
+    attributes = store_get_span(result, 0, 6);
+    if (attributes.data)
+        relationship->attributes = entity_attributes_load(attributes);
+    relationship->created_by = xstrdup(PQgetvalue(result, 0, 7));
+    relationship->updated_by = xstrdup(PQgetvalue(result, 0, 8));
+    relationship->created_ms = store_get_i64(result, 0, 9);
+    relationship->updated_ms = store_get_i64(result, 0, 10);
+    return 0;
+}
+
+/* The guid of the edge that is there between the two; empty: none. */
+static int relationship_find(struct entity_writer *writer, const struct entity_input *input,
+                             char guid[UUID_TEXT_LEN + 1])
+{
+    const struct entity_edge *edge = &input->edges[0];
+    AUTO(store_result_free) PGresult *result = NULL;
+    struct store_params params = { 0 };
+    char end1[24], end2[24];
+
+    guid[0] = '\0';
+    (void)snprintf(end1, sizeof(end1), "%" PRId64, entity_input_node(input, edge->holder)->id);
+    (void)snprintf(end2, sizeof(end2), "%" PRId64, entity_input_node(input, edge->other)->id);
+    store_param_text(&params, edge->relation->relationship->def->name);
+    store_param_text(&params, end1);
+    store_param_text(&params, end2);
+    result =
+        store_query_params(writer->conn,
+                           "SELECT guid FROM relationship WHERE type = $1 AND end1 = $2::bigint"
+                           " AND end2 = $3::bigint AND NOT is_deleted AND to_batch IS NULL",
+                           &params, "find relationship", writer->err);
+    if (result && PQntuples(result) > 0)
+        (void)snprintf(guid, UUID_TEXT_LEN + 1, "%s", PQgetvalue(result, 0, 0));
+    return result ? 0 : -1;
+}
+
+/* The edge is not there: makes it. */
+static int relationship_put(struct entity_writer *writer, const struct entity_input *input,
+                            const struct uuid *guid)
+{
+    struct edge_columns columns;
+    AUTO(store_result_free) PGresult *result = NULL;
+    int rc;
+
+    edge_columns_init(&columns);
+    rc = edge_columns_add(&columns, input, &input->edges[0], guid, writer->fault);
+    if (rc == 0)
+        result = writer_put_edges(writer, &columns);
+    edge_columns_done(&columns);
+    if (rc < 0 || !result)
+        return -1;
+    for (int row = 0; row < PQntuples(result); row++) {
+        if (!PQgetisnull(result, row, 2))
+            return writer_refuse_end(writer, PQgetvalue(result, row, 2));
+    }
+    return 0;
+}
+
+int relationship_make(struct entity_writer *writer, struct entity_input *input,
+                      const struct uuid *guid)
+{
+    struct writer_found found = { .rows = xcalloc(input->nodes_len + 1, sizeof(*found.rows)),
+                                  .keys = map_new() };
+    char there[UUID_TEXT_LEN + 1], own[UUID_TEXT_LEN + 1], ends[2][UUID_TEXT_LEN + 1];
+    int rc = writer_resolve(writer, input, &found);
+
+    PQclear(found.result);
+    free(found.rows);
+    map_free(found.keys);
+    if (rc < 0 || entity_input_check_relation(input, writer->fault) < 0 ||
+        relationship_find(writer, input, there) < 0)
+        return -1;
+    uuid_format(guid, own);
+    if (strcmp(there, own) == 0) /* an attempt before this one made it */
+        return 0;
+    if (!there[0])
+        return relationship_put(writer, input, guid);
+    uuid_format(&entity_input_node(input, input->edges[0].holder)->guid, ends[0]);
+    uuid_format(&entity_input_node(input, input->edges[0].other)->guid, ends[1]);
+    return entity_fault_set(writer->fault, 409, "ATLAS-409-00-004",
+                            "relationship %s already exists between entities %s and %s",
+                            input->edges[0].relation->relationship->def->name, ends[0], ends[1]);
+}
+
+int relationship_change(struct entity_writer *writer, const struct relationship *relationship,
+                        const json_t *attributes)
+{
+    AUTO(mem_free) char *text = attributes ? json_dumps(attributes, JSON_COMPACT) : NULL;
+    AUTO(store_result_free) PGresult *result = NULL;
+    struct store_params params = { 0 };
+    char number[24], id[24];
+
+    if (json_object_size(attributes) == json_object_size(relationship->attributes) &&
+        (!json_object_size(attributes) || json_equal(attributes, relationship->attributes)))
+        return 0;
+    if (writer_begin(writer, number) < 0)
+        return -1;
+    (void)snprintf(id, sizeof(id), "%" PRId64, relationship->id);
+    store_param_text(&params, number);
+    store_param_text(&params, id);
+    store_param_text(&params, text);
+    store_param_text(&params, writer->user);
+    result = store_query_params(
+        writer->conn,
+        "WITH old AS (UPDATE relationship SET to_batch = $1::bigint"
+        " WHERE relationship_id = $2::bigint AND to_batch IS NULL RETURNING *)"
+        " INSERT INTO relationship (relationship_id, from_batch, created_batch, guid, type, end1,"
+        " end2, created_by, updated_by, attributes, by_client)"
+        " SELECT relationship_id, $1::bigint, created_batch, guid, type, end1, end2, created_by, "
+        "$4,"
+        " $3::jsonb, by_client FROM old",
+        &params, "change relationship", writer->err);
+    return result ? 0 : -1;
+}
+
+int relationship_remove(struct entity_writer *writer, const struct relationship *relationship)
+{
+    AUTO(store_result_free) PGresult *result = NULL;
+    struct store_params params = { 0 };
+    char number[24], id[24];
+
+    if (!relationship->by_client)
+        return writer_refuse_end(writer, relationship->type->def->name);
+    if (writer_begin(writer, number) < 0)
+        return -1;
+    (void)snprintf(id, sizeof(id), "%" PRId64, relationship->id);
+    store_param_text(&params, number);
+    store_param_text(&params, id);
+    store_param_text(&params, writer->user);
+    result = store_query_params(writer->conn,
+                                "SELECT relationship_end($1, array_agg(ctid), $3) FROM relationship"
+                                " WHERE relationship_id = $2::bigint AND to_batch IS NULL",
+                                &params, "end relationship", writer->err);
+    return result ? 0 : -1;
+}
