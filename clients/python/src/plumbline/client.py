@@ -19,7 +19,7 @@ from plumbline.local import Filters, LocalStore
 from plumbline.prediction import Prediction
 from plumbline.reporting import OnError, Reporter
 from plumbline.sender import Sender, SenderOptions, Stats
-from plumbline.transport import Query, Transport
+from plumbline.transport import Query, Transport, bare_key
 from plumbline.values import Encoder
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Client:
         if url and not local:
             self._transport = Transport(
                 url,
-                api_key=environ.get("PLUMBLINE_API_KEY", "") if api_key is None else api_key,
+                api_key=_environment_key() if api_key is None else api_key,
                 timeout=timeout,
                 ca_bundle=ca_bundle
                 or environ.get("PLUMBLINE_CA_BUNDLE")
@@ -144,7 +144,7 @@ class Client:
 
     @staticmethod
     def _find_deployment(crn: Optional[str], numbers: list[int]) -> Union[str, int, None]:
-        crn = crn or os.environ.get("PLUMBLINE_MODEL_DEPLOYMENT_CRN")
+        crn = crn or os.environ.get("PLUMBLINE_MODEL_DEPLOYMENT_CRN", "").strip()
         if crn or not numbers:
             return crn or None
         if len(numbers) > 1:
@@ -811,6 +811,15 @@ def _environment_url() -> tuple[Optional[str], str]:
     except PlumblineError as error:
         return None, f"{name}: {error}"
     return url, ""
+
+
+def _environment_key() -> str:
+    """Returns the key, or none where it can't be one: then the server says what it wants."""
+    try:
+        return bare_key(os.environ.get("PLUMBLINE_API_KEY", ""))
+    except PlumblineError as error:
+        logger.error("plumbline: PLUMBLINE_API_KEY: %s", error)
+        return ""
 
 
 def _own_folder() -> Optional[str]:

@@ -23,12 +23,14 @@ class Transport:
     """Talks to one server over connections that are kept open. Any thread may use it.
 
     ``timeout`` is in seconds, for each wait on the network. No socket is opened and no HTTP library
-    loaded before the first request.
+    loaded before the first request. White space around ``url`` and ``api_key`` does not matter;
+    PlumblineError when one of them can't be what it should.
     """
 
     def __init__(
         self, url: str, *, api_key: str = "", timeout: float = 30.0, ca_bundle: str = ""
     ) -> None:
+        url = url.strip()
         try:
             parts = urlsplit(url)
             is_url = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
@@ -40,7 +42,7 @@ class Transport:
         self._timeout = timeout
         self._ca_bundle = ca_bundle
         self._headers = {"User-Agent": "plumbline-python/0.1.0"}
-        if api_key:
+        if api_key := bare_key(api_key):
             self._headers["Authorization"] = f"Bearer {api_key}"
         self._pool: Optional[Union[PoolManager, ProxyManager]] = None
 
@@ -163,6 +165,17 @@ class Transport:
                 response.close()
         if rest:
             yield rest
+
+
+def bare_key(text: str) -> str:
+    """Returns an API key without the white space that files leave around it.
+
+    Raises PlumblineError, without the text, when no header can hold it.
+    """
+    key = text.strip()
+    if not (key.isascii() and key.isprintable()):
+        raise PlumblineError("not an API key: it has characters that no header can hold")
+    return key
 
 
 def _reason(error: Exception) -> str:
