@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -598,6 +599,29 @@ def test_folder_that_can_not_be_made(proxy: Proxy, tmp_path: Path, make_client: 
 
 
 # ---- files on disk ------------------------------------------------------------------------------
+
+
+def test_folder_without_locks(
+    proxy: Proxy, tmp_path: Path, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_lock(fd: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_lock)
+    problems: list[Problem] = []
+    client = make_client(
+        proxy.url,
+        model_deployment_crn="crn:a",
+        buffer_bytes=0,
+        spill_dir=str(tmp_path),
+        on_error=problems.append,
+    )
+    before = len(os.listdir("/proc/self/fd"))
+    for n in range(100):
+        track(client, n)
+    assert len(os.listdir("/proc/self/fd")) < before + 50
+    assert [problem.code for problem in problems] == ["spill_failed"] * 100
+    assert "No locks available" in problems[0].message
 
 
 def test_close_spills_what_is_left_in_order(

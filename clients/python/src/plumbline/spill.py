@@ -9,8 +9,12 @@ harmless, as every event has its identity.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Container, Iterator
 from typing import Optional
+
+if sys.platform != "win32":
+    import fcntl
 
 READ_BYTES_MIN = 64 * 1024
 NAME_PREFIX = "plumbline-"
@@ -62,21 +66,27 @@ class Spill:
 
     @classmethod
     def _open(cls, path: str, flags: int) -> Optional[Spill]:
-        """Opens and locks; None when another process has the lock or deleted the file."""
-        import fcntl
+        """Opens and locks; None when another process has the lock or deleted the file.
 
+        Raises OSError.
+        """
+        if sys.platform == "win32":
+            raise OSError("files can't be locked here")
         try:
             fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | flags, 0o600)
         except FileNotFoundError:
             return None
+        spill = None
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(fd).st_nlink:
-                return cls(path, fd)
+                spill = cls(path, fd)
         except BlockingIOError:
             pass
-        os.close(fd)
-        return None
+        finally:  # a file system without locks says so each time
+            if spill is None:
+                os.close(fd)
+        return spill
 
     @property
     def is_done(self) -> bool:
