@@ -16,7 +16,7 @@ import pytest
 from conftest import Proxy, Scripted, refusal, wait_until
 
 import plumbline
-from plumbline import Client, Problem, sender
+from plumbline import Client, Problem, sender, spill
 from plumbline.spill import Spill
 
 MakeClient = Callable[..., Client]
@@ -583,6 +583,51 @@ def test_what_was_sent_leaves_room_in_the_file(
     assert client.stats().dropped == 0
 
 
+def test_file_does_not_grow_while_events_keep_coming(
+    scripted: Scripted, tmp_path: Path, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, "BATCH_BYTES_MAX", 10_000)
+    monkeypatch.setattr(sender, "SHORTEN_BYTES_MIN", 30_000)
+    monkeypatch.setattr(spill, "READ_BYTES_MIN", 1)
+    taken: list[int] = []
+    sizes: list[int] = []
+    writes_fail: list[int] = []
+
+    def answer(path: str, events: list[dict[str, Any]]) -> tuple[int, Any]:
+        """As many events come as were sent."""
+        taken.extend(numbers(events))
+        sizes.append(sum(file.stat().st_size for file in tmp_path.iterdir()))
+        if len(sizes) < 200:
+            for n in range(len(events)):
+                track(client, 1000 + len(taken) - len(events) + n)
+        return scripted.accept(path, events)
+
+    def copy(self: Spill, other: Spill, start: int, end: int) -> None:
+        if not writes_fail:
+            writes_fail.append(1)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        whole(self, other, start, end)
+
+    whole = Spill.copy
+    monkeypatch.setattr(Spill, "copy", copy)
+    scripted.answer = lambda path, events: refusal(503, "not_stored", "not now")
+    client = make_client(
+        scripted.url, model_deployment_crn="crn:a", buffer_bytes=1000, spill_dir=str(tmp_path)
+    )
+    for n in range(1000):
+        track(client, n)
+    at_first = sum(file.stat().st_size for file in tmp_path.iterdir())
+    scripted.answer = answer
+    wait_until(lambda: len(sizes) >= 200)
+    assert client.flush(60)
+    assert writes_fail
+    assert taken == list(range(len(taken)))
+    assert len(taken) > 5000
+    assert max(sizes) < 4 * at_first
+    wait_until(lambda: not list(tmp_path.iterdir()))
+    assert client.stats().dropped == 0
+
+
 def test_folder_that_can_not_be_made(proxy: Proxy, tmp_path: Path, make_client: MakeClient) -> None:
     (tmp_path / "file").write_text("")
     problems: list[Problem] = []
@@ -641,6 +686,75 @@ def test_close_spills_what_is_left_in_order(
     track(heir, 200)
     wait_until(lambda: not list(tmp_path.iterdir()))
     assert sorted(stored(heir)) == list(range(201))
+
+
+def test_close_copies_a_large_file_in_blocks(
+    proxy: Proxy, tmp_path: Path, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = make_client(
+        proxy.url, model_deployment_crn="crn:a", buffer_bytes=2000, spill_dir=str(tmp_path)
+    )
+    for n in range(1000):
+        track(client, n)
+    written: list[int] = []
+    write = os.write
+
+    def count(fd: int, data: bytes) -> int:
+        written.append(write(fd, data))
+        return written[-1]
+
+    monkeypatch.setattr(os, "write", count)
+    client.close(0)
+    monkeypatch.undo()
+    assert len(written) < 20
+    (file,) = tmp_path.iterdir()
+    assert numbers([json.loads(line) for line in file.read_text().splitlines()]) == list(
+        range(1000)
+    )
+
+
+@pytest.mark.parametrize("room", [0, 1, 3], ids=["none", "for some", "for all but the copy"])
+def test_disk_that_is_full_at_the_end(
+    room: int,
+    proxy: Proxy,
+    tmp_path: Path,
+    make_client: MakeClient,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    problems: list[Problem] = []
+    client = make_client(
+        proxy.url,
+        model_deployment_crn="crn:a",
+        replica="r",
+        buffer_bytes=1000,
+        spill_dir=str(tmp_path),
+        on_error=problems.append,
+    )
+    for n in range(20):
+        track(client, n)
+    in_memory = 20 - client.stats().spilled
+    assert in_memory == 3
+    left = [room]
+    write = os.write
+
+    def full(fd: int, data: bytes) -> int:
+        if not left[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        left[0] -= 1
+        return write(fd, data)
+
+    monkeypatch.setattr(os, "write", full)
+    client.close(0)
+    monkeypatch.undo()
+    assert sum(problem.count for problem in problems) == client.stats().dropped == 3 - room
+    assert client.stats().spilled == 17 + room
+    assert f"{17 + room} events were not delivered; they are in" in caplog.text
+    kept = [json.loads(line) for file in tmp_path.iterdir() for line in file.open()]
+    assert sorted(numbers(kept)) == [*range(room), *range(3, 20)]
+    for file in tmp_path.iterdir():  # nobody has them any more
+        with file.open() as one:
+            fcntl.flock(one, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_file_of_a_living_process_is_left_alone(

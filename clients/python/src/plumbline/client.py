@@ -65,7 +65,8 @@ class Client:
     :param exit_timeout: seconds that the end of the process waits for events to be sent.
     :param spill_dir: folder for events that the buffer can't take or that are left at exit; else
         ``PLUMBLINE_SPILL_DIR``. Without it such events are counted, logged and lost.
-    :param spill_bytes: the most that this process keeps there unsent.
+    :param spill_bytes: the most that this process keeps there unsent; with what was sent already
+        its file may be twice as large, and 64 MiB.
     :param replica: what predictions say they came from; else the host name.
     :param ca_bundle: file of certificates to trust; else ``PLUMBLINE_CA_BUNDLE``, else
         ``REQUESTS_CA_BUNDLE``, else those of the system.
