@@ -424,6 +424,15 @@ def test_replica_and_failure_are_content_names_are_not(client: Client, crn: str)
         assert client.post_events([{**base, **more}]).rejected[0]["code"] == "conflict"
 
 
+def test_what_is_no_member_of_an_aggregate_is_no_content(client: Client, crn: str) -> None:
+    base = event("aggregate_metrics", crn, eventId=uuid7(START_MS))
+    assert client.post_events([base]).accepted == 1
+    for more in ({"failed": True}, {"unheard_of": 1}):
+        receipt = client.post_events([{**base, **more}])
+        assert receipt.duplicate == 1
+        assert receipt.warnings[0]["code"] == "unknown_field"
+
+
 def test_null_is_absent(client: Client, crn: str) -> None:
     label = event("delayed_metrics", predictionUuid=uuid7(START_MS), eventId=None)
     aggregate = event("aggregate_metrics", crn, eventId=None, replica=None, metrics={"a": 1})

@@ -329,6 +329,7 @@ class LocalStore:
 
     def _take_aggregate(self, event: dict[str, Any]) -> bool:
         deployment = self._deployment(event["modelDeploymentCrn"])
+        event.pop("failed", None)  # a prediction's member, no content of this
         identity: Identity = ()
         if "eventId" in event:
             event_id = event["eventId"].lower()
