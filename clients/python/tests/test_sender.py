@@ -305,6 +305,32 @@ def test_connection_is_kept_and_events_go_in_batches(
 # ---- a server that refuses ----------------------------------------------------------------------
 
 
+def test_synchronous_threads_keep_their_connections(
+    scripted: Scripted, make_client: MakeClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    everybody = threading.Barrier(16)
+
+    def answer(path: str, events: list[dict[str, Any]]) -> tuple[int, Any]:
+        everybody.wait(60)
+        return scripted.accept(path, events)
+
+    scripted.answer = answer
+    client = make_client(scripted.url, model_deployment_crn="crn:a", sync=True)
+
+    def work() -> None:
+        for n in range(5):
+            track(client, n)
+
+    threads = [threading.Thread(target=work) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(scripted.events) == 80
+    assert scripted.connections == 16
+    assert "pool is full" not in caplog.text  # urllib3 would say so for each
+
+
 @pytest.mark.parametrize("status", [401, 403])
 def test_denied_events_are_kept_and_said_once(
     scripted: Scripted, make_client: MakeClient, status: int, caplog: pytest.LogCaptureFixture

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Query = Iterable[tuple[str, Union[str, int, float]]]
 
-CONNECTIONS_MAX = 4  # kept open: the sender's and some readers'
+CONNECTIONS_MAX = 64  # kept open, of those that so many threads at once made necessary
 
 
 class Transport:
@@ -110,13 +110,17 @@ class Transport:
         return response
 
     def _connections(self) -> Union[PoolManager, ProxyManager]:
-        if self._pool is not None:
-            return self._pool
-        with no_fork:
-            import encodings.idna  # noqa: F401 - looking up a host name would import it
-            from urllib.request import getproxies, proxy_bypass
+        pool = self._pool
+        if pool is None:
+            with no_fork:  # which lets one thread in
+                pool = self._pool = self._pool or self._make_pool()
+        return pool
 
-            import urllib3
+    def _make_pool(self) -> Union[PoolManager, ProxyManager]:
+        import encodings.idna  # noqa: F401 - looking up a host name would import it
+        from urllib.request import getproxies, proxy_bypass
+
+        import urllib3
 
         options: dict[str, Any] = {
             "timeout": urllib3.Timeout(connect=min(self._timeout, 5.0), read=self._timeout),
@@ -129,10 +133,8 @@ class Transport:
         if proxy and not proxy_bypass(parts.hostname or ""):
             if "://" not in proxy:  # curl and others take it so
                 proxy = "http://" + proxy
-            self._pool = urllib3.ProxyManager(proxy, **options)
-        else:
-            self._pool = urllib3.PoolManager(**options)
-        return self._pool
+            return urllib3.ProxyManager(proxy, **options)
+        return urllib3.PoolManager(**options)
 
     def _parse(self, response: HTTPResponse) -> Any:
         try:
