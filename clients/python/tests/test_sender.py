@@ -145,6 +145,34 @@ def test_busy_server_is_tried_again(
     assert client.stats().delivered == 1
 
 
+def test_back_off_grows_until_the_server_answers(
+    scripted: Scripted, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, "RETRY_S_MAX", 0.05)
+    waits: list[float] = []
+    pause = sender.Sender._pause
+
+    def note(self: sender.Sender, wait_s: float, at_least_s: float = 0.0) -> bool:
+        waits.append(wait_s)
+        return pause(self, wait_s, at_least_s)
+
+    monkeypatch.setattr(sender.Sender, "_pause", note)
+    client = make_client(scripted.url, model_deployment_crn="crn:a")
+    for n in range(2):
+        left = [5]
+
+        def busy(path: str, events: list[dict[str, Any]], left: list[int] = left) -> Any:
+            left[0] -= 1
+            if left[0] >= 0:
+                return refusal(503, "not_stored", "not now")
+            return scripted.accept(path, events)
+
+        scripted.answer = busy
+        track(client, n)
+        assert client.flush(60)
+    assert waits == [0.01, 0.02, 0.04, 0.05, 0.05] * 2
+
+
 def test_retry_after_is_the_least_to_wait(
     scripted: Scripted, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1041,6 +1069,43 @@ def test_left_over_waits_while_the_server_refuses_only_it(
     assert client.flush(20)
     scripted.answer = scripted.accept
     wait_until(lambda: not list(tmp_path.iterdir()))
+
+
+def test_left_over_waits_while_its_deployment_can_not_be_asked_for(
+    scripted: Scripted, tmp_path: Path, make_client: MakeClient
+) -> None:
+    file = tmp_path / "plumbline-1.ndjson"
+    file.write_text('{"modelDeploymentID":7,"metrics":{"n":1}}\n{"metrics":{"n":2}}\n')
+    inode = file.stat().st_ino
+    asked = threading.Event()
+
+    def answer(path: str, events: list[dict[str, Any]]) -> tuple[int, Any]:
+        if path == "/get-model-deployment-crn":
+            asked.set()
+            return refusal(503, "not_stored", "not now")
+        return scripted.accept(path, events)
+
+    scripted.answer = answer
+    client = make_client(scripted.url, model_deployment_crn="crn:a", spill_dir=str(tmp_path))
+    track(client, 0)
+    assert asked.wait(60)
+    track(client, 3)
+    assert client.flush(60)
+    assert numbers(scripted.events) == [0, 3]  # a busy server is no reason to take the file apart
+    assert [one.stat().st_ino for one in tmp_path.iterdir()] == [inode]
+
+
+def test_write_that_is_cut_off_is_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = Spill.create(str(tmp_path))
+    file.append(b"one")
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:2]))
+    with pytest.raises(OSError, match="the disk is full"):
+        file.append(b"two")
+    monkeypatch.undo()
+    file.append(b"three")
+    assert file.read(100) == ([b"one", b"three"], 10)
+    file.delete()
 
 
 def test_close_gives_up_a_left_over_at_once(
