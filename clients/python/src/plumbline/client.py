@@ -405,7 +405,9 @@ class Client:
         ``optional``: ``linking_file`` (the text of ``lineage.yaml``), ``inputs`` (a list of
         ``{"typeName": ..., "qualifiedName": ...}``), ``namespace``, ``project_name``,
         ``created_at_ms``, ``image_tag``, ``image_hash``, ``metadata`` and the others of
-        ``wire.md`` in snake case. The receipt's warnings say what is odd in the linking file.
+        the server's ``/openapi.yaml``, in snake case. The receipt's warnings say what is odd in the
+        linking file; one that can't be read is a ServerError (``invalid_linking_file``). Without a
+        server it is not read.
         """
         required = {
             "project_crn": project_crn,
