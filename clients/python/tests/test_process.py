@@ -210,6 +210,7 @@ try:
     while True:
         track(n)
         n += 1
+        if n % 2000 == 0: client.flush()    # a busy machine sends slower than this tracks
 finally:
     print(n)
 """,
