@@ -7,6 +7,7 @@ import contextvars
 import json
 import threading
 import time
+from decimal import Decimal
 from typing import Any, Callable, Optional
 from uuid import UUID
 
@@ -153,6 +154,10 @@ def built(**members: Any) -> dict[str, Any]:
     return {**base, "modelBuildCrn": "b", "buildNumber": 1, "userName": "u", **members}
 
 
+def nested(depth: int) -> list[Any]:
+    return [nested(depth - 1)] if depth > 1 else []
+
+
 REFUSED = {
     "not a UUID": (
         event("delayed_metrics", predictionUuid="abc"),
@@ -177,6 +182,30 @@ REFUSED = {
         "invalid_field",
         "metrics",
         "must be an object",
+    ),
+    "nested deeply": (
+        event("delayed_metrics", metrics={"x": 1, "a.b": nested(31)}),
+        "invalid_value",
+        "metrics.a\\.b" + "[0]" * 30,
+        "nested deeper than 32 levels; flatten it or send it as text",
+    ),
+    "beyond a double": (
+        event("delayed_metrics", metrics={"a": [1, Decimal("1E+400")], "b": Decimal("1E+401")}),
+        "invalid_value",
+        "metrics.a[1]",
+        'too large for a double: "1E+400"; send null or text',
+    ),
+    "tiny": (
+        event("delayed_metrics", metrics={"a": Decimal("1E-16000"), "b": Decimal("1E-16001")}),
+        "invalid_value",
+        "metrics.b",
+        'an exponent beyond 16000: "1E-16001"; send 0 or text',
+    ),
+    "beyond a double, outside of metrics": (
+        event("track_metrics", "c", failed=Decimal("1E+400")),
+        "invalid_value",
+        "failed",
+        "too large for a double",
     ),
     "unknown event": ({"event": "x"}, "unknown_event", "event", 'not an event: "x"'),
     "empty CRN": (
@@ -332,7 +361,15 @@ def test_large_number_is_refused(client: Client) -> None:
     good = json.dumps(event("delayed_metrics")).encode()
     bad = good.replace(b"{}", b'{"a":1' + b"0" * 64 + b"}")
     receipt = client._post_now([bad, good])
-    assert [(note["index"], note["code"]) for note in receipt.rejected] == [(0, "invalid_value")]
+    assert receipt.rejected == [
+        {
+            "index": 0,
+            "code": "invalid_value",
+            "message": "a number of 65 characters, at most 64 can be kept; "
+            "round it or send it as text",
+            "field": "metrics.a",
+        }
+    ]
 
 
 def test_same_is_a_duplicate_other_content_a_conflict(client: Client, crn: str) -> None:
@@ -385,6 +422,15 @@ def test_replica_and_failure_are_content_names_are_not(client: Client, crn: str)
     assert client.post_events([{**base, "failed": False, "modelCrn": "m" + crn}]).duplicate == 1
     for more in ({"replica": "a"}, {"failed": True}, {"endTimestampMs": START_MS + 1}):
         assert client.post_events([{**base, **more}]).rejected[0]["code"] == "conflict"
+
+
+def test_what_is_no_member_of_an_aggregate_is_no_content(client: Client, crn: str) -> None:
+    base = event("aggregate_metrics", crn, eventId=uuid7(START_MS))
+    assert client.post_events([base]).accepted == 1
+    for more in ({"failed": True}, {"unheard_of": 1}):
+        receipt = client.post_events([{**base, **more}])
+        assert receipt.duplicate == 1
+        assert receipt.warnings[0]["code"] == "unknown_field"
 
 
 def test_null_is_absent(client: Client, crn: str) -> None:

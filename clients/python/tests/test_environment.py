@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Scripted
 
 import plumbline
 from plumbline import Client, PlumblineError, Problem, identity
@@ -27,6 +28,7 @@ URLS = {
     ),
     "beside, with a port": ({"CDSW_API_URL": "http://ml:8080/api"}, "http://monitoring.ml:8080"),
     "empty": ({"PLUMBLINE_URL": "", "CDSW_API_URL": ""}, None),
+    "from a file": ({"PLUMBLINE_URL": "http://a:1\n"}, "http://a:1"),
 }
 
 
@@ -140,6 +142,39 @@ def test_no_deployment(
 def test_url_that_is_none(make_client: MakeClient) -> None:
     with pytest.raises(PlumblineError, match="not the URL of a server"):
         make_client("ftp://a")
+
+
+def test_settings_from_files_end_with_a_line(
+    scripted: Scripted, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLUMBLINE_URL", scripted.url + "\n")
+    monkeypatch.setenv("PLUMBLINE_API_KEY", "secret\n")
+    monkeypatch.setenv("PLUMBLINE_MODEL_DEPLOYMENT_CRN", "crn:a\n")
+    for client in (make_client(), make_client(scripted.url + "\n", api_key="secret\n")):
+        client.track_aggregate_metrics({}, 1596185125125, 1596185125125)
+        assert client.flush(60)
+    assert [headers["Authorization"] for _, headers, _ in scripted.requests] == [
+        "Bearer secret"
+    ] * 2
+    assert {event["modelDeploymentCrn"] for event in scripted.events} == {"crn:a"}
+
+
+def test_key_that_is_none(
+    scripted: Scripted,
+    make_client: MakeClient,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for key in ("sec\nret", "secr\u20act"):
+        with pytest.raises(PlumblineError, match="not an API key") as raised:
+            make_client(scripted.url, api_key=key)
+        assert "sec" not in str(raised.value)
+        monkeypatch.setenv("PLUMBLINE_API_KEY", key)
+        client = make_client(scripted.url, model_deployment_crn="crn:a")
+        client.track_aggregate_metrics({}, 1596185125125, 1596185125125)
+        assert client.flush(60)  # the server asks for a key where it wants one
+    assert caplog.text.count("PLUMBLINE_API_KEY: not an API key") == 2
+    assert "sec" not in caplog.text
 
 
 def test_local_store_is_bounded(

@@ -210,6 +210,7 @@ try:
     while True:
         track(n)
         n += 1
+        if n % 2000 == 0: client.flush()    # a busy machine sends slower than this tracks
 finally:
     print(n)
 """,
@@ -380,6 +381,35 @@ assert os.waitpid(pid, 0)[1] == 0
         PLUMBLINE_SPILL_DIR=str(folder),
     )
     assert stored(server_client, crn) == list(range(201))
+
+
+def test_child_does_not_keep_the_files_of_a_parent_that_dies(
+    script: Script, proxy: Proxy, tmp_path: Path
+) -> None:
+    folder = tmp_path / "spill"
+    done = script.run(
+        START
+        + f"""
+from plumbline.spill import Spill
+client._sender._options = client._sender._options._replace(buffer_bytes=2000)
+for n in range(100): track(n)
+parent = os.getpid()
+if os.fork() != 0: os.kill(parent, signal.SIGKILL)
+found, limit = [], time.monotonic() + 20
+while not found and time.monotonic() < limit:  # its threads die one after the other
+    time.sleep(0.001)
+    found = list(Spill.claim({str(folder)!r}))
+(spill,) = found
+print(len(spill.read(1 << 20)[0]) > 50)
+spill.close()
+os._exit(0)
+""",
+        code=-signal.SIGKILL,
+        PLUMBLINE_URL=proxy.url,
+        PLUMBLINE_MODEL_DEPLOYMENT_CRN="crn:a",
+        PLUMBLINE_SPILL_DIR=str(folder),
+    )
+    assert done.stdout == "True\n", done.stderr
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])

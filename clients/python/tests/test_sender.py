@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -15,7 +16,7 @@ import pytest
 from conftest import Proxy, Scripted, refusal, wait_until
 
 import plumbline
-from plumbline import Client, Problem, sender
+from plumbline import Client, Problem, sender, spill
 from plumbline.spill import Spill
 
 MakeClient = Callable[..., Client]
@@ -142,6 +143,34 @@ def test_busy_server_is_tried_again(
     assert len(sent) == 4
     assert sent[1:] == sent[:-1]  # the same event, identity and all
     assert client.stats().delivered == 1
+
+
+def test_back_off_grows_until_the_server_answers(
+    scripted: Scripted, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, "RETRY_S_MAX", 0.05)
+    waits: list[float] = []
+    pause = sender.Sender._pause
+
+    def note(self: sender.Sender, wait_s: float, at_least_s: float = 0.0) -> bool:
+        waits.append(wait_s)
+        return pause(self, wait_s, at_least_s)
+
+    monkeypatch.setattr(sender.Sender, "_pause", note)
+    client = make_client(scripted.url, model_deployment_crn="crn:a")
+    for n in range(2):
+        left = [5]
+
+        def busy(path: str, events: list[dict[str, Any]], left: list[int] = left) -> Any:
+            left[0] -= 1
+            if left[0] >= 0:
+                return refusal(503, "not_stored", "not now")
+            return scripted.accept(path, events)
+
+        scripted.answer = busy
+        track(client, n)
+        assert client.flush(60)
+    assert waits == [0.01, 0.02, 0.04, 0.05, 0.05] * 2
 
 
 def test_retry_after_is_the_least_to_wait(
@@ -302,6 +331,32 @@ def test_connection_is_kept_and_events_go_in_batches(
 
 
 # ---- a server that refuses ----------------------------------------------------------------------
+
+
+def test_synchronous_threads_keep_their_connections(
+    scripted: Scripted, make_client: MakeClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    everybody = threading.Barrier(16)
+
+    def answer(path: str, events: list[dict[str, Any]]) -> tuple[int, Any]:
+        everybody.wait(60)
+        return scripted.accept(path, events)
+
+    scripted.answer = answer
+    client = make_client(scripted.url, model_deployment_crn="crn:a", sync=True)
+
+    def work() -> None:
+        for n in range(5):
+            track(client, n)
+
+    threads = [threading.Thread(target=work) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(scripted.events) == 80
+    assert scripted.connections == 16
+    assert "pool is full" not in caplog.text  # urllib3 would say so for each
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -582,6 +637,51 @@ def test_what_was_sent_leaves_room_in_the_file(
     assert client.stats().dropped == 0
 
 
+def test_file_does_not_grow_while_events_keep_coming(
+    scripted: Scripted, tmp_path: Path, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, "BATCH_BYTES_MAX", 10_000)
+    monkeypatch.setattr(sender, "SHORTEN_BYTES_MIN", 30_000)
+    monkeypatch.setattr(spill, "READ_BYTES_MIN", 1)
+    taken: list[int] = []
+    sizes: list[int] = []
+    writes_fail: list[int] = []
+
+    def answer(path: str, events: list[dict[str, Any]]) -> tuple[int, Any]:
+        """As many events come as were sent."""
+        taken.extend(numbers(events))
+        sizes.append(sum(file.stat().st_size for file in tmp_path.iterdir()))
+        if len(sizes) < 200:
+            for n in range(len(events)):
+                track(client, 1000 + len(taken) - len(events) + n)
+        return scripted.accept(path, events)
+
+    def copy(self: Spill, other: Spill, start: int, end: int) -> None:
+        if not writes_fail:
+            writes_fail.append(1)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        whole(self, other, start, end)
+
+    whole = Spill.copy
+    monkeypatch.setattr(Spill, "copy", copy)
+    scripted.answer = lambda path, events: refusal(503, "not_stored", "not now")
+    client = make_client(
+        scripted.url, model_deployment_crn="crn:a", buffer_bytes=1000, spill_dir=str(tmp_path)
+    )
+    for n in range(1000):
+        track(client, n)
+    at_first = sum(file.stat().st_size for file in tmp_path.iterdir())
+    scripted.answer = answer
+    wait_until(lambda: len(sizes) >= 200)
+    assert client.flush(60)
+    assert writes_fail
+    assert taken == list(range(len(taken)))
+    assert len(taken) > 5000
+    assert max(sizes) < 4 * at_first
+    wait_until(lambda: not list(tmp_path.iterdir()))
+    assert client.stats().dropped == 0
+
+
 def test_folder_that_can_not_be_made(proxy: Proxy, tmp_path: Path, make_client: MakeClient) -> None:
     (tmp_path / "file").write_text("")
     problems: list[Problem] = []
@@ -598,6 +698,29 @@ def test_folder_that_can_not_be_made(proxy: Proxy, tmp_path: Path, make_client: 
 
 
 # ---- files on disk ------------------------------------------------------------------------------
+
+
+def test_folder_without_locks(
+    proxy: Proxy, tmp_path: Path, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_lock(fd: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_lock)
+    problems: list[Problem] = []
+    client = make_client(
+        proxy.url,
+        model_deployment_crn="crn:a",
+        buffer_bytes=0,
+        spill_dir=str(tmp_path),
+        on_error=problems.append,
+    )
+    before = len(os.listdir("/proc/self/fd"))
+    for n in range(100):
+        track(client, n)
+    assert len(os.listdir("/proc/self/fd")) < before + 50
+    assert [problem.code for problem in problems] == ["spill_failed"] * 100
+    assert "No locks available" in problems[0].message
 
 
 def test_close_spills_what_is_left_in_order(
@@ -617,6 +740,75 @@ def test_close_spills_what_is_left_in_order(
     track(heir, 200)
     wait_until(lambda: not list(tmp_path.iterdir()))
     assert sorted(stored(heir)) == list(range(201))
+
+
+def test_close_copies_a_large_file_in_blocks(
+    proxy: Proxy, tmp_path: Path, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = make_client(
+        proxy.url, model_deployment_crn="crn:a", buffer_bytes=2000, spill_dir=str(tmp_path)
+    )
+    for n in range(1000):
+        track(client, n)
+    written: list[int] = []
+    write = os.write
+
+    def count(fd: int, data: bytes) -> int:
+        written.append(write(fd, data))
+        return written[-1]
+
+    monkeypatch.setattr(os, "write", count)
+    client.close(0)
+    monkeypatch.undo()
+    assert len(written) < 20
+    (file,) = tmp_path.iterdir()
+    assert numbers([json.loads(line) for line in file.read_text().splitlines()]) == list(
+        range(1000)
+    )
+
+
+@pytest.mark.parametrize("room", [0, 1, 3], ids=["none", "for some", "for all but the copy"])
+def test_disk_that_is_full_at_the_end(
+    room: int,
+    proxy: Proxy,
+    tmp_path: Path,
+    make_client: MakeClient,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    problems: list[Problem] = []
+    client = make_client(
+        proxy.url,
+        model_deployment_crn="crn:a",
+        replica="r",
+        buffer_bytes=1000,
+        spill_dir=str(tmp_path),
+        on_error=problems.append,
+    )
+    for n in range(20):
+        track(client, n)
+    in_memory = 20 - client.stats().spilled
+    assert in_memory == 3
+    left = [room]
+    write = os.write
+
+    def full(fd: int, data: bytes) -> int:
+        if not left[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        left[0] -= 1
+        return write(fd, data)
+
+    monkeypatch.setattr(os, "write", full)
+    client.close(0)
+    monkeypatch.undo()
+    assert sum(problem.count for problem in problems) == client.stats().dropped == 3 - room
+    assert client.stats().spilled == 17 + room
+    assert f"{17 + room} events were not delivered; they are in" in caplog.text
+    kept = [json.loads(line) for file in tmp_path.iterdir() for line in file.open()]
+    assert sorted(numbers(kept)) == [*range(room), *range(3, 20)]
+    for file in tmp_path.iterdir():  # nobody has them any more
+        with file.open() as one:
+            fcntl.flock(one, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_file_of_a_living_process_is_left_alone(
@@ -877,6 +1069,43 @@ def test_left_over_waits_while_the_server_refuses_only_it(
     assert client.flush(20)
     scripted.answer = scripted.accept
     wait_until(lambda: not list(tmp_path.iterdir()))
+
+
+def test_left_over_waits_while_its_deployment_can_not_be_asked_for(
+    scripted: Scripted, tmp_path: Path, make_client: MakeClient
+) -> None:
+    file = tmp_path / "plumbline-1.ndjson"
+    file.write_text('{"modelDeploymentID":7,"metrics":{"n":1}}\n{"metrics":{"n":2}}\n')
+    inode = file.stat().st_ino
+    asked = threading.Event()
+
+    def answer(path: str, events: list[dict[str, Any]]) -> tuple[int, Any]:
+        if path == "/get-model-deployment-crn":
+            asked.set()
+            return refusal(503, "not_stored", "not now")
+        return scripted.accept(path, events)
+
+    scripted.answer = answer
+    client = make_client(scripted.url, model_deployment_crn="crn:a", spill_dir=str(tmp_path))
+    track(client, 0)
+    assert asked.wait(60)
+    track(client, 3)
+    assert client.flush(60)
+    assert numbers(scripted.events) == [0, 3]  # a busy server is no reason to take the file apart
+    assert [one.stat().st_ino for one in tmp_path.iterdir()] == [inode]
+
+
+def test_write_that_is_cut_off_is_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = Spill.create(str(tmp_path))
+    file.append(b"one")
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:2]))
+    with pytest.raises(OSError, match="the disk is full"):
+        file.append(b"two")
+    monkeypatch.undo()
+    file.append(b"three")
+    assert file.read(100) == ([b"one", b"three"], 10)
+    file.delete()
 
 
 def test_close_gives_up_a_left_over_at_once(

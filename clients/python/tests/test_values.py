@@ -150,6 +150,18 @@ def test_key_must_be_text() -> None:
         Encoder().member("\ud800", 2)
 
 
+def test_keys_of_numpy() -> None:
+    numpy = pytest.importorskip("numpy")
+    values, counts = numpy.unique([3, 3, -4], return_counts=True)
+    assert Encoder().encode(dict(zip(values, counts))) == b'{"-4":1,"3":2}'
+    assert Encoder().encode({numpy.float32(0.5): 1, numpy.bool_(True): 2}) == b'{"0.5":1,"true":2}'
+    for key in (numpy.longdouble(1), numpy.float32("nan"), numpy.datetime64("2020-01-01")):
+        with pytest.raises(ValueNotAllowed, match=r"metrics\.a: has a key that is no text"):
+            Encoder().encode({"a": {key: 1}})
+    with pytest.raises(ValueNotAllowed, match="metrics: has the key '3' twice"):
+        Encoder().encode({numpy.int64(3): 1, "3": 2})
+
+
 def test_policy_is_checked() -> None:
     with pytest.raises(ValueError, match='nan must be "error" or "null"'):
         Encoder(nan="drop")

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import json
 import json.encoder
+import math
 import re
 import time
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any, NamedTuple, NoReturn, Optional
+from typing import Any, NamedTuple, NoReturn, Optional, Union
 
 from plumbline.errors import ServerError
-from plumbline.values import NUMBER_CHARS_MAX
+from plumbline.values import NUMBER_CHARS_MAX, path_of_key
 
 METRICS_BYTES_MAX = 102_400
 NAME_BYTES_MAX = 1024  # a CRN or a name
@@ -24,6 +25,7 @@ INPUTS_MAX = 10_000
 COUNT_MAX = 2_147_483_647
 INT64_MAX = (1 << 63) - 1
 DEPTH_MAX = 32
+EXPONENT_MAX = 16_000
 QUOTED_BYTES_MAX = 64
 TIME_MS_MIN = 946_684_800_000  # 2000-01-01
 EVENT_AHEAD_MS_MAX = 86_400_000
@@ -73,7 +75,7 @@ def parse(text: bytes) -> dict[str, Any]:
     try:
         event = json.loads(
             text,
-            parse_float=_number,
+            parse_float=Number,
             parse_int=_integer,
             parse_constant=_constant,
             object_pairs_hook=_once,
@@ -82,21 +84,46 @@ def parse(text: bytes) -> dict[str, Any]:
         refuse("invalid_json", str(error))
     if not isinstance(event, dict):
         refuse("not_an_object", f"an event is a JSON object, not {_type_name(event)}")
-    if _depth(event) > DEPTH_MAX:
-        refuse("invalid_value", f"is nested more than {DEPTH_MAX} deep")
+    _check_values(event, "", 1)
     return event
 
 
-def _number(digits: str) -> Number:
-    number = Number(digits)
-    if len(digits) > NUMBER_CHARS_MAX or number in (float("inf"), float("-inf")):
-        refuse("invalid_value", "a number is too large to be kept")
-    return number
+def _check_values(value: Any, path: str, level: int) -> None:
+    """Refuses, with its path, the first value that is JSON and can't be kept."""
+    if isinstance(value, Number):
+        _check_number(value, path)
+    elif isinstance(value, (dict, list)):
+        if level > DEPTH_MAX:
+            message = f"nested deeper than {DEPTH_MAX} levels; flatten it or send it as text"
+            refuse("invalid_value", message, path)
+        if isinstance(value, dict):
+            for key, member in value.items():
+                name = path_of_key(path, key)
+                _check_values(member, name if path else name[1:], level + 1)
+        else:
+            for index, item in enumerate(value):
+                _check_values(item, f"{path}[{index}]", level + 1)
 
 
-def _integer(digits: str) -> int:
-    _number(digits)
-    return int(digits)
+def _check_number(number: Number, path: str) -> None:
+    text = number.text
+    exponent = text.lower().partition("e")[2]
+    if len(text) > NUMBER_CHARS_MAX:
+        message = (
+            f"a number of {len(text)} characters, at most {NUMBER_CHARS_MAX} can be kept; "
+            "round it or send it as text"
+        )
+    elif math.isinf(number):
+        message = f"too large for a double: {quote_text(text)}; send null or text"
+    elif exponent and abs(int(exponent)) > EXPONENT_MAX:
+        message = f"an exponent beyond {EXPONENT_MAX}: {quote_text(text)}; send 0 or text"
+    else:
+        return
+    refuse("invalid_value", message, path)
+
+
+def _integer(digits: str) -> Union[int, Number]:
+    return int(digits) if len(digits) <= NUMBER_CHARS_MAX else Number(digits)
 
 
 def _constant(name: str) -> NoReturn:
@@ -108,14 +135,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) < len(pairs):
         refuse("invalid_value", "a key is there twice")
     return members
-
-
-def _depth(value: Any) -> int:
-    if isinstance(value, dict):
-        return 1 + max(map(_depth, value.values()), default=0)
-    if isinstance(value, list):
-        return 1 + max(map(_depth, value), default=0)
-    return 0
 
 
 def write(value: Any) -> str:

@@ -19,7 +19,7 @@ from plumbline.local import Filters, LocalStore
 from plumbline.prediction import Prediction
 from plumbline.reporting import OnError, Reporter
 from plumbline.sender import Sender, SenderOptions, Stats
-from plumbline.transport import Query, Transport
+from plumbline.transport import Query, Transport, bare_key
 from plumbline.values import Encoder
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ class Client:
     :param exit_timeout: seconds that the end of the process waits for events to be sent.
     :param spill_dir: folder for events that the buffer can't take or that are left at exit; else
         ``PLUMBLINE_SPILL_DIR``. Without it such events are counted, logged and lost.
-    :param spill_bytes: the most that this process keeps there unsent.
+    :param spill_bytes: the most that this process keeps there unsent; with what was sent already
+        its file may be twice as large, and 64 MiB.
     :param replica: what predictions say they came from; else the host name.
     :param ca_bundle: file of certificates to trust; else ``PLUMBLINE_CA_BUNDLE``, else
         ``REQUESTS_CA_BUNDLE``, else those of the system.
@@ -118,7 +119,7 @@ class Client:
         if url and not local:
             self._transport = Transport(
                 url,
-                api_key=environ.get("PLUMBLINE_API_KEY", "") if api_key is None else api_key,
+                api_key=_environment_key() if api_key is None else api_key,
                 timeout=timeout,
                 ca_bundle=ca_bundle
                 or environ.get("PLUMBLINE_CA_BUNDLE")
@@ -144,7 +145,7 @@ class Client:
 
     @staticmethod
     def _find_deployment(crn: Optional[str], numbers: list[int]) -> Union[str, int, None]:
-        crn = crn or os.environ.get("PLUMBLINE_MODEL_DEPLOYMENT_CRN")
+        crn = crn or os.environ.get("PLUMBLINE_MODEL_DEPLOYMENT_CRN", "").strip()
         if crn or not numbers:
             return crn or None
         if len(numbers) > 1:
@@ -404,7 +405,9 @@ class Client:
         ``optional``: ``linking_file`` (the text of ``lineage.yaml``), ``inputs`` (a list of
         ``{"typeName": ..., "qualifiedName": ...}``), ``namespace``, ``project_name``,
         ``created_at_ms``, ``image_tag``, ``image_hash``, ``metadata`` and the others of
-        ``wire.md`` in snake case. The receipt's warnings say what is odd in the linking file.
+        the server's ``/openapi.yaml``, in snake case. The receipt's warnings say what is odd in the
+        linking file; one that can't be read is a ServerError (``invalid_linking_file``). Without a
+        server it is not read.
         """
         required = {
             "project_crn": project_crn,
@@ -811,6 +814,15 @@ def _environment_url() -> tuple[Optional[str], str]:
     except PlumblineError as error:
         return None, f"{name}: {error}"
     return url, ""
+
+
+def _environment_key() -> str:
+    """Returns the key, or none where it can't be one: then the server says what it wants."""
+    try:
+        return bare_key(os.environ.get("PLUMBLINE_API_KEY", ""))
+    except PlumblineError as error:
+        logger.error("plumbline: PLUMBLINE_API_KEY: %s", error)
+        return ""
 
 
 def _own_folder() -> Optional[str]:

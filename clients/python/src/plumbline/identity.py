@@ -76,7 +76,7 @@ def server_url(environ: Mapping[str, str]) -> Optional[str]:
 
     Raises PlumblineError when there is no host to be found in ``CDSW_API_URL``.
     """
-    url = environ.get("PLUMBLINE_URL", "")
+    url = environ.get("PLUMBLINE_URL", "").strip()
     if url:
         return url.rstrip("/")
     api_url = environ.get("CDSW_API_URL", "")

@@ -3,9 +3,9 @@
 It keeps events in this process, at most ``rows_max`` rows and ``bytes_max`` bytes: when it is full
 the oldest rows go, with their labels and identities, which is said once; deployments, builds and
 projects stay, and new ones are refused (``too_many_deployments``) once they fill half of it. It
-answers with the codes, fields and rows of the server. Linking files are not read here: a build
-counts as trained on something when its file has an entry for the model. Rollups and the graph need
-a server.
+answers with the codes, fields and rows of the server. Linking files are not read here, which takes
+a parser of YAML: any text is taken, without warnings, and a build counts as trained on something
+when the model's name stands in it before a colon. Rollups and the graph need a server.
 """
 
 from __future__ import annotations
@@ -329,6 +329,7 @@ class LocalStore:
 
     def _take_aggregate(self, event: dict[str, Any]) -> bool:
         deployment = self._deployment(event["modelDeploymentCrn"])
+        event.pop("failed", None)  # a prediction's member, no content of this
         identity: Identity = ()
         if "eventId" in event:
             event_id = event["eventId"].lower()

@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import NamedTuple, Optional
 
 from plumbline.delivery import Deployments, addressable, post_events
@@ -39,6 +39,7 @@ RETRY_S_MIN = 0.1
 RETRY_S_MAX = 10.0
 RETRY_AFTER_S_MAX = 60.0  # longer than that no server is believed
 RETRY_CLOSING_S_MAX = 0.25  # at exit there is no time to be patient
+SHORTEN_BYTES_MIN = 64 << 20  # what was sent of a file is not worth less work
 CLAIM_S = 30.0  # between two looks for files of processes that are gone
 
 
@@ -86,7 +87,9 @@ class Sender:
         self._options = options
         self._reporter = reporter
         self._spill: Optional[Spill] = None  # guarded by _lock
-        self._left_over: Optional[Spill] = None  # the thread's own; of a process that is gone
+        # The thread's own: of a process that is gone, and what becomes this one's.
+        self._left_over: Optional[Spill] = None
+        self._shorter: Optional[Spill] = None
         self._begin()
         renew_after_fork(self)
 
@@ -113,14 +116,15 @@ class Sender:
         self._ends_itself = False  # closed by itself, in on_error
         self._trouble = ""  # what was said about the server being away
         self._claim_at = 0.0  # 0 until the folder was looked through once
+        self._shorten_at = SHORTEN_BYTES_MIN  # how much of the file has to be sent before that
         self._aside: dict[str, float] = {}  # files that can't be sent now, and until when
 
     def after_fork_in_child(self) -> None:
         """Starts anew: what waits in the buffer is the parent's to send."""
-        for spill in (self._spill, self._left_over):
+        for spill in (self._spill, self._left_over, self._shorter):
             if spill is not None:
                 spill.close()  # the lock stays with the parent
-        self._spill = self._left_over = None
+        self._spill = self._left_over = self._shorter = None
         if self._transport is not None:
             self._transport.forget_connections()
         self._reporter.begin()
@@ -272,7 +276,7 @@ class Sender:
         atexit.unregister(self._at_exit)
         if problem is not None:
             self._report(problem)
-        elif left:
+        if left:
             logger.warning(
                 "plumbline: %d events were not delivered; they are in %s",
                 left,
@@ -299,33 +303,35 @@ class Sender:
         old, self._spill = self._spill, None
         if not rest:
             if old is not None:
-                if old.is_done:
-                    old.delete()
-                else:
-                    old.close()
+                old.leave()
             return left, None
         if not self._options.spill_dir:
             self._dropped += len(rest)
             self._put -= len(rest)
             message = f"{len(rest)} events could not be delivered in time and no spill_dir is set"
             return 0, Problem("not_delivered", message, count=len(rest))
+        kept = 0
+        problem = None
         try:
-            new = Spill.create(self._options.spill_dir)
-            for event in rest:
-                new.append(event)
-            while old is not None and not old.is_done:
-                events, old.sent = old.read(BATCH_BYTES_MAX)
-                for event in events:
+            with closing(Spill.create(self._options.spill_dir)) as new:
+                for event in rest:
                     new.append(event)
-            if old is not None:
-                old.delete()
-            new.close()
+                    kept += 1
+                if old is not None:
+                    new.copy(old, old.sent, old.size)
+                    old.sent = old.size
         except OSError as error:
-            self._dropped += len(rest)
-            self._put -= len(rest)
-            return 0, Problem("spill_failed", f"events are lost: {error}", count=len(rest))
-        self._spilled += len(rest)
-        return left, None
+            lost = len(rest) - kept  # what was in the old file stays there
+            if lost:
+                problem = Problem("spill_failed", f"events are lost: {error}", count=lost)
+            self._dropped += lost
+            self._put -= lost
+            left -= lost
+        self._spilled += kept
+        if old is not None:
+            with suppress(OSError):  # what can't be deleted is sent again, which is harmless
+                old.leave()
+        return left, problem
 
     # ---- the thread ---------------------------------------------------------------------------
 
@@ -438,7 +444,38 @@ class Sender:
                 with suppress(OSError):  # what can't be deleted is sent again, which is harmless
                     spill.delete()
             self._settled.notify_all()
+        if self._spill is spill:
+            self._shorten(spill)
         return True
+
+    def _shorten(self, spill: Spill) -> None:
+        """Gives back what the sent part of the file takes, once that is more than the rest.
+
+        Else it would grow for ever while events keep coming as fast as they are sent. put() waits
+        for no more than what came while the rest was copied.
+        """
+        if spill.sent < max(spill.left, self._shorten_at):
+            return
+        assert self._options.spill_dir
+        try:
+            new = self._shorter = Spill.create(self._options.spill_dir)
+        except OSError:
+            self._shorten_at = 2 * spill.sent
+            return
+        old: Spill = new  # which of both goes
+        try:
+            middle = spill.size
+            new.copy(spill, spill.sent, middle)
+            with self._lock:
+                if not self._is_closed:
+                    new.copy(spill, middle, spill.size)
+                    self._spill, old = new, spill
+            self._shorten_at = SHORTEN_BYTES_MIN
+        except OSError:  # not now, as the disk is full
+            self._shorten_at = 2 * spill.sent
+        self._shorter = None
+        with suppress(OSError):
+            old.delete()
 
     def _take_back(self, spill: Spill) -> bool:
         """Moves the rest of the file to the buffer if that can take it. The lock is held.

@@ -9,10 +9,15 @@ harmless, as every event has its identity.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Container, Iterator
 from typing import Optional
 
+if sys.platform != "win32":
+    import fcntl
+
 READ_BYTES_MIN = 64 * 1024
+COPY_BYTES = 1 << 20
 NAME_PREFIX = "plumbline-"
 NAME_SUFFIX = ".ndjson"
 
@@ -62,21 +67,27 @@ class Spill:
 
     @classmethod
     def _open(cls, path: str, flags: int) -> Optional[Spill]:
-        """Opens and locks; None when another process has the lock or deleted the file."""
-        import fcntl
+        """Opens and locks; None when another process has the lock or deleted the file.
 
+        Raises OSError.
+        """
+        if sys.platform == "win32":
+            raise OSError("files can't be locked here")
         try:
             fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | flags, 0o600)
         except FileNotFoundError:
             return None
+        spill = None
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(fd).st_nlink:
-                return cls(path, fd)
+                spill = cls(path, fd)
         except BlockingIOError:
             pass
-        os.close(fd)
-        return None
+        finally:  # a file system without locks says so each time
+            if spill is None:
+                os.close(fd)
+        return spill
 
     @property
     def is_done(self) -> bool:
@@ -90,12 +101,32 @@ class Spill:
 
     def append(self, event: bytes) -> None:
         """Adds one event. Raises OSError and leaves the file as it was when the disk is full."""
-        line = event + b"\n"
-        written = os.write(self._fd, line)
-        if written < len(line):
+        self._write(event + b"\n")
+
+    def copy(self, other: Spill, start: int, end: int) -> None:
+        """Adds what stands in another file from ``start`` to ``end``, both where a line begins.
+
+        Raises OSError and leaves the file as it was.
+        """
+        size = self.size
+        try:
+            while start < end:
+                data = os.pread(other._fd, min(COPY_BYTES, end - start), start)
+                if not data:
+                    raise OSError(f"{other.path} ends too early")
+                self._write(data)
+                start += len(data)
+        except OSError:
+            os.ftruncate(self._fd, size)
+            self.size = size
+            raise
+
+    def _write(self, data: bytes) -> None:
+        written = os.write(self._fd, data)
+        if written < len(data):
             os.ftruncate(self._fd, self.size)
             raise OSError("the disk is full")
-        self.size += len(line)
+        self.size += len(data)
 
     def read(self, bytes_max: int) -> tuple[list[bytes], int]:
         """Returns the next unsent events, at least one, and where they end in the file.
@@ -119,6 +150,13 @@ class Spill:
         try:
             os.unlink(self.path)
         finally:
+            self.close()
+
+    def leave(self) -> None:
+        """Gives up the lock, and removes the file if everything in it was sent. Raises OSError."""
+        if self.is_done:
+            self.delete()
+        else:
             self.close()
 
     def close(self) -> None:

@@ -16,19 +16,21 @@ if TYPE_CHECKING:
 
 Query = Iterable[tuple[str, Union[str, int, float]]]
 
-CONNECTIONS_MAX = 4  # kept open: the sender's and some readers'
+CONNECTIONS_MAX = 64  # kept open, of those that so many threads at once made necessary
 
 
 class Transport:
     """Talks to one server over connections that are kept open. Any thread may use it.
 
     ``timeout`` is in seconds, for each wait on the network. No socket is opened and no HTTP library
-    loaded before the first request.
+    loaded before the first request. White space around ``url`` and ``api_key`` does not matter;
+    PlumblineError when one of them can't be what it should.
     """
 
     def __init__(
         self, url: str, *, api_key: str = "", timeout: float = 30.0, ca_bundle: str = ""
     ) -> None:
+        url = url.strip()
         try:
             parts = urlsplit(url)
             is_url = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
@@ -40,7 +42,7 @@ class Transport:
         self._timeout = timeout
         self._ca_bundle = ca_bundle
         self._headers = {"User-Agent": "plumbline-python/0.1.0"}
-        if api_key:
+        if api_key := bare_key(api_key):
             self._headers["Authorization"] = f"Bearer {api_key}"
         self._pool: Optional[Union[PoolManager, ProxyManager]] = None
 
@@ -108,13 +110,17 @@ class Transport:
         return response
 
     def _connections(self) -> Union[PoolManager, ProxyManager]:
-        if self._pool is not None:
-            return self._pool
-        with no_fork:
-            import encodings.idna  # noqa: F401 - looking up a host name would import it
-            from urllib.request import getproxies, proxy_bypass
+        pool = self._pool
+        if pool is None:
+            with no_fork:  # which lets one thread in
+                pool = self._pool = self._pool or self._make_pool()
+        return pool
 
-            import urllib3
+    def _make_pool(self) -> Union[PoolManager, ProxyManager]:
+        import encodings.idna  # noqa: F401 - looking up a host name would import it
+        from urllib.request import getproxies, proxy_bypass
+
+        import urllib3
 
         options: dict[str, Any] = {
             "timeout": urllib3.Timeout(connect=min(self._timeout, 5.0), read=self._timeout),
@@ -127,10 +133,8 @@ class Transport:
         if proxy and not proxy_bypass(parts.hostname or ""):
             if "://" not in proxy:  # curl and others take it so
                 proxy = "http://" + proxy
-            self._pool = urllib3.ProxyManager(proxy, **options)
-        else:
-            self._pool = urllib3.PoolManager(**options)
-        return self._pool
+            return urllib3.ProxyManager(proxy, **options)
+        return urllib3.PoolManager(**options)
 
     def _parse(self, response: HTTPResponse) -> Any:
         try:
@@ -163,6 +167,17 @@ class Transport:
                 response.close()
         if rest:
             yield rest
+
+
+def bare_key(text: str) -> str:
+    """Returns an API key without the white space that files leave around it.
+
+    Raises PlumblineError, without the text, when no header can hold it.
+    """
+    key = text.strip()
+    if not (key.isascii() and key.isprintable()):
+        raise PlumblineError("not an API key: it has characters that no header can hold")
+    return key
 
 
 def _reason(error: Exception) -> str:

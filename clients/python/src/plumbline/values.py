@@ -10,7 +10,8 @@ Python                      JSON
 None, bool, int, str        the same
 float                       the shortest text that gives the same double
 NaN, infinity, NaT, NA      an error, or null with ``nan="null"``
-dict, Mapping               an object; keys that are int, float, bool or None become text
+dict, Mapping               an object; keys that are int, float, bool or None become text,
+                            numpy's as well
 list, tuple                 an array
 numpy scalar, array         number, text, (nested) array; anything with ``tolist()`` likewise
 Decimal                     a number with all its digits
@@ -153,6 +154,10 @@ class Encoder:
             return json.dumps(key)
         if isinstance(key, float) and math.isfinite(key):
             return float.__repr__(key)
+        if getattr(getattr(key, "dtype", None), "kind", "") in ("i", "u", "f", "b"):
+            plain = key.tolist()  # of np.unique and its like
+            if type(plain) is not type(key):
+                return Encoder._key(plain, path)
         raise ValueNotAllowed(path, f"has a key that is no text: {key!r} ({type(key).__name__})")
 
     def _plain(self, value: Any, path: str) -> Any:
