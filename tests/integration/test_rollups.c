@@ -21,6 +21,8 @@ Suite *rollups_suite(void);
     "crn:cdp:ml:us-west-1:8a1e15cd-04c2-48aa-8f35-b4a8c11997d3:workspace:"                         \
     "e4bc3658-32bb-4dc3-a22d-828150329c76/161e0983-e67e-486d-a296-7be081be2410"
 
+enum { FOLD_SHARES = 4 }; /* deployments are folded by their number modulo this */
+
 #define MINUTE_MS INT64_C(60000)
 #define BASE_MS INT64_C(1700000040000) /* the start of a minute */
 
@@ -709,6 +711,45 @@ static void minutes_take(struct service *service, unsigned first, unsigned len)
     service_take(service, buf_text(&body));
 }
 
+/* More is pending of one deployment than a round takes: those behind it come before the rest of it.
+ */
+START_TEST(every_deployment_has_its_turn)
+{
+    AUTO(service_free) struct service *service = service_start();
+    PGconn *holder = pg_connect(service->dsn);
+    AUTO(mem_free) char *order = NULL;
+
+    minutes_take(service, 0, 1);
+    for (int i = 0; i < FOLD_SHARES; i++) { /* the last of them is in the same share */
+        AUTO(mem_free) char *crn = xasprintf("crn:%d", i);
+
+        take_prediction(service, crn, 900001 + i, BASE_MS, "{}");
+    }
+    wait_folded(service);
+    pg_exec(service->dsn, "CREATE TABLE turn (deployment int, transaction text);"
+                          "CREATE FUNCTION turn() RETURNS trigger LANGUAGE plpgsql AS"
+                          " $$ BEGIN INSERT INTO turn VALUES (NEW.deployment,"
+                          " pg_current_xact_id()::text); RETURN NULL; END $$;"
+                          "CREATE TRIGGER turn AFTER INSERT ON rollup_1m FOR EACH ROW"
+                          " EXECUTE FUNCTION turn()");
+    PQclear(PQexec(holder, "SELECT pg_advisory_lock(7237, share) FROM generate_series(0, 15) AS"
+                           " share"));
+    for (unsigned i = 0; i < 3; i++)
+        minutes_take(service, 1 + i * 3000, 3000);
+    take_prediction(service, "crn:3", 900010, BASE_MS + MINUTE_MS, "{}");
+    PQfinish(holder);
+    wait_folded(service);
+    order =
+        pg_query_text(service->dsn,
+                      "SELECT string_agg(crn || ' ' || (transactions > 1), ', ' ORDER BY last)"
+                      " FROM (SELECT crn, max(transaction::bigint) AS last,"
+                      "  count(DISTINCT transaction) AS transactions"
+                      "  FROM turn JOIN model_deployment USING (deployment) GROUP BY crn) AS t");
+    ck_assert_str_eq(order, "crn:3 false, crn:minutes true");
+    check_verified(service);
+}
+END_TEST
+
 /* Folding hangs: batches wait as soon as too much is pending, whether it has looked or not. */
 START_TEST(too_much_pending_slows_ingest)
 {
@@ -840,6 +881,7 @@ Suite *rollups_suite(void)
     tcase_add_test(tcase, formats_and_gaps);
     tcase_add_test(tcase, verify_finds_damage);
     tcase_add_test(tcase, fold_that_fails_is_repeated);
+    tcase_add_test(tcase, every_deployment_has_its_turn);
     tcase_add_test(tcase, too_much_pending_slows_ingest);
     tcase_add_test(tcase, without_rollups);
     tcase_add_test(tcase, rollups_of_an_older_database);
