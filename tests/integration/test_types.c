@@ -8,7 +8,9 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "tests/harness/pg.h"
+#include "tests/harness/proxy.h"
 #include "tests/harness/service.h"
+#include "tests/harness/wait.h"
 
 Suite *types_suite(void);
 
@@ -363,6 +365,92 @@ START_TEST(hostile_definitions)
 }
 END_TEST
 
+/* Posts events while the test goes on. */
+struct posting {
+    struct service *service;
+    const char *body;
+    pthread_t thread;
+    json_t *answer; /* owned */
+};
+
+static void *posting_run(void *arg)
+{
+    struct posting *posting = arg;
+    AUTO(http_free) struct http *http = http_new();
+    AUTO(mem_free) char *url = daemon_url(posting->service->daemon, "/v1/events");
+    AUTO(http_answer_free) struct http_answer *answer = http_post(http, url, posting->body);
+
+    posting->answer = http_json(answer);
+    return NULL;
+}
+
+/* Somebody deletes a type while a build that was trained on it waits for the graph. */
+START_TEST(deleted_meanwhile)
+{
+    static const char built[] =
+        "[{\"event\":\"model_built\",\"projectCrn\":\"p\",\"modelCrn\":\"m\",\"modelName\":\"M\","
+        "\"modelBuildCrn\":\"b1\",\"buildNumber\":1,\"userName\":\"bob\",\"createdAtMs\":"
+        "1704067200000,"
+        "\"inputs\":[{\"typeName\":\"feature_set\",\"qualifiedName\":\"f@cm\"}]},"
+        "{\"event\":\"model_built\",\"projectCrn\":\"p\",\"modelCrn\":\"m\",\"modelName\":\"M\","
+        "\"modelBuildCrn\":\"b2\",\"buildNumber\":2,\"userName\":\"bob\",\"createdAtMs\":"
+        "1704067200000}]";
+    AUTO(service_free) struct service *service = service_start();
+    PGconn *conn = PQconnectdb(service->dsn);
+    struct posting posting = { .service = service, .body = built };
+    json_t *refusal;
+
+    change(service, "POST", 200, FEATURE_SET);
+    PQclear(PQexec(conn, "BEGIN; SELECT pg_advisory_xact_lock(7236, 4)"));
+    ck_assert_int_eq(pthread_create(&posting.thread, NULL, posting_run, &posting), 0);
+    WAIT_UNTIL(WAIT_MS, pg_query_i64(service->dsn, "SELECT count(*) FROM pg_locks WHERE NOT granted"
+                                                   " AND locktype = 'advisory' AND objid = 4") > 0);
+    PQclear(PQexec(conn, "SELECT type_write(graph_begin(), '{feature_set_table,feature_set}', "
+                         "'{RELATIONSHIP,ENTITY}', '{NULL,NULL}'); COMMIT"));
+    PQfinish(conn);
+    ck_assert_int_eq(pthread_join(posting.thread, NULL), 0);
+    refusal = json_array_get(json_object_get(posting.answer, "rejected"), 0);
+    ck_assert_str_eq(service_text(refusal, "message"), "the type of an input is deleted");
+    json_decref(posting.answer);
+    ck_assert_int_eq(pg_query_i64(service->dsn,
+                                  "SELECT count(*) FROM entity WHERE qualified_name = 'b2@cm'"),
+                     1);
+    ck_assert_int_eq(pg_query_i64(service->dsn,
+                                  "SELECT count(*) FROM entity WHERE type = 'feature_set'"),
+                     0);
+}
+END_TEST
+
+static const struct {
+    enum proxy_mode mode;
+    long status;
+} cut_cases[] = {
+    { PROXY_CUT_BEFORE, 503 }, /* not stored, and never will be */
+    { PROXY_DROP_ANSWER, 200 },
+};
+
+/* The connection breaks while the types are committed: the answer is what became of them. */
+START_TEST(lost_commit)
+{
+    AUTO(mem_free) char *dsn = pg_database_new(pg_shared());
+    AUTO(mem_free) char *database = pg_query_text(dsn, "SELECT current_database()");
+    AUTO(proxy_stop) struct proxy *proxy = proxy_start(pg_socket_dir(pg_shared()));
+    AUTO(mem_free) char *through = proxy_dsn(proxy, database);
+    AUTO(service_free)
+    struct service *service = service_start_with(&(struct daemon_options){ .dsn = through });
+    long status = cut_cases[_i].status;
+
+    proxy_aim(proxy, "plumbline read");
+    proxy_arm(proxy, cut_cases[_i].mode, 0);
+    change(service, "POST", status, FEATURE_SET);
+    ck_assert(proxy_sprung(proxy));
+    ck_assert_int_eq(pg_query_i64(dsn, "SELECT count(*) FROM type_definition"),
+                     status == 200 ? 4 : 0);
+    json_decref(ask(service, "GET", status == 200 ? 200 : 404, TYPES "typedef/name/PII", NULL));
+    change(service, "POST", status == 200 ? 409 : 200, FEATURE_SET);
+}
+END_TEST
+
 START_TEST(postgres_away)
 {
     AUTO(pg_free) struct pg *pg = pg_start(&(struct pg_options){ .unsafe = true });
@@ -394,6 +482,8 @@ Suite *types_suite(void)
     tcase_add_test(tc, a_restart_keeps_them);
     tcase_add_test(tc, made_at_once);
     tcase_add_test(tc, hostile_definitions);
+    tcase_add_test(tc, deleted_meanwhile);
+    tcase_add_loop_test(tc, lost_commit, 0, LENGTH(cut_cases));
     tcase_add_test(tc, postgres_away);
     suite_add_tcase(suite, tc);
     return suite;
