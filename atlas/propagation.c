@@ -108,6 +108,12 @@ bool propagation_knows(const struct propagation *graph, int64_t id)
     return propagation_place(graph, id) != PROPAGATION_NONE;
 }
 
+size_t propagation_place_of(const struct propagation *graph, int64_t id)
+{
+    assert(propagation_knows(graph, id));
+    return propagation_place(graph, id);
+}
+
 void propagation_add_edge(struct propagation *graph, int64_t from, int64_t to, unsigned flags)
 {
     (void)propagation_add(graph, from);

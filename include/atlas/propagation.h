@@ -31,6 +31,8 @@ AUTO_DEFINE(struct propagation, propagation_free);
 /* Makes the entity known; true: it was not yet. */
 bool propagation_add(struct propagation *graph, int64_t id);
 bool propagation_knows(const struct propagation *graph, int64_t id);
+/* Where a known one stands in propagation_ids. */
+size_t propagation_place_of(const struct propagation *graph, int64_t id);
 /* The ends become known. */
 void propagation_add_edge(struct propagation *graph, int64_t from, int64_t to, unsigned flags);
 /* Nothing passes over the entity any more; if it is not known, nothing happens. */
