@@ -77,13 +77,13 @@ static void tags_write_step(struct buf *sql, const struct tags_side *side)
     buf_append_text(sql, " LIMIT $4::bigint");
 }
 
-/* The edges of some entities of the frontier, from that place on. */
-static PGresult *tags_ask_step(const struct tags_side *side, size_t from, size_t len,
-                               struct err *err)
+/* Asks for the edges of some entities of the frontier, from that place on. */
+static int tags_ask_step(const struct tags_side *side, size_t from, size_t len, struct err *err)
 {
     AUTO(store_array_done) struct store_array ids, along, against;
     AUTO(buf_done) struct buf sql;
     struct store_params params = { 0 };
+    PGconn *conn = side->view->conn;
     char limit[24];
     size_t all;
 
@@ -102,8 +102,41 @@ static PGresult *tags_ask_step(const struct tags_side *side, size_t from, size_t
     store_param_binary(&params, store_array_end(&against));
     store_param_text(&params, limit);
     tags_write_step(&sql, side);
-    return store_query_binary(side->view->conn, buf_text(&sql), &params, "walk classifications",
-                              err);
+    if (PQsendQueryParams(conn, buf_text(&sql), params.len, NULL, params.values, params.lengths,
+                          params.formats, 1) != 1)
+        return store_fail(conn, NULL, "walk classifications", err);
+    (void)PQsetSingleRowMode(conn);
+    return 0;
+}
+
+static void tags_add_edge(struct tags_side *side, const PGresult *row)
+{
+    unsigned flags = (store_get_bool(row, 0, 2) ? PROPAGATION_LINEAGE : 0) |
+                     (store_get_bool(row, 0, 3) ? PROPAGATION_INTO_PROCESS : 0);
+
+    side->is_full = side->is_full || propagation_edges(side->graph) == TAGS_EDGES_MAX;
+    if (!side->is_full)
+        propagation_add_edge(side->graph, store_get_i64(row, 0, 0), store_get_i64(row, 0, 1),
+                             flags);
+}
+
+/* The rows one by one: what is kept of an edge is a tenth of what libpq holds of it. */
+static int tags_take_step(struct tags_side *side, struct err *err)
+{
+    PGconn *conn = side->view->conn;
+    PGresult *result;
+    int rc = 0;
+
+    while ((result = PQgetResult(conn))) {
+        ExecStatusType status = PQresultStatus(result);
+
+        if (status == PGRES_SINGLE_TUPLE)
+            tags_add_edge(side, result);
+        else if (rc == 0 && status != PGRES_TUPLES_OK)
+            rc = store_fail(conn, result, "walk classifications", err);
+        PQclear(result);
+    }
+    return rc;
 }
 
 static int tags_step(struct tags_side *side, struct err *err)
@@ -113,21 +146,10 @@ static int tags_step(struct tags_side *side, struct err *err)
     while (side->expanded < end && !side->is_full) {
         size_t len =
             end - side->expanded < TAGS_IDS_AT_ONCE ? end - side->expanded : TAGS_IDS_AT_ONCE;
-        AUTO(store_result_free) PGresult *result = tags_ask_step(side, side->expanded, len, err);
 
-        if (!result)
+        if (tags_ask_step(side, side->expanded, len, err) < 0 || tags_take_step(side, err) < 0)
             return -1;
         side->expanded += len;
-        for (int row = 0; row < PQntuples(result); row++) {
-            unsigned flags = (store_get_bool(result, row, 2) ? PROPAGATION_LINEAGE : 0) |
-                             (store_get_bool(result, row, 3) ? PROPAGATION_INTO_PROCESS : 0);
-
-            side->is_full = propagation_edges(side->graph) == TAGS_EDGES_MAX;
-            if (side->is_full)
-                break;
-            propagation_add_edge(side->graph, store_get_i64(result, row, 0),
-                                 store_get_i64(result, row, 1), flags);
-        }
     }
     return 0;
 }
