@@ -106,6 +106,12 @@ static void entity_write_json(struct buf *out, const char *before, struct span j
     buf_append_span(out, json);
 }
 
+static void entity_write_list(struct buf *out, const char *before, struct span list)
+{
+    buf_append_text(out, before);
+    buf_append_span(out, list.data ? list : SPAN_LITERAL("[]"));
+}
+
 static bool entity_is_text(struct span json)
 {
     return json.len > 0 && json.data[0] == '"';
@@ -133,8 +139,9 @@ void entity_header_write(const struct entity_header *header, struct buf *out)
         buf_append_json(out, header->qualified_name);
     else
         buf_append_json(out, span_of(header->guid));
-    buf_append_text(out, ",\"classificationNames\":[],\"classifications\":[],\"meaningNames\":[],"
-                         "\"meanings\":[],\"isIncomplete\":");
+    entity_write_list(out, ",\"classificationNames\":", header->classification_names);
+    entity_write_list(out, ",\"classifications\":", header->classifications);
+    buf_append_text(out, ",\"meaningNames\":[],\"meanings\":[],\"isIncomplete\":");
     buf_append_text(out, header->is_incomplete ? "true,\"labels\":[]}" : "false,\"labels\":[]}");
 }
 

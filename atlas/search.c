@@ -180,26 +180,56 @@ static int search_read_types(struct search_reader *reader, json_t *parameters)
     return 0;
 }
 
-/* Nothing is classified. */
-static int search_read_classification(struct search_reader *reader, json_t *parameters,
-                                      bool *is_given)
+static int search_read_tag_types(struct search_reader *reader, const char *text,
+                                 bool with_sub_types)
 {
-    static const char *const any[] = { "*", "_CLASSIFIED", "_ALL_CLASSIFICATION_TYPES" };
-    const char *text;
+    struct search *search = reader->search;
+    size_t len, named = 0;
 
-    if (search_get_text(parameters, "classification", &text, reader->fault) < 0)
-        return -1;
-    *is_given = text != NULL;
-    if (!text || strcmp(text, "_NOT_CLASSIFIED") == 0)
-        return 0;
-    for (size_t i = 0; i < LENGTH(any); i++) {
-        if (strcmp(text, any[i]) == 0)
-            reader->search->is_nothing = true;
-    }
-    if (!reader->search->is_nothing)
+    (void)search_next_name(text, &len);
+    if (!len)
         return search_fail(reader->fault, "ATLAS-400-00-046",
                            SEARCH_QUOTE ": Unknown/invalid classification", text);
+    for (text = search_next_name(text, &len); len; text = search_next_name(text + len, &len)) {
+        const struct type *type = type_by_name(reader->types, (struct span){ text, len });
+
+        if (!type || type->def->category != TYPE_CLASSIFICATION)
+            return search_fail(reader->fault, "ATLAS-400-00-046",
+                               "%.*s: Unknown/invalid classification", (int)(len < 64 ? len : 64),
+                               text);
+        if (++named > SEARCH_TYPES_MAX)
+            return search_fail(reader->fault, SEARCH_BAD_REQUEST,
+                               "classification has more than %d types", SEARCH_TYPES_MAX);
+        search_list_add(&search->tag_types, type);
+        for (size_t i = 0; with_sub_types && i < type->sub_types.len; i++)
+            search_list_add(&search->tag_types, type->sub_types.items[i]);
+    }
     return 0;
+}
+
+static int search_read_classification(struct search_reader *reader, json_t *parameters)
+{
+    static const char *const any[] = { "*", "_CLASSIFIED", "_ALL_CLASSIFICATION_TYPES" };
+    struct search *search = reader->search;
+    bool with_sub_types = true;
+    const char *text;
+
+    if (search_get_text(parameters, "classification", &text, reader->fault) < 0 ||
+        search_get_flag(parameters, "includeSubClassifications", &with_sub_types, reader->fault) <
+            0)
+        return -1;
+    if (!text)
+        return 0;
+    search->tags = SEARCH_CLASSIFIED;
+    if (strcmp(text, "_NOT_CLASSIFIED") == 0) {
+        search->tags = SEARCH_NOT_CLASSIFIED;
+        return 0;
+    }
+    for (size_t i = 0; i < LENGTH(any); i++) {
+        if (strcmp(text, any[i]) == 0)
+            return 0;
+    }
+    return search_read_tag_types(reader, text, with_sub_types);
 }
 
 /* --------------------------------------------------------------------------------------- fields */
@@ -669,7 +699,7 @@ static json_t *search_parameters_json(const struct search *search, const json_t 
 {
     static const char *const texts[] = { "query", "typeName", "classification", "sortBy",
                                          "sortOrder" };
-    bool with_sub_types = true;
+    bool with_sub_types = true, with_sub_classifications = true;
     struct search_fault fault;
     json_t *json = json_object();
 
@@ -680,11 +710,14 @@ static json_t *search_parameters_json(const struct search *search, const json_t 
             (void)json_object_set(json, texts[i], value);
     }
     (void)!search_get_flag(parameters, "includeSubTypes", &with_sub_types, &fault);
+    (void)!search_get_flag(parameters, "includeSubClassifications", &with_sub_classifications,
+                           &fault);
     (void)json_object_set_new(json, "excludeDeletedEntities",
                               json_boolean(search->excludes_deleted));
     (void)json_object_set_new(json, "includeClassificationAttributes", json_false());
     (void)json_object_set_new(json, "includeSubTypes", json_boolean(with_sub_types));
-    (void)json_object_set_new(json, "includeSubClassifications", json_true());
+    (void)json_object_set_new(json, "includeSubClassifications",
+                              json_boolean(with_sub_classifications));
     (void)json_object_set_new(json, "excludeHeaderAttributes", json_false());
     (void)json_object_set_new(json, "limit", json_integer(search->limit));
     (void)json_object_set_new(json, "offset", json_integer(search->offset));
@@ -700,19 +733,17 @@ static int search_read(struct search_reader *reader, json_t *parameters)
     json_t *filter = json_object_get(parameters, "entityFilters");
     struct search *search = reader->search;
     const char *query, *type_name;
-    bool is_classified;
 
     if (search_get_count(parameters, "limit", &search->limit, reader->fault) < 0 ||
         search_get_count(parameters, "offset", &search->offset, reader->fault) < 0 ||
         search_get_text(parameters, "query", &query, reader->fault) < 0 ||
         search_get_text(parameters, "typeName", &type_name, reader->fault) < 0 ||
-        search_refuse(reader, parameters) < 0 ||
-        search_read_classification(reader, parameters, &is_classified) < 0)
+        search_refuse(reader, parameters) < 0 || search_read_classification(reader, parameters) < 0)
         return -1;
     if (!search->limit || search->limit > SEARCH_LIMIT_MAX)
         search->limit = SEARCH_LIMIT_DEFAULT;
     search->has_filter = !search_filter_is_empty(filter);
-    if (!query && !type_name && !is_classified && !search->has_filter)
+    if (!query && !type_name && !search->tags && !search->has_filter)
         return search_fail(reader->fault, "ATLAS-400-00-047",
                            "No search parameter was found. One of the following MUST be specified "
                            "in the request; typeName, classification, termName or queryText");
@@ -761,6 +792,7 @@ void search_done(struct search *search)
     free(search->words);
     search_filter_done(&search->filter);
     free(search->types.items);
+    free(search->tag_types.items);
     free(search->attributes);
     json_decref(search->parameters);
     *search = (struct search){ 0 };

@@ -62,6 +62,7 @@ static const struct parameter http_warnings_parameters[] = {
 static const struct parameter http_impact_parameters[] = {
     { "type", false },
     { "qualifiedName", false },
+    { "classification", false },
     { "start_timestamp_ms", false },
     { "end_timestamp_ms", false },
     { "direct", false },

@@ -20,12 +20,16 @@
 #include "collector/store_types_internal.h"
 
 enum {
+    /* What a client may send: the values of its JSON are what costs memory. */
+    ATLAS_BODY_BYTES_MAX = 4 * 1024 * 1024,
+    ATLAS_BODY_VALUES_MAX = 400000,
+
     ATLAS_GUIDS_MAX = 1000,  /* of one request */
     ATLAS_LINKS_MAX = 10000, /* relationships in one answer about entities */
     ATLAS_DEPTH_DEFAULT = 3,
 };
 
-static int atlas_no_guid(struct atlas *atlas, struct span guid)
+int atlas_no_guid(struct atlas *atlas, struct span guid)
 {
     return ATLAS_FAULT(atlas, 404, "ATLAS-404-00-005",
                        "Given instance guid %.*s is invalid/not found", fault_quote_len(guid.len),
@@ -85,6 +89,42 @@ static const struct type *atlas_entity_type(struct atlas *atlas, struct span nam
     (void)ATLAS_FAULT(atlas, 400, "ATLAS-400-00-014", "Type ENTITY with name %.*s does not exist",
                       fault_quote_len(name.len), name.data);
     return NULL;
+}
+
+/* ----------------------------------------------------------------------------------------- body */
+
+/* At least as many values as the text can hold. */
+static size_t atlas_count_values(struct span body)
+{
+    size_t count = 1;
+
+    for (size_t i = 0; i < body.len; i++)
+        count += body.data[i] == ',' || body.data[i] == '[' || body.data[i] == '{';
+    return count;
+}
+
+json_t *atlas_read_body(struct atlas *atlas, const char *advice)
+{
+    struct span body = atlas->query->body;
+    json_error_t error;
+    json_t *json;
+
+    if (body.len > ATLAS_BODY_BYTES_MAX || atlas_count_values(body) > ATLAS_BODY_VALUES_MAX) {
+        (void)ATLAS_FAULT(atlas, 413, "too_large",
+                          "the body has more than %d bytes or %d values: %s at a time",
+                          ATLAS_BODY_BYTES_MAX, ATLAS_BODY_VALUES_MAX, advice);
+        return NULL;
+    }
+    json = json_loadb(body.data ? body.data : "", body.len, 0, &error);
+    if (!json)
+        (void)ATLAS_FAULT(atlas, 400, "ATLAS-400-00-029", "line %d, column %d: %s", error.line,
+                          error.column, error.text);
+    return json;
+}
+
+int atlas_refuse(struct atlas *atlas, const struct type_fault *fault)
+{
+    return ATLAS_FAULT(atlas, fault->status, fault->code, "%s", fault->message);
 }
 
 /* ------------------------------------------------------------------------------------- entities */
@@ -171,6 +211,7 @@ struct entity_answer {
     struct entity_list others; /* at the other ends of links, by name alone */
     struct atlas_links links;
     bool is_truncated;
+    struct tags tags; /* of the list */
 };
 
 static void entity_answer_init(struct entity_answer *answer)
@@ -185,6 +226,7 @@ static void entity_answer_done(struct entity_answer *answer)
     entity_list_done(&answer->list);
     entity_list_done(&answer->others);
     atlas_links_done(&answer->links);
+    tags_done(&answer->tags);
 }
 
 static void entity_answer_done_auto(struct entity_answer *answer) /* AUTO(entity_answer_done) */
@@ -232,7 +274,7 @@ static int entity_answer_expand(struct atlas *atlas, struct entity_answer *answe
 }
 
 /* Relationships, and what they lead to. */
-static int entity_answer_read(struct atlas *atlas, struct entity_answer *answer)
+static int entity_answer_read_links(struct atlas *atlas, struct entity_answer *answer)
 {
     bool with_owned = !atlas_flag(atlas, "minExtInfo");
     AUTO(mem_free) int64_t *ids = NULL;
@@ -251,6 +293,22 @@ static int entity_answer_read(struct atlas *atlas, struct entity_answer *answer)
     for (size_t i = 0; i < answer->links.len; i++)
         ids[i] = answer->links.items[i].other_id;
     return atlas_read_ends(&atlas->view, ids, answer->links.len, &answer->others, atlas->err);
+}
+
+static int entity_answer_read_tags(struct atlas *atlas, struct entity_answer *answer)
+{
+    AUTO(mem_free) int64_t *ids = xcalloc(answer->list.len, sizeof(*ids));
+
+    for (size_t i = 0; i < answer->list.len; i++)
+        ids[i] = answer->list.items[i].id;
+    return tags_read(&atlas->view, ids, answer->list.len, &answer->tags, atlas->err);
+}
+
+static int entity_answer_read(struct atlas *atlas, struct entity_answer *answer)
+{
+    if (entity_answer_read_links(atlas, answer) < 0)
+        return -1;
+    return entity_answer_read_tags(atlas, answer);
 }
 
 /* The links as JSON wants them; owned. */
@@ -291,6 +349,7 @@ static json_t *entity_answer_json(struct atlas *atlas, const struct entity_answe
         json_t *object = atlas_flag(atlas, "ignoreRelationships") ? entity_plain_json(entity)
                                                                   : entity_json(entity, links, len);
 
+        atlas_put_tags(object, &answer->tags, i, entity->type);
         if (i < answer->wanted_len)
             (void)json_array_append_new(entities, object);
         else
@@ -304,7 +363,22 @@ static json_t *entity_answer_json(struct atlas *atlas, const struct entity_answe
     json_decref(entities);
     if (answer->is_truncated)
         (void)json_object_set_new(json, "truncated", json_true());
+    if (answer->tags.is_truncated)
+        (void)json_object_set_new(json, "classificationsTruncated", json_true());
     return json;
+}
+
+static int entity_header(struct atlas *atlas, struct entity_answer *answer, json_t **header)
+{
+    const struct entity *entity = &answer->list.items[0];
+
+    if (entity_answer_read_tags(atlas, answer) < 0)
+        return -1;
+    *header = entity_header_json(entity);
+    atlas_put_tags(*header, &answer->tags, 0, entity->type);
+    if (answer->tags.is_truncated)
+        (void)json_object_set_new(*header, "classificationsTruncated", json_true());
+    return 0;
 }
 
 /* v2/entity/guid/X[/header], v2/entity/uniqueAttribute/type/T[/header] */
@@ -319,10 +393,8 @@ static int entity_one(struct atlas *atlas, json_t **answer)
         atlas_find_wanted(atlas, type, atlas->segments[3], &entity.list) < 0)
         return -1;
     if (span_is(atlas->segments[atlas->segments_len - 1], "header") &&
-        atlas->segments_len == (by_guid ? 5 : 6)) {
-        *answer = entity_header_json(&entity.list.items[0]);
-        return 0;
-    }
+        atlas->segments_len == (by_guid ? 5 : 6))
+        return entity_header(atlas, &entity, answer);
     if (entity_answer_read(atlas, &entity) < 0)
         return -1;
     *answer = entity_answer_json(atlas, &entity, false);
@@ -444,15 +516,33 @@ static int lineage_flush(struct atlas *atlas)
     return query_flush(atlas->query, atlas->out, atlas->err);
 }
 
+/* Its lists are in `lists` until the next call. */
+static void lineage_classify(struct entity_header *header, const struct tags *tags, size_t place,
+                             struct buf *lists)
+{
+    size_t names_len;
+
+    if (tags->first[place] == tags->first[place + 1])
+        return;
+    buf_clear(lists);
+    tags_write_names(tags, place, header->type, lists);
+    names_len = lists->len;
+    tags_write(tags, place, header->type, lists);
+    header->classification_names = (struct span){ lists->data, names_len };
+    header->classifications = (struct span){ lists->data + names_len, lists->len - names_len };
+}
+
 /* "guidEntityMap", the nearest first, some at a time. Their guids go to `guids`, "" for those of a
  * type that nobody knows. */
 static int lineage_write_entities(struct atlas *atlas, const struct walk_result *result,
-                                  char (*guids)[UUID_TEXT_LEN + 1])
+                                  const struct tags *tags, char (*guids)[UUID_TEXT_LEN + 1])
 {
     AUTO(atlas_headers_done) struct atlas_headers headers = { 0 };
+    AUTO(buf_done) struct buf lists;
     const char *separator = "";
     int rc;
 
+    buf_init(&lists, SIZE_MAX);
     if (atlas_headers_open(&headers, &atlas->view, result->entities, result->entities_len,
                            atlas->err) < 0)
         return -1;
@@ -468,6 +558,7 @@ static int lineage_write_entities(struct atlas *atlas, const struct walk_result 
             buf_append_char(atlas->out, '"');
             buf_append(atlas->out, header.guid, UUID_TEXT_LEN);
             buf_append_text(atlas->out, "\":");
+            lineage_classify(&header, tags, place, &lists);
             entity_header_write(&header, atlas->out);
             separator = ",";
             if (lineage_flush(atlas) < 0)
@@ -510,18 +601,22 @@ static int lineage_write(struct atlas *atlas, const struct entity *base,
 {
     struct buf *out = atlas->out;
     AUTO(mem_free) void *guids = xcalloc(result->entities_len, UUID_TEXT_LEN + 1);
+    AUTO(tags_done) struct tags tags = { 0 };
 
+    if (tags_read(&atlas->view, result->entities, result->entities_len, &tags, atlas->err) < 0)
+        return -1;
     buf_append_fmt(out,
                    "{\"baseEntityGuid\":\"%s\",\"lineageDirection\":\"%s\",\"lineageDepth\":%d,"
                    "\"guidEntityMap\":{",
                    base->guid, direction, request->depth);
-    if (lineage_write_entities(atlas, result, guids) < 0)
+    if (lineage_write_entities(atlas, result, &tags, guids) < 0)
         return -1;
     buf_append_text(out, "},\"relations\":[");
     if (lineage_write_relations(atlas, result, guids) < 0)
         return -1;
-    buf_append_fmt(out, "],\"relationsOnDemand\":{},\"truncated\":%s}",
-                   result->truncated ? "true" : "false");
+    buf_append_fmt(out, "],\"relationsOnDemand\":{},\"truncated\":%s%s}",
+                   result->truncated ? "true" : "false",
+                   tags.is_truncated ? ",\"classificationsTruncated\":true" : "");
     return 0;
 }
 
@@ -596,6 +691,17 @@ static const struct {
     { "v2/entity/uniqueAttribute/type/*/header", QUERY_GET, entity_one, true },
     { "v2/entity/bulk", QUERY_GET, entity_bulk, true },
     { "v2/entity/bulk/uniqueAttribute/type/*", QUERY_GET, entity_bulk_names, true },
+    { "v2/entity/guid/*/classifications", QUERY_GET, query_tags, true },
+    { "v2/entity/guid/*/classification/*", QUERY_GET, query_tag, true },
+    { "v2/entity/uniqueAttribute/type/*/classifications", QUERY_GET, query_tags, true },
+    { "v2/entity/uniqueAttribute/type/*/classification/*", QUERY_GET, query_tag, true },
+    { "v2/entity/guid/*/classifications", QUERY_POST, query_tags_add, false },
+    { "v2/entity/guid/*/classifications", QUERY_PUT, query_tags_update, false },
+    { "v2/entity/guid/*/classification/*", QUERY_DELETE, query_tag_remove, false },
+    { "v2/entity/uniqueAttribute/type/*/classifications", QUERY_POST, query_tags_add, false },
+    { "v2/entity/uniqueAttribute/type/*/classifications", QUERY_PUT, query_tags_update, false },
+    { "v2/entity/uniqueAttribute/type/*/classification/*", QUERY_DELETE, query_tag_remove, false },
+    { "v2/entity/bulk/classification", QUERY_POST, query_tags_bulk, false },
     { "v2/entity/*/audit", QUERY_GET, query_audit, true },
     { "v2/entity", QUERY_POST, query_entity_write, false },
     { "v2/entity/bulk", QUERY_POST, query_entity_write, false },

@@ -13,6 +13,7 @@
 #include "collector/query.h"
 #include "collector/store_atlas_internal.h"
 #include "collector/store_pool.h"
+#include "collector/store_tags_internal.h"
 
 enum { ATLAS_SEGMENTS_MAX = 8 };
 
@@ -47,6 +48,15 @@ struct span atlas_parameter(const struct atlas *atlas, const char *name);
 /* Without white space. */
 void atlas_append_json(struct buf *out, const json_t *json);
 
+/* Whoever it is: nobody has to say who they are. */
+#define ATLAS_USER "plumbline"
+
+/* The body as JSON, owned; NULL: the fault is set. `advice`: what helps when it is too large. */
+json_t *atlas_read_body(struct atlas *atlas, const char *advice);
+int atlas_refuse(struct atlas *atlas, const struct type_fault *fault);
+/* The fault that nothing has this guid. */
+int atlas_no_guid(struct atlas *atlas, struct span guid);
+
 /* Takes a connection, if there is none yet. */
 int atlas_connect(struct atlas *atlas) MUST_CHECK;
 /* Takes a connection and the snapshot of the request. */
@@ -74,6 +84,10 @@ atlas_run query_relationship_make;   /* POST v2/relationship */
 atlas_run query_relationship_change; /* PUT */
 atlas_run query_relationship;        /* v2/relationship/guid/{guid} */
 atlas_run query_relationship_delete; /* DELETE */
+/* Puts the classifications of the entity at that place into what entity_json or
+ * entity_header_json gave of it. */
+void atlas_put_tags(json_t *object, const struct tags *tags, size_t place,
+                    const struct type *entity);
 
 /* ---- query_admin.c */
 
@@ -90,6 +104,15 @@ atlas_run query_audit; /* v2/entity/{guid}/audit */
 
 atlas_run query_search_basic;     /* v2/search/basic */
 atlas_run query_search_attribute; /* v2/search/attribute */
+
+/* ---- query_tags.c */
+
+atlas_run query_tags;     /* GET v2/entity/guid/{guid}/classifications, also by unique attribute */
+atlas_run query_tags_add; /* POST */
+atlas_run query_tags_update; /* PUT */
+atlas_run query_tag;         /* GET .../classification/{name} */
+atlas_run query_tag_remove;  /* DELETE */
+atlas_run query_tags_bulk;   /* v2/entity/bulk/classification */
 
 /* ---- query_types.c */
 

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/mem.h"
 #include "collector/query_atlas_internal.h"
 #include "collector/store_audit_internal.h"
 
@@ -23,6 +24,9 @@ static const struct {
     { "ENTITY_CREATE", "Created: " },
     { "ENTITY_UPDATE", "Updated: " },
     { "ENTITY_DELETE", "Deleted: " },
+    { "CLASSIFICATION_ADD", "Added classification: " },
+    { "CLASSIFICATION_UPDATE", "Updated classification: " },
+    { "CLASSIFICATION_DELETE", "Deleted classification: " },
 };
 
 /* What Atlas knows; most of it is never done here. */
@@ -148,21 +152,35 @@ static int audit_parse(struct atlas *atlas, struct audit_request *request)
 
 /* --------------------------------------------------------------------------------------- events */
 
-/* "Created: " and the entity as it was then. Owned. */
+/* The entity or the classification as it was then; of a classification that is gone the name.
+ * Owned. */
+static char *audit_text(const struct audit_event *event)
+{
+    const struct entity *entity = event->entity;
+    json_t *object;
+    char *text;
+
+    if (*event->subject && !event->classification)
+        return xstrdup(event->subject);
+    object = event->classification
+                 ? classification_json(event->classification, entity->guid, entity->is_deleted)
+                 : entity_plain_json(entity);
+    text = json_dumps(object, JSON_COMPACT);
+    json_decref(object);
+    return text;
+}
+
+/* "Created: " and what was. Owned. */
 static json_t *audit_details(const struct audit_event *event)
 {
-    json_t *object = entity_plain_json(event->entity), *details;
-    char *text = json_dumps(object, JSON_COMPACT);
+    AUTO(mem_free) char *text = audit_text(event);
     const char *prefix = "";
 
     for (size_t i = 0; i < LENGTH(audit_prefixes); i++) {
         if (strcmp(event->action, audit_prefixes[i].action) == 0)
             prefix = audit_prefixes[i].prefix;
     }
-    details = json_sprintf("%s%s", prefix, text);
-    free(text);
-    json_decref(object);
-    return details;
+    return json_sprintf("%s%s", prefix, text);
 }
 
 static int audit_add(void *ctx, const struct audit_event *event, struct err *err)
@@ -199,6 +217,7 @@ int query_audit(struct atlas *atlas, json_t **unused)
     if (audit_parse(atlas, &request) < 0 || atlas_begin_read(atlas) < 0 ||
         atlas_find_guid(atlas, atlas->segments[2], &list) < 0)
         return -1;
+    request.types = atlas_types(atlas);
     request.entity = &list.items[0];
     request.batch_max = atlas->view.batch_id;
     if (audit_start(atlas, &request) < 0)

@@ -12,6 +12,7 @@
 #include "collector/query_watch_internal.h"
 #include "collector/store_impact_internal.h"
 #include "collector/store_pool.h"
+#include "collector/store_types_internal.h"
 
 enum {
     IMPACT_LIMIT_MAX = 100000,
@@ -20,6 +21,7 @@ enum {
 };
 
 struct impact_query {
+    const struct type *classification; /* NULL: an entity is asked for, by the next two */
     const struct type *type;
     struct span qualified_name; /* borrowed */
     int64_t start_ms;
@@ -69,6 +71,31 @@ static int impact_parse_name(struct impact_query *asked, const struct query *que
                      type.data);
 }
 
+/* All entities that are classified so, in the place of one. */
+static int impact_parse_classification(struct impact_query *asked, const struct query *query,
+                                       struct span name, struct fault *fault)
+{
+    if (parameters_get(&query->parameters, "type").data ||
+        parameters_get(&query->parameters, "qualifiedName").data)
+        return fault_set(fault, 400, "invalid_parameter", "classification",
+                         "\"classification\" stands in the place of \"type\" and "
+                         "\"qualifiedName\"");
+    asked->classification = type_by_name(query->types, name);
+    if (asked->classification && asked->classification->def->category == TYPE_CLASSIFICATION)
+        return 0;
+    return fault_set(fault, 400, "invalid_parameter", "classification",
+                     "no classification is called \"%.*s\"", fault_quote_len(name.len), name.data);
+}
+
+static int impact_parse_what(struct impact_query *asked, const struct query *query,
+                             struct fault *fault)
+{
+    struct span classification = parameters_get(&query->parameters, "classification");
+
+    return classification.data ? impact_parse_classification(asked, query, classification, fault)
+                               : impact_parse_name(asked, query, fault);
+}
+
 static int impact_parse_span(struct impact_query *asked, const struct parameters *parameters,
                              struct fault *fault)
 {
@@ -92,11 +119,13 @@ static int impact_parse_span(struct impact_query *asked, const struct parameters
 static uint64_t impact_hash(const struct impact_query *asked)
 {
     const int64_t numbers[] = { asked->start_ms, asked->end_ms, asked->as_of_ms, asked->is_direct };
+    const struct type *type = asked->classification ? asked->classification : asked->type;
     XXH3_state_t state;
 
     (void)XXH3_64bits_reset(&state);
-    (void)XXH3_64bits_update(&state, asked->type->def->name, strlen(asked->type->def->name) + 1);
-    (void)XXH3_64bits_update(&state, asked->qualified_name.data, asked->qualified_name.len);
+    (void)XXH3_64bits_update(&state, type->def->name, strlen(type->def->name) + 1);
+    if (!asked->classification)
+        (void)XXH3_64bits_update(&state, asked->qualified_name.data, asked->qualified_name.len);
     (void)XXH3_64bits_update(&state, numbers, sizeof(numbers));
     return XXH3_64bits_digest(&state);
 }
@@ -134,7 +163,7 @@ static int impact_parse(struct impact_query *asked, const struct query *query, s
     struct span direct = parameters_get(&query->parameters, "direct");
 
     *asked = (struct impact_query){ .batch_id = ATLAS_NOW, .events_batch_id = ATLAS_NOW };
-    if (impact_parse_name(asked, query, fault) < 0 ||
+    if (impact_parse_what(asked, query, fault) < 0 ||
         impact_parse_span(asked, &query->parameters, fault) < 0)
         return -1;
     asked->is_direct = direct.data && span_is(direct, "true");
@@ -269,8 +298,8 @@ static void impact_write_end(const struct impact_answer *answer, bool has_more)
 }
 
 /* The deployments behind the cursor, as many as a page holds. */
-static int impact_answer_write(struct impact_answer *answer, const struct entity *entity,
-                               const struct impact_reach *reach, struct err *err)
+static int impact_answer_write(struct impact_answer *answer, const struct impact_reach *reach,
+                               struct err *err)
 {
     const struct impact_query *asked = answer->asked;
     size_t from = 0, to = reach->len;
@@ -279,10 +308,7 @@ static int impact_answer_write(struct impact_answer *answer, const struct entity
         from++;
     if (asked->limit && (size_t)asked->limit < to - from)
         to = from + (size_t)asked->limit;
-    impact_write_text(answer->out, "{\"entity\":{\"guid\":", entity->guid);
-    impact_write_text(answer->out, ",\"typeName\":", entity->type->def->name);
-    impact_write_text(answer->out, ",\"qualifiedName\":", entity->qualified_name);
-    buf_append_text(answer->out, "},\"deployments\":[");
+    buf_append_text(answer->out, "\"deployments\":[");
     for (size_t at = from; at < to; at += IMPACT_ROWS_AT_ONCE) {
         size_t len = to - at < IMPACT_ROWS_AT_ONCE ? to - at : IMPACT_ROWS_AT_ONCE;
 
@@ -362,16 +388,63 @@ static int impact_begin(struct impact_answer *answer, PGconn *conn, struct err *
     return atlas_find_newest(conn, &answer->graph_batch_id, err);
 }
 
-static int impact_run(struct impact_answer *answer, PGconn *conn, struct err *err)
+/* What the entity has fed, and the entity. */
+static int impact_of_entity(struct impact_answer *answer, struct impact_reach *reach,
+                            struct err *err)
 {
     AUTO(entity_list_done) struct entity_list list;
-    AUTO(impact_reach_done) struct impact_reach reach = { 0 };
+    const struct entity *entity;
 
     entity_list_init(&list);
-    if (impact_begin(answer, conn, err) < 0 || impact_find(answer, &list, err) < 0 ||
-        impact_walk(&answer->view, &list.items[0], answer->asked->is_direct, &reach, err) < 0)
+    if (impact_find(answer, &list, err) < 0 ||
+        impact_walk(&answer->view, &list.items[0], answer->asked->is_direct, reach, err) < 0)
         return -1;
-    return impact_answer_write(answer, &list.items[0], &reach, err);
+    entity = &list.items[0];
+    impact_write_text(answer->out, "{\"entity\":{\"guid\":", entity->guid);
+    impact_write_text(answer->out, ",\"typeName\":", entity->type->def->name);
+    impact_write_text(answer->out, ",\"qualifiedName\":", entity->qualified_name);
+    buf_append_text(answer->out, "},");
+    return 0;
+}
+
+/* The same of the classification and all that inherit from it. */
+static int impact_of_classification(struct impact_answer *answer, struct impact_reach *reach,
+                                    struct err *err)
+{
+    const struct type *type = answer->asked->classification;
+    size_t len = type->sub_types.len, entities;
+    AUTO(mem_free) const struct type **kinds = xcalloc(len + 1, sizeof(*kinds));
+
+    kinds[0] = type;
+    for (size_t i = 0; i < len; i++)
+        kinds[i + 1] = type->sub_types.items[i];
+    if (impact_walk_tags(&answer->view, &(struct type_list){ kinds, len + 1 },
+                         answer->asked->is_direct, reach, &entities, err) < 0)
+        return -1;
+    impact_write_text(answer->out, "{\"classification\":{\"typeName\":", type->def->name);
+    buf_append_fmt(answer->out, ",\"entities\":%zu},", entities);
+    return 0;
+}
+
+static int impact_run(struct impact_answer *answer, PGconn *conn, struct err *err)
+{
+    AUTO(impact_reach_done) struct impact_reach reach = { 0 };
+
+    if (impact_begin(answer, conn, err) < 0 ||
+        (answer->asked->classification ? impact_of_classification(answer, &reach, err)
+                                       : impact_of_entity(answer, &reach, err)) < 0)
+        return -1;
+    return impact_answer_write(answer, &reach, err);
+}
+
+/* The question is about the types of now, not of when it came in. */
+static int impact_freshen_types(struct query *query, PGconn *conn, struct err *err)
+{
+    if (store_types_freshen(conn, query->type_cache, err) < 0)
+        return -1;
+    type_registry_free(query->types);
+    query->types = type_cache_get(query->type_cache);
+    return 0;
 }
 
 int query_impact(struct store_pool *pool, struct query *query, struct buf *out, unsigned *status,
@@ -380,17 +453,18 @@ int query_impact(struct store_pool *pool, struct query *query, struct buf *out, 
     struct impact_query asked;
     struct impact_answer answer = { .query = query, .asked = &asked, .out = out };
     struct query_watch watch;
-    PGconn *conn;
+    PGconn *conn = store_pool_take(pool, err);
     int rc;
 
     (void)status;
-    if (impact_parse(&asked, query, &query->fault) < 0)
-        return -1;
-    conn = store_pool_take(pool, err);
     if (!conn)
         return -1;
     query_watch_begin(&watch, query, conn);
-    rc = impact_run(&answer, conn, err);
+    rc = impact_freshen_types(query, conn, err);
+    if (rc == 0)
+        rc = impact_parse(&asked, query, &query->fault);
+    if (rc == 0)
+        rc = impact_run(&answer, conn, err);
     query_watch_end(&watch, false);
     store_pool_give(pool, conn, (rc == 0 || query->fault.status) && !watch.is_cancelled);
     return rc;

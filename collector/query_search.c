@@ -52,9 +52,11 @@ struct search_answer {
     struct atlas *atlas;
     const struct search *search;
     size_t entities_len;
+    bool is_truncated; /* their classifications */
 };
 
-static int search_add(void *ctx, const struct entity *entity, struct err *err)
+static int search_add(void *ctx, const struct entity *entity, const struct tags *tags, size_t place,
+                      struct err *err)
 {
     struct search_answer *answer = ctx;
     struct buf *out = answer->atlas->out;
@@ -68,6 +70,8 @@ static int search_add(void *ctx, const struct entity *entity, struct err *err)
         if (value)
             (void)json_object_set(attributes, name, value);
     }
+    atlas_put_tags(header, tags, place, entity->type);
+    answer->is_truncated |= tags->is_truncated;
     buf_append_text(out, answer->entities_len++ ? "," : ",\"entities\":[");
     atlas_append_json(out, header);
     json_decref(header);
@@ -101,6 +105,8 @@ static int search_run(struct atlas *atlas, const struct search *search)
     if (rc < 0)
         return -1;
     buf_append_text(atlas->out, answer.entities_len ? "]" : "");
+    if (answer.is_truncated)
+        buf_append_text(atlas->out, ",\"classificationsTruncated\":true");
     buf_append_text(atlas->out, ",\"approximateCount\":");
     buf_append_i64(atlas->out, count);
     buf_append_char(atlas->out, '}');
@@ -135,6 +141,8 @@ int query_search_basic(struct atlas *atlas, json_t **answer)
     static const char *const names[] = { "query",
                                          "typeName",
                                          "classification",
+                                         "includeSubTypes",
+                                         "includeSubClassifications",
                                          "sortBy",
                                          "sortOrder",
                                          "excludeDeletedEntities",

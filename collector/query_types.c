@@ -10,12 +10,6 @@
 #include "collector/store_internal.h"
 #include "collector/store_types_internal.h"
 
-/* What a client may send: the values of its JSON are what costs memory. */
-enum { TYPES_BODY_BYTES_MAX = 4 * 1024 * 1024, TYPES_BODY_VALUES_MAX = 400000 };
-
-/* Whoever it is: nobody has to say who they are. */
-#define TYPES_USER "plumbline"
-
 /* ------------------------------------------------------------------------------------- reading */
 
 int query_types_all(struct atlas *atlas, json_t **answer)
@@ -67,42 +61,6 @@ int query_types_one(struct atlas *atlas, json_t **answer)
 
 /* ------------------------------------------------------------------------------------ changing */
 
-/* At least as many values as the text can hold. */
-static size_t types_count_values(struct span body)
-{
-    size_t count = 1;
-
-    for (size_t i = 0; i < body.len; i++)
-        count += body.data[i] == ',' || body.data[i] == '[' || body.data[i] == '{';
-    return count;
-}
-
-/* Owned; NULL: the fault is set. */
-static json_t *types_body(struct atlas *atlas)
-{
-    struct span body = atlas->query->body;
-    json_error_t error;
-    json_t *json;
-
-    if (body.len > TYPES_BODY_BYTES_MAX || types_count_values(body) > TYPES_BODY_VALUES_MAX) {
-        (void)ATLAS_FAULT(atlas, 413, "too_large",
-                          "the body has more than %d bytes or %d values: define fewer types at a "
-                          "time",
-                          TYPES_BODY_BYTES_MAX, TYPES_BODY_VALUES_MAX);
-        return NULL;
-    }
-    json = json_loadb(body.data ? body.data : "", body.len, 0, &error);
-    if (!json)
-        (void)ATLAS_FAULT(atlas, 400, "ATLAS-400-00-029", "line %d, column %d: %s", error.line,
-                          error.column, error.text);
-    return json;
-}
-
-static int types_refuse(struct atlas *atlas, const struct type_fault *fault)
-{
-    return ATLAS_FAULT(atlas, fault->status, fault->code, "%s", fault->message);
-}
-
 /* The connection broke while the change was committed: asks another one what came of it. */
 static enum store_types_result types_settle(struct atlas *atlas, int64_t batch_id)
 {
@@ -129,7 +87,7 @@ static int types_change(struct atlas *atlas, struct type_givens *givens, enum ty
     case STORE_TYPES_DONE:
         return 0;
     case STORE_TYPES_REFUSED:
-        return types_refuse(atlas, &fault);
+        return atlas_refuse(atlas, &fault);
     case STORE_TYPES_FAILED:
         return -1;
     case STORE_TYPES_UNKNOWN:
@@ -160,8 +118,8 @@ int query_types_change(struct atlas *atlas, json_t **answer)
 {
     enum type_change_kind kind = types_kinds[atlas->query->method];
     int64_t now_ms = clock_now_ms();
-    struct type_stamp stamp = { TYPES_USER, TYPES_USER, now_ms, now_ms, 1 };
-    json_auto_t *body = types_body(atlas);
+    struct type_stamp stamp = { ATLAS_USER, ATLAS_USER, now_ms, now_ms, 1 };
+    json_auto_t *body = atlas_read_body(atlas, "define fewer types");
     AUTO(type_givens_done) struct type_givens givens = { 0 };
     AUTO(type_change_done) struct type_change change = { 0 };
     struct type_fault fault;
@@ -170,7 +128,7 @@ int query_types_change(struct atlas *atlas, json_t **answer)
         return -1;
     if (kind == TYPE_DELETE ? type_parse_names(&givens, body, &fault) < 0
                             : type_parse(&givens, body, &stamp, &fault) < 0)
-        return types_refuse(atlas, &fault);
+        return atlas_refuse(atlas, &fault);
     if (types_change(atlas, &givens, kind, &change) < 0)
         return -1;
     if (kind == TYPE_DELETE)

@@ -207,6 +207,44 @@ int atlas_read_guid(const struct atlas_view *view, const struct uuid *guid,
                                &params, list, err);
 }
 
+/* The place of the first guid that no entity of the list has. */
+static size_t atlas_find_missing(const struct entity_list *list, const struct uuid *guids,
+                                 size_t len)
+{
+    AUTO(map_free) struct map *known = map_new();
+    bool added;
+
+    for (size_t i = 0; i < list->len; i++)
+        (void)map_put(known, span_of(list->items[i].guid), 0, &added);
+    for (size_t i = 0; i < len; i++) {
+        char text[UUID_TEXT_LEN + 1];
+
+        uuid_format(&guids[i], text);
+        if (!map_get(known, span_of(text)))
+            return i;
+    }
+    return len;
+}
+
+int atlas_read_guids(const struct atlas_view *view, const struct uuid *guids, size_t len,
+                     struct entity_list *list, size_t *missing, struct err *err)
+{
+    AUTO(store_array_done) struct store_array array;
+    struct store_params params = { 0 };
+
+    store_array_init(&array, STORE_OID_UUID);
+    for (size_t i = 0; i < len; i++)
+        store_array_add_uuid(&array, &guids[i]);
+    store_param_binary(&params, store_array_end(&array));
+    if (atlas_read_entities(view, "'{}'::jsonb",
+                            "e.entity_id = ANY (ARRAY (SELECT entity_id FROM entity"
+                            " WHERE guid = ANY ($1) AND to_batch IS NULL)) ORDER BY e.entity_id",
+                            &params, list, err) < 0)
+        return -1;
+    *missing = atlas_find_missing(list, guids, len);
+    return 0;
+}
+
 /* Of the entities that had this name at that moment the first. Owned. */
 static char *atlas_name_condition(const struct atlas_view *view)
 {

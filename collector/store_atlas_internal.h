@@ -90,6 +90,10 @@ int atlas_begin(struct atlas_view *view, PGconn *conn, const struct type_registr
  */
 int atlas_read_guid(const struct atlas_view *view, const struct uuid *guid,
                     struct entity_list *list, struct err *err) MUST_CHECK;
+/* Those with these guids, without their attributes. *missing: the place of the first guid that none
+ * has, len: there is none. */
+int atlas_read_guids(const struct atlas_view *view, const struct uuid *guids, size_t len,
+                     struct entity_list *list, size_t *missing, struct err *err) MUST_CHECK;
 /* The active entity of the type, or of one that inherits from it. */
 int atlas_read_name(const struct atlas_view *view, const struct type *type,
                     struct span qualified_name, struct entity_list *list,

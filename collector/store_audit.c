@@ -12,14 +12,36 @@ static const char *audit_order_sql(const struct audit_request *request)
 {
     switch (request->order) {
     case AUDIT_BY_USER:
-        return request->is_ascending ? "a.user_name COLLATE \"C\", a.batch_id DESC, a.action"
-                                     : "a.user_name COLLATE \"C\" DESC, a.batch_id DESC, a.action";
+        return request->is_ascending
+                   ? "a.user_name COLLATE \"C\", a.batch_id DESC, a.action, a.subject"
+                   : "a.user_name COLLATE \"C\" DESC, a.batch_id DESC, a.action, a.subject";
     case AUDIT_BY_ACTION:
-        return request->is_ascending ? "a.action, a.batch_id DESC"
-                                     : "a.action DESC, a.batch_id DESC";
+        return request->is_ascending ? "a.action, a.batch_id DESC, a.subject"
+                                     : "a.action DESC, a.batch_id DESC, a.subject";
     default:
-        return request->is_ascending ? "a.batch_id, a.action" : "a.batch_id DESC, a.action";
+        return request->is_ascending ? "a.batch_id, a.action, a.subject"
+                                     : "a.batch_id DESC, a.action, a.subject";
     }
+}
+
+/* What the classification was made then. */
+static void audit_read_classification(const PGresult *rows, int row,
+                                      const struct audit_request *request,
+                                      struct classification *classification)
+{
+    struct span attributes = store_get_span(rows, row, 12), periods = store_get_span(rows, row, 13);
+    const struct type *type = type_by_name(request->types, store_get_span(rows, row, 11));
+
+    if (!attributes.data || !type)
+        return;
+    *classification =
+        (struct classification){ .type = type,
+                                 .attributes = json_loadb(attributes.data, attributes.len, 0, NULL),
+                                 .propagates = store_get_bool(rows, row, 14),
+                                 .removes_propagations = store_get_bool(rows, row, 15),
+                                 .is_restricted = store_get_bool(rows, row, 16) };
+    if (periods.data)
+        classification->periods = json_loadb(periods.data, periods.len, 0, NULL);
 }
 
 static int audit_give(const struct store_cursor *cursor, const struct audit_request *request,
@@ -43,11 +65,16 @@ static int audit_give(const struct store_cursor *cursor, const struct audit_requ
                                  .user = PQgetvalue(rows, row, 1),
                                  .recorded_ms = store_get_i64(rows, row, 2),
                                  .batch_id = store_get_i64(rows, row, 3),
-                                 .entity = &entity };
+                                 .entity = &entity,
+                                 .subject = PQgetvalue(rows, row, 11) };
+    AUTO(classification_done) struct classification classification = { 0 };
     int rc;
 
     memcpy(entity.guid, request->entity->guid, sizeof(entity.guid));
     entity.attributes = entity_attributes_load(attributes);
+    audit_read_classification(rows, row, request, &classification);
+    if (classification.type)
+        event.classification = &classification;
     rc = found(ctx, &event, err);
     json_decref(entity.attributes);
     return rc;
@@ -62,12 +89,15 @@ int store_audit_read(PGconn *conn, const struct audit_request *request, audit_fo
         " a.batch_id, entity_name(e.qualified_name, e.attributes), e.created_by,"
         " floor(extract(epoch FROM c.recorded_at) * 1000)::bigint,"
         " floor(extract(epoch FROM u.recorded_at) * 1000)::bigint, e.attributes::text,"
-        " e.is_deleted, e.is_incomplete"
+        " e.is_deleted, e.is_incomplete, a.subject, t.attributes::text, t.periods::text,"
+        " t.propagates, t.removes_propagations, t.is_restricted"
         " FROM entity_audit AS a JOIN graph_batch AS b ON b.batch_id = a.batch_id"
         " JOIN entity AS e ON e.entity_id = a.entity_id AND e.from_batch <= a.batch_id"
         " AND (e.to_batch IS NULL OR e.to_batch > a.batch_id)"
         " JOIN graph_batch AS c ON c.batch_id = e.created_batch"
         " JOIN graph_batch AS u ON u.batch_id = e.from_batch"
+        " LEFT JOIN classification AS t ON t.entity_id = a.entity_id AND t.type = a.subject"
+        " AND t.from_batch = a.batch_id"
         " WHERE a.entity_id = %" PRId64 " AND a.batch_id BETWEEN %" PRId64 " AND %" PRId64
         " AND ($1::text IS NULL OR a.action = $1) ORDER BY %s LIMIT %" PRId64 " OFFSET %" PRId64,
         request->entity->id, request->batch_min, request->batch_max, audit_order_sql(request),

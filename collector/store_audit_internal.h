@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "atlas/classification.h"
 #include "atlas/entity_json.h"
 #include "base/attr.h"
 #include "base/err.h"
@@ -13,6 +14,7 @@
 enum audit_order { AUDIT_BY_TIME, AUDIT_BY_USER, AUDIT_BY_ACTION };
 
 struct audit_request {
+    const struct type_registry *types;
     const struct entity *entity;
     const char *action; /* NULL: any */
     int64_t batch_min;  /* none that is earlier */
@@ -26,6 +28,8 @@ struct audit_event {
     const char *action, *user;
     int64_t recorded_ms, batch_id;
     const struct entity *entity; /* as it was afterwards */
+    const char *subject;         /* a type: what was done to a classification; "": to the entity */
+    const struct classification *classification; /* as it was made; NULL: it was not */
 };
 
 /* One event; all is borrowed for the call. -1 with err set ends the reading. */

@@ -220,6 +220,110 @@ int impact_walk(const struct atlas_view *view, const struct entity *start, bool 
     return rc;
 }
 
+/* ------------------------------------------------------------------------- what is classified */
+
+/* What entities of the graph are, by place. */
+struct impact_kinds {
+    bool *is_deployment; /* owned, both */
+    bool *stops;         /* neither builds nor processes */
+};
+
+static int impact_read_kinds(const struct atlas_view *view, const struct propagation *graph,
+                             struct impact_kinds *kinds, struct err *err)
+{
+    static const char *const names[] = { "ml_model_deployment", "ml_model_build", "Process" };
+    AUTO(mem_free)
+    char *sql = xasprintf("SELECT entity_id, type = ANY ($2), type = ANY ($3) OR type = ANY ($4)"
+                          " FROM entity WHERE entity_id = ANY ($1) AND %s",
+                          view->stands);
+    size_t len;
+    const int64_t *ids = propagation_ids(graph, &len);
+
+    kinds->is_deployment = xcalloc(len, sizeof(*kinds->is_deployment));
+    kinds->stops = xcalloc(len, sizeof(*kinds->stops));
+    for (size_t from = 0; from < len; from += IMPACT_STEP_IDS_MAX) {
+        struct store_array arrays[1 + LENGTH(names)];
+        struct store_params params = { 0 };
+        PGresult *result;
+
+        store_array_init(&arrays[0], STORE_OID_INT8);
+        for (size_t i = from; i < len && i < from + IMPACT_STEP_IDS_MAX; i++)
+            store_array_add_i64(&arrays[0], ids[i]);
+        for (size_t i = 0; i < LENGTH(names); i++) {
+            store_array_init(&arrays[i + 1], STORE_OID_TEXT);
+            impact_add_kinds(&arrays[i + 1], view, names[i]);
+        }
+        for (size_t i = 0; i < LENGTH(arrays); i++)
+            store_param_binary(&params, store_array_end(&arrays[i]));
+        result = store_query_binary(view->conn, sql, &params, "read types of entities", err);
+        for (size_t i = 0; i < LENGTH(arrays); i++)
+            store_array_done(&arrays[i]);
+        if (!result)
+            return -1;
+        for (int row = 0; row < PQntuples(result); row++) {
+            size_t place = propagation_place_of(graph, store_get_i64(result, row, 0));
+
+            kinds->is_deployment[place] = store_get_bool(result, row, 1);
+            kinds->stops[place] = !store_get_bool(result, row, 2);
+        }
+        PQclear(result);
+    }
+    return 0;
+}
+
+/* Those of the classified entities that pass nothing on are in the graph as well; how many they
+ * are. */
+static size_t impact_add_origins(struct tag_origins *origins)
+{
+    AUTO(propagation_free) struct propagation *distinct = propagation_new();
+    size_t len;
+
+    for (size_t i = 0; i < origins->len; i++) {
+        (void)propagation_add(origins->graph, origins->items[i].id);
+        (void)propagation_add(distinct, origins->items[i].id);
+    }
+    (void)propagation_ids(distinct, &len);
+    return len;
+}
+
+int impact_walk_tags(const struct atlas_view *view, const struct type_list *kinds, bool is_direct,
+                     struct impact_reach *reach, size_t *entities, struct err *err)
+{
+    AUTO(tag_origins_done) struct tag_origins origins = { 0 };
+    struct impact_walk walk = { .view = view, .reach = reach };
+    struct impact_kinds are = { 0 };
+    const int64_t *ids;
+    int32_t *hops;
+    size_t len;
+    int rc;
+
+    *reach = (struct impact_reach){ 0 };
+    if (tags_find(view, kinds, &origins, err) < 0)
+        return -1;
+    *entities = impact_add_origins(&origins);
+    ids = propagation_ids(origins.graph, &len);
+    hops = xcalloc(len, sizeof(*hops));
+    rc = impact_read_kinds(view, origins.graph, &are, err);
+    if (rc == 0) {
+        /* an entity, a build of it, a deployment of that */
+        propagation_measure(origins.graph, origins.sources, origins.sources_len,
+                            is_direct ? are.stops : NULL, is_direct ? 2 : 0, hops);
+        for (size_t i = 0; i < origins.len; i++)
+            hops[propagation_place_of(origins.graph, origins.items[i].id)] = 0;
+    }
+    for (size_t i = 0; rc == 0 && i < len; i++) {
+        walk.hops = hops[i];
+        if (hops[i] >= 0 && are.is_deployment[i])
+            impact_reach_add(&walk, ids[i]);
+    }
+    if (reach->len)
+        qsort(reach->items, reach->len, sizeof(*reach->items), impact_compare_places);
+    free(hops);
+    free(are.is_deployment);
+    free(are.stops);
+    return rc;
+}
+
 void impact_reach_done(struct impact_reach *reach)
 {
     free(reach->items);

@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "collector/store_atlas_internal.h"
 #include "collector/store_internal.h"
+#include "collector/store_tags_internal.h"
 #include "metrics/cover.h"
 
 /* ---- the graph: store_impact.c ---- */
@@ -32,6 +33,11 @@ struct impact_reach {
  * it as an input themselves. Takes memory for the widest step, and a bit for each entity. */
 int impact_walk(const struct atlas_view *view, const struct entity *start, bool is_direct,
                 struct impact_reach *reach, struct err *err) MUST_CHECK;
+/* The same from all entities that are classified as one of these, as far as that passes; a
+ * deployment that is classified itself is 0 hops away. *entities: how many are. ERR_INPUT: they
+ * reach further than is looked at. */
+int impact_walk_tags(const struct atlas_view *view, const struct type_list *kinds, bool is_direct,
+                     struct impact_reach *reach, size_t *entities, struct err *err) MUST_CHECK;
 void impact_reach_done(struct impact_reach *reach);
 static inline void impact_reach_done_auto(struct impact_reach *reach)
 {

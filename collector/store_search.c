@@ -20,6 +20,7 @@ void search_sql_init(struct search_sql *sql)
     buf_init(&sql->text, SEARCH_SQL_BYTES_MAX);
     sql->values = NULL;
     sql->values_len = 0;
+    sql->origins = NULL;
 }
 
 void search_sql_done(struct search_sql *sql)
@@ -297,13 +298,115 @@ static void search_put_filter(struct search_sql *sql, const struct search_filter
     buf_append_char(&sql->text, ')');
 }
 
+/* ------------------------------------------------------------------------------ classifications */
+
+/* What is gathered of one classification. */
+struct search_carriers {
+    const struct propagation *graph;
+    uint32_t kind;
+    struct buf own, reached; /* entities, with commas between them */
+};
+
+static void search_add_carrier(void *ctx, uint32_t mark, size_t place)
+{
+    struct search_carriers *carriers = &((struct search_carriers *)ctx)[mark];
+    size_t len;
+
+    buf_append_text(&carriers->reached, carriers->reached.len ? "," : "{");
+    buf_append_i64(&carriers->reached, propagation_ids(carriers->graph, &len)[place]);
+}
+
+/* Owned; as many as there are kinds. */
+static struct search_carriers *search_carriers_new(const struct tag_origins *origins)
+{
+    struct search_carriers *carriers = xcalloc(origins->kinds_len, sizeof(*carriers));
+
+    for (size_t i = 0; i < origins->kinds_len; i++) {
+        carriers[i] = (struct search_carriers){ .graph = origins->graph, .kind = (uint32_t)i };
+        buf_init(&carriers[i].own, SIZE_MAX);
+        buf_init(&carriers[i].reached, SIZE_MAX);
+    }
+    for (size_t i = 0; i < origins->len; i++) {
+        struct buf *own = &carriers[origins->items[i].kind].own;
+
+        buf_append_text(own, own->len ? "," : "{");
+        buf_append_i64(own, origins->items[i].id);
+    }
+    propagation_run(origins->graph, origins->sources, origins->sources_len, search_add_carrier,
+                    carriers);
+    return carriers;
+}
+
+static void search_carriers_free(struct search_carriers *carriers, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        buf_done(&carriers[i].own);
+        buf_done(&carriers[i].reached);
+    }
+    free(carriers);
+}
+
+static void search_put_ids(struct search_sql *sql, struct buf *ids)
+{
+    buf_append_text(&sql->text, "unnest(");
+    buf_append_char(ids, '}');
+    search_put_value(sql, buf_span(ids));
+    buf_append_text(&sql->text, "::bigint[])");
+}
+
+/* Those that a classification reaches and that are of a type that may have it. */
+static void search_put_reached(struct search_sql *sql, const struct tag_origins *origins,
+                               const struct type_registry *types, struct search_carriers *carriers)
+{
+    struct type_list all = type_registry_types(types);
+    size_t fitting = 0;
+
+    buf_append_text(&sql->text, " UNION ALL SELECT u.id FROM ");
+    search_put_ids(sql, &carriers->reached);
+    buf_append_text(&sql->text, " AS u(id) JOIN entity AS t ON t.entity_id = u.id AND t.to_batch IS"
+                                " NULL AND t.type IN (");
+    for (size_t i = 0; i < all.len; i++) {
+        if (all.items[i]->def->category != TYPE_ENTITY ||
+            !type_classification_fits(types, origins->kinds[carriers->kind], all.items[i]))
+            continue;
+        buf_append_text(&sql->text, fitting++ ? ", " : "");
+        search_put_value(sql, span_of(all.items[i]->def->name));
+    }
+    buf_append_text(&sql->text, fitting ? ")" : "NULL)");
+}
+
+static void search_put_tags(struct search_sql *sql, const struct search *search)
+{
+    const struct tag_origins *origins = sql->origins;
+    struct search_carriers *carriers;
+
+    if (search->tags == SEARCH_TAGS_EITHER)
+        return;
+    if (!origins || !origins->kinds_len) {
+        buf_append_text(&sql->text, search->tags == SEARCH_CLASSIFIED ? " AND false" : "");
+        return;
+    }
+    carriers = search_carriers_new(origins);
+    buf_append_text(&sql->text, search->tags == SEARCH_CLASSIFIED
+                                    ? " AND EXISTS (SELECT FROM ("
+                                    : " AND NOT EXISTS (SELECT FROM (");
+    for (size_t i = 0; i < origins->kinds_len; i++) {
+        buf_append_text(&sql->text, i ? " UNION ALL SELECT id FROM " : "SELECT id FROM ");
+        search_put_ids(sql, &carriers[i].own);
+        buf_append_text(&sql->text, " AS u(id)");
+        if (carriers[i].reached.len)
+            search_put_reached(sql, origins, origins->types, &carriers[i]);
+    }
+    buf_append_text(&sql->text, ") AS k WHERE k.id = e.entity_id)");
+    search_carriers_free(carriers, origins->kinds_len);
+}
+
 /* ------------------------------------------------------------------------------------ statement */
 
 static void search_put_condition(struct search_sql *sql, const struct search *search)
 {
     buf_append_text(&sql->text, " WHERE e.to_batch IS NULL");
-    if (search->is_nothing)
-        buf_append_text(&sql->text, " AND false");
+    search_put_tags(sql, search);
     for (size_t i = 0; i < search->types.len; i++) {
         buf_append_text(&sql->text, i ? ", " : " AND e.type COLLATE \"C\" IN (");
         search_put_value(sql, span_of(search->types.items[i]->def->name));
@@ -387,7 +490,7 @@ static void search_put_page(struct search_sql *sql, const struct search *search)
  * the planner nothing but a nested loop. */
 void store_search_write(struct search_sql *sql, const struct search *search)
 {
-    if (search->has_filter || search->words_len)
+    if (search->has_filter || search->words_len || search->tags)
         search_put_hits(sql, search);
     else
         search_put_page(sql, search);
@@ -403,11 +506,11 @@ void store_search_write(struct search_sql *sql, const struct search *search)
 
 /* --------------------------------------------------------------------------------------- answer */
 
-static int search_give(const PGresult *result, int row, const struct type_registry *types,
+static int search_give(const PGresult *result, int row, const struct tags *tags,
                        search_found *found, void *ctx, struct err *err)
 {
     struct entity entity = { .id = store_get_i64(result, row, 1),
-                             .type = type_by_name(types, store_get_span(result, row, 3)),
+                             .type = type_by_name(tags->types, store_get_span(result, row, 3)),
                              .is_deleted = store_get_bool(result, row, 6),
                              .is_incomplete = store_get_bool(result, row, 7) };
     int rc;
@@ -418,8 +521,49 @@ static int search_give(const PGresult *result, int row, const struct type_regist
     if (entity_has_name(entity.type))
         entity.qualified_name = xstrdup(PQgetvalue(result, row, 4));
     entity.attributes = entity_attributes_load(store_get_span(result, row, 5));
-    rc = found(ctx, &entity, err);
+    rc = found(ctx, &entity, tags, (size_t)row, err);
     entity_done(&entity);
+    return rc;
+}
+
+/* The classifications of all rows that were read together. */
+static int search_read_tags(const struct atlas_view *view, const struct store_cursor *cursor,
+                            struct tags *tags, struct err *err)
+{
+    size_t len = (size_t)PQntuples(cursor->rows);
+    AUTO(mem_free) int64_t *ids = xcalloc(len, sizeof(*ids));
+
+    tags_done(tags);
+    if (PQgetisnull(cursor->rows, 0, 1)) /* nothing was found */
+        len = 0;
+    for (size_t i = 0; i < len; i++)
+        ids[i] = store_get_i64(cursor->rows, (int)i, 1);
+    return tags_read(view, ids, len, tags, err);
+}
+
+static int search_run(const struct atlas_view *view, struct search_sql *sql,
+                      const struct search *search, search_found *found, void *ctx, int64_t *count,
+                      struct err *err)
+{
+    AUTO(store_cursor_done) struct store_cursor cursor = { 0 };
+    AUTO(tags_done) struct tags tags = { 0 };
+    int rc;
+
+    if (store_cursor_open_texts(&cursor, view->conn, "search", buf_text(&sql->text),
+                                (const char *const *)sql->values, sql->values_len, err) < 0 ||
+        store_exec(view->conn, ATLAS_PLANS, "search", err) < 0)
+        return -1;
+    if (search->attributes_len)
+        cursor.rows_at_once = SEARCH_ROWS_LARGE;
+    while ((rc = store_cursor_next(&cursor, err)) > 0) {
+        *count = store_get_i64(cursor.rows, cursor.row, 0);
+        if (cursor.row == 0 && search_read_tags(view, &cursor, &tags, err) < 0)
+            return -1;
+        if (PQgetisnull(cursor.rows, cursor.row, 1))
+            continue;
+        if (search_give(cursor.rows, cursor.row, &tags, found, ctx, err) < 0)
+            return -1;
+    }
     return rc;
 }
 
@@ -427,24 +571,16 @@ int store_search(PGconn *conn, const struct type_registry *types, const struct s
                  search_found *found, void *ctx, int64_t *count, struct err *err)
 {
     AUTO(search_sql_done) struct search_sql sql;
-    AUTO(store_cursor_done) struct store_cursor cursor = { 0 };
-    int rc;
+    AUTO(tag_origins_done) struct tag_origins origins = { 0 };
+    struct atlas_view view;
 
     search_sql_init(&sql);
+    atlas_view_init(&view, conn, types, ATLAS_NOW);
+    if (search->tags && tags_find(&view, &search->tag_types, &origins, err) < 0)
+        return -1;
+    sql.origins = search->tags ? &origins : NULL;
     store_search_write(&sql, search);
     if (sql.text.full) /* cut anywhere it may mean something else */
         return err_set(err, ERR_INPUT, "the search is larger than any that is looked for");
-    if (store_cursor_open_texts(&cursor, conn, "search", buf_text(&sql.text),
-                                (const char *const *)sql.values, sql.values_len, err) < 0)
-        return -1;
-    if (search->attributes_len)
-        cursor.rows_at_once = SEARCH_ROWS_LARGE;
-    while ((rc = store_cursor_next(&cursor, err)) > 0) {
-        *count = store_get_i64(cursor.rows, cursor.row, 0);
-        if (PQgetisnull(cursor.rows, cursor.row, 1))
-            continue;
-        if (search_give(cursor.rows, cursor.row, types, found, ctx, err) < 0)
-            return -1;
-    }
-    return rc;
+    return search_run(&view, &sql, search, found, ctx, count, err);
 }

@@ -11,6 +11,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "collector/store_internal.h"
+#include "collector/store_tags_internal.h"
 
 /* What is found is counted up to this number. */
 enum { SEARCH_COUNT_MAX = 100000 };
@@ -20,6 +21,9 @@ struct search_sql {
     struct buf text;
     char **values;
     int values_len;
+    const struct tag_origins
+        *origins; /* borrowed; of the classifications that are searched for, and
+                                        * what they reach; NULL: nobody is classified */
 };
 
 void search_sql_init(struct search_sql *sql);
@@ -37,11 +41,14 @@ void store_search_write(struct search_sql *sql, const struct search *search);
 int store_search_begin(PGconn *conn, struct err *err) MUST_CHECK;
 
 /* One that was found: of its attributes there are those of headers and of search->attributes; its
- * users and times are not there. Borrowed for the call. -1 with err set ends the search. */
-typedef int search_found(void *ctx, const struct entity *entity, struct err *err);
+ * users and times are not there. Its classifications are those of `place`. Borrowed for the call.
+ * -1 with err set ends the search. */
+typedef int search_found(void *ctx, const struct entity *entity, const struct tags *tags,
+                         size_t place, struct err *err);
 
 /* Calls `found` for each entity of the page that the search wants. *count: how many there are
- * without limit and offset. ERR_INPUT: the statement would be larger than any that is sent. */
+ * without limit and offset. ERR_INPUT: the statement would be larger than any that is sent, or a
+ * classification reaches further than is looked at. */
 int store_search(PGconn *conn, const struct type_registry *types, const struct search *search,
                  search_found *found, void *ctx, int64_t *count, struct err *err) MUST_CHECK;
 

@@ -56,6 +56,7 @@ struct entity_header {
     struct span qualified_name; /* data NULL: its type has none */
     /* JSON, as it stands in the attributes; data NULL: it has none */
     struct span name, display_name, description, owner, create_time;
+    struct span classification_names, classifications; /* lists, as JSON; data NULL: empty */
     bool is_deleted;
     bool is_incomplete;
 };

@@ -86,9 +86,17 @@ struct search_filter {
     size_t values_len;
 };
 
+/* Whether an entity is to have a classification, its own or one that reaches it. */
+enum search_tags {
+    SEARCH_TAGS_EITHER,
+    SEARCH_CLASSIFIED, /* as one of tag_types, where there are any */
+    SEARCH_NOT_CLASSIFIED,
+};
+
 struct search {
     struct type_list types; /* owned list; those that an entity may have; empty: any */
-    bool is_nothing;        /* nothing can be found: whatever is classified */
+    enum search_tags tags;
+    struct type_list tag_types; /* owned list */
     bool excludes_deleted;
     char **words; /* owned; all are wanted; `*` is any text, `?` any character */
     size_t words_len;

@@ -59,8 +59,10 @@ static void write_search(struct buf *out, const struct search *search)
     buf_append_fmt(out, "types=%zu", search->types.len);
     for (size_t i = 0; i < search->words_len; i++)
         buf_append_fmt(out, " word=%s", search->words[i]);
-    if (search->is_nothing)
-        buf_append_text(out, " nothing");
+    if (search->tags)
+        buf_append_text(out, search->tags == SEARCH_CLASSIFIED ? " classified" : " bare");
+    for (size_t i = 0; i < search->tag_types.len; i++)
+        buf_append_fmt(out, " tag=%s", search->tag_types.items[i]->def->name);
     if (search->excludes_deleted)
         buf_append_text(out, " active");
     if (search->has_filter) {
@@ -94,8 +96,8 @@ static const struct {
       "types=1 active limit=5 offset=6" },
     { "{'query':' chu*  AND x?y ','unknown':{}}", "types=0 word=chu* word=x?y limit=100 offset=0" },
     { "{'query':'*'}", "types=0 limit=100 offset=0" },
-    { "{'classification':'_NOT_CLASSIFIED','query':''}", "types=0 limit=100 offset=0" },
-    { "{'classification':'*'}", "types=0 nothing limit=100 offset=0" },
+    { "{'classification':'_NOT_CLASSIFIED','query':''}", "types=0 bare limit=100 offset=0" },
+    { "{'classification':'*'}", "types=0 classified limit=100 offset=0" },
     { "{'typeName':'ml_model_build','sortBy':'version','sortOrder':'DESCENDING'}",
       "types=1 sort=version down limit=100 offset=0" },
     { "{'typeName':'DataSet','includeSubTypes':false,'sortBy':'__timestamp','attributes':['owner',"

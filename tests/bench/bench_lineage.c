@@ -1,4 +1,5 @@
-/* Walks over a large graph, beside a recursive query for the same; and what a table has fed. */
+/* Walks over a large graph, beside a recursive query for the same, and with classifications; and
+ * what a table has fed. */
 #include <check.h>
 #include <inttypes.h>
 #include <jansson.h>
@@ -21,6 +22,7 @@ enum {
     FIRST_START = 4, /* from here on there are four steps upstream */
     WALKS = 200,     /* in each round */
     READS_MAX = WALKS,
+    TAGGED_WALKS = 20,
     BUILDS = 100,
     DEPLOYMENTS = 1000,
     PREDICTIONS = 100, /* of each */
@@ -239,6 +241,73 @@ static void walks_run(struct walks *walks, double limit_ms)
                bench_side_median(&walks->ours.median), bench_side_median(&walks->theirs.median));
 }
 
+/* ---- the same with classifications ---- */
+
+/* Tables of that layer are classified, as many as are asked for. */
+static void tables_classify(const char *dsn, int64_t entities, int64_t layer, int tables)
+{
+    pg_exec(dsn, "TRUNCATE classification");
+    pg_exec(
+        dsn,
+        "INSERT INTO classification SELECT entity_id, 'PII', from_batch, NULL, from_batch, '{}',"
+        " NULL, true, false, false, 'ada', 'ada' FROM entity WHERE entity_id >= %" PRId64
+        " ORDER BY entity_id LIMIT %d",
+        layer * (entities / LAYERS), tables);
+    pg_exec(dsn, "ANALYZE classification");
+}
+
+static void type_make(const struct daemon *daemon)
+{
+    AUTO(http_free) struct http *http = http_new();
+    AUTO(mem_free) char *url = daemon_url(daemon, "/api/atlas/v2/types/typedefs");
+    struct http_answer *answer =
+        http_post(http, url, "{\"classificationDefs\":[{\"name\":\"PII\"}]}");
+
+    ck_assert_int_eq(answer->status, 200);
+    http_answer_free(answer);
+}
+
+/* Beside the walk without any, in turns. */
+static void tagged_run(struct bench *bench, const struct daemon *daemon, const char *dsn,
+                       const struct start *starts, int64_t entities, int64_t layer, int tables,
+                       int walks_len)
+{
+    struct times with = { 0 }, without = { 0 };
+    AUTO(mem_free)
+    char *measure = xasprintf("lineage, %d tables classified %d layers before the end, median",
+                              tables, (int)(LAYERS - 1 - layer));
+
+    for (int round = 0; round < 2 * BENCH_ROUNDS; round++) {
+        AUTO(http_free) struct http *http = http_new();
+        struct times *times = round % 2 ? &with : &without;
+        struct walks walks = { .starts = starts, .daemon = daemon, .depth = 2 };
+        struct bench_meter meter;
+        double ms[TAGGED_WALKS];
+
+        tables_classify(dsn, entities, layer, round % 2 ? tables : 0);
+        bench_meter_start(&meter, bench, daemon);
+        for (int i = 0; i < walks_len; i++) {
+            AUTO(mem_free) char *url = walk_url(&walks, starts[i].guid);
+            int64_t start_us = clock_mono_us();
+            struct http_answer *answer = http_get(http, url);
+
+            ms[i] = (double)(clock_mono_us() - start_us) / 1e3;
+            ck_assert_int_eq(answer->status, 200);
+            http_answer_free(answer);
+        }
+        bench_meter_stop(&meter, &times->median);
+        times_add(times, ms, walks_len, round % 2 ? "classified" : "without");
+    }
+    bench_row(&(struct bench_row){ .measure = measure,
+                                   .unit = "ms",
+                                   .decimals = 1,
+                                   .ours = &with.median,
+                                   .against = "without classifications",
+                                   .theirs = &without.median,
+                                   .want = BENCH_RATIO_MAX,
+                                   .limit = 1.5 });
+}
+
 static void unknown_run(struct bench *bench, const struct daemon *daemon)
 {
     AUTO(http_free) struct http *http = http_new();
@@ -300,6 +369,10 @@ static void lineage_run(struct bench *bench)
         walks_run(&walks, sizes[i].limit_ms);
     }
     unknown_run(bench, daemon);
+    type_make(daemon);
+    tagged_run(bench, daemon, dsn, starts, entities, LAYERS - 2, 100, TAGGED_WALKS);
+    tagged_run(bench, daemon, dsn, starts, entities, LAYERS - 4, 1, TAGGED_WALKS);
+    tagged_run(bench, daemon, dsn, starts, entities, 0, 1, TAGGED_WALKS / 5); /* seconds each */
     for (int i = 0; i < WALKS; i++)
         free(starts[i].guid);
     PQfinish(conn);

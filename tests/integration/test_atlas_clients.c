@@ -106,6 +106,18 @@ START_TEST(pyapacheatlas_writes)
 }
 END_TEST
 
+START_TEST(apache_atlas_classifies)
+{
+    check_client("apache-atlas", "classify_apache_atlas", client_events);
+}
+END_TEST
+
+START_TEST(pyapacheatlas_classifies)
+{
+    check_client("pyapacheatlas", "classify_pyapacheatlas", client_events);
+}
+END_TEST
+
 Suite *atlas_clients_suite(void)
 {
     AUTO(mem_free) char *atlas = client_python("apache-atlas");
@@ -124,6 +136,8 @@ Suite *atlas_clients_suite(void)
     tcase_add_test(tc, pyapacheatlas_makes_types);
     tcase_add_test(tc, apache_atlas_writes);
     tcase_add_test(tc, pyapacheatlas_writes);
+    tcase_add_test(tc, apache_atlas_classifies);
+    tcase_add_test(tc, pyapacheatlas_classifies);
     suite_add_tcase(suite, tc);
     return suite;
 }

@@ -741,7 +741,8 @@ START_TEST(every_deployment_has_its_turn)
     wait_folded(service);
     order =
         pg_query_text(service->dsn,
-                      "SELECT string_agg(crn || ' ' || (transactions > 1), ', ' ORDER BY last)"
+                      "SELECT string_agg(crn || ' ' || (transactions > 1), ', ' ORDER BY last,"
+                      " crn DESC)"
                       " FROM (SELECT crn, max(transaction::bigint) AS last,"
                       "  count(DISTINCT transaction) AS transactions"
                       "  FROM turn JOIN model_deployment USING (deployment) GROUP BY crn) AS t");

@@ -458,9 +458,12 @@ START_TEST(values_have_a_limit)
 }
 END_TEST
 
-static int found_none(void *ctx, const struct entity *entity, struct err *err)
+static int found_none(void *ctx, const struct entity *entity, const struct tags *tags, size_t place,
+                      struct err *err)
 {
     (void)ctx;
+    (void)tags;
+    (void)place;
     return err_set(err, ERR_FATAL, "%s was found", entity->guid);
 }
 
@@ -489,9 +492,12 @@ START_TEST(no_statement_is_cut)
 }
 END_TEST
 
-static int found_any(void *ctx, const struct entity *entity, struct err *err)
+static int found_any(void *ctx, const struct entity *entity, const struct tags *tags, size_t place,
+                     struct err *err)
 {
     (void)entity;
+    (void)tags;
+    (void)place;
     (void)err;
     ++*(int *)ctx;
     return 0;

@@ -1,0 +1,967 @@
+/* Classifications: added, changed and removed by REST, found on what they reach over the graph, at
+ * any moment. How they pass is in tests/atlas/test_propagation.c. */
+#include <check.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "tests/harness/dice.h"
+#include "tests/harness/pg.h"
+#include "tests/harness/proxy.h"
+#include "tests/harness/service.h"
+#include "tests/harness/wait.h"
+
+Suite *classification_suite(void);
+
+#define ATLAS "/api/atlas/v2/"
+#define TYPEDEFS ATLAS "types/typedefs"
+#define TABLE(name) ATLAS "entity/uniqueAttribute/type/hive_table" name "?attr:qualifiedName="
+
+enum { WAIT_MS = 30000 };
+
+/* ---- requests ---- */
+
+/* ' stands for ". Owned. */
+static char *quoted(const char *text)
+{
+    char *copy = xstrdup(text);
+
+    for (char *c = copy; *c; c++)
+        *c = *c == '\'' ? '"' : *c;
+    return copy;
+}
+
+/* The answer with its status checked; NULL: it has no body. Owned. */
+static json_t *ask(struct service *service, const char *method, long status, const char *path,
+                   const char *body)
+{
+    AUTO(mem_free) char *url = daemon_url(service->daemon, path);
+    AUTO(mem_free) char *sent = body ? quoted(body) : NULL;
+    AUTO(http_free) struct http *http = http_new();
+    AUTO(http_answer_free)
+    struct http_answer *answer =
+        http_send(http, &(struct http_request){ .method = method, .url = url, .body = sent });
+
+    ck_assert_msg(answer->status == status, "%s %s: %ld %s%s", method, path, answer->status,
+                  answer->len ? answer->body : "", answer->error);
+    return answer->len ? http_json(answer) : NULL;
+}
+
+static void change(struct service *service, const char *method, const char *path, const char *body)
+{
+    ck_assert_ptr_null(ask(service, method, 204, path, body));
+}
+
+static void check_refused(struct service *service, const char *method, const char *path,
+                          const char *body, const char *code, const char *message)
+{
+    json_auto_t *answer =
+        ask(service, method, strtol(code + strlen("ATLAS-"), NULL, 10), path, body);
+
+    ck_assert_str_eq(service_text(answer, "errorCode"), code);
+    ck_assert_str_eq(service_text(answer, "errorMessage"), message);
+}
+
+#define TAGS                                                                                       \
+    "{'classificationDefs': [{'name': 'PII', 'attributeDefs': [{'name': 'level', 'typeName': "     \
+    "'int', 'isOptional': true}, {'name': 'since', 'typeName': 'date', 'isOptional': true}]},"     \
+    "{'name': 'EMAIL', 'superTypes': ['PII']}, {'name': 'OLD'},"                                   \
+    "{'name': 'STRICT', 'attributeDefs': [{'name': 'why', 'typeName': 'string', 'isOptional': "    \
+    "false}]},"                                                                                    \
+    "{'name': 'TABLES', 'entityTypes': ['hive_table', 'ml_model_build']}]}"
+
+#define BUILT(build, more)                                                                         \
+    "{\"event\":\"model_built\",\"projectCrn\":\"p\",\"modelCrn\":\"m\",\"modelName\":\"Model\","  \
+    "\"modelBuildCrn\":\"" build "\",\"buildNumber\":1,\"userName\":\"bob\",\"createdAtMs\":"      \
+    "1704067200000," more "}"
+#define DEPLOYED(build, deployment)                                                                \
+    "{\"event\":\"model_deployed\",\"modelBuildCrn\":\"" build "\",\"modelDeploymentCrn\":\""      \
+    "" deployment "\",\"status\":\"deployed\",\"statusAtMs\":1704067200000,\"cpuMillicores\":1,"   \
+    "\"createdAtMs\":1704067202000,\"userName\":\"eve\"}"
+
+#define LINKED(tables) "\"linkingFile\":\"Model:\\n  hive_table_qualified_names: [" tables "]\\n\""
+#define MADE_OF(build)                                                                             \
+    "\"inputs\":[{\"typeName\":\"ml_model_build\",\"qualifiedName\":\"" build "\"}]"
+
+/* x.t -> b1 -> d1, x.t and x.u -> b2 -> d2, b2 -> b3 -> d3. */
+static const char *const events[] = {
+    BUILT("b1", LINKED("x.t")),    BUILT("b2", LINKED("x.t, x.u")),
+    BUILT("b3", MADE_OF("b2@cm")), DEPLOYED("b1", "d1"),
+    DEPLOYED("b2", "d2"),          DEPLOYED("b3", "d3"),
+};
+
+static void take_events(struct service *service)
+{
+    for (size_t i = 0; i < LENGTH(events); i++)
+        service_take(service, events[i]);
+}
+
+static struct service *tags_start(void)
+{
+    struct service *service = service_start();
+
+    json_decref(ask(service, "POST", 200, TYPEDEFS, TAGS));
+    take_events(service);
+    return service;
+}
+
+/* ---- what is found ---- */
+
+/* Owned. */
+static char *guid_of(struct service *service, const char *name)
+{
+    return pg_query_text(service->dsn,
+                         "SELECT DISTINCT guid FROM entity WHERE qualified_name = '%s@cm'", name);
+}
+
+/* "PII<x.t OLD": the classifications of an entity, those of others with their names; owned. */
+static char *describe(struct service *service, const char *guid, const json_t *list)
+{
+    AUTO(buf_done) struct buf text;
+
+    buf_init(&text, SIZE_MAX);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *tag = json_array_get(list, i);
+        const char *from = service_text(tag, "entityGuid");
+
+        buf_append_fmt(&text, "%s%s", text.len ? " " : "", service_text(tag, "typeName"));
+        if (strcmp(from, guid) != 0) {
+            AUTO(mem_free)
+            char *name = pg_query_text(service->dsn,
+                                       "SELECT DISTINCT split_part(qualified_name, '@', 1) FROM"
+                                       " entity WHERE guid = '%s'",
+                                       from);
+
+            buf_append_fmt(&text, "<%s", name);
+        }
+    }
+    return xstrdup(buf_text(&text));
+}
+
+/* In its own answer and in its header the same. as_of_ms < 0: now. */
+static void check_tags_as_of(struct service *service, const char *name, int64_t as_of_ms,
+                             const char *want)
+{
+    AUTO(mem_free) char *guid = guid_of(service, name);
+    AUTO(mem_free)
+    char *as_of = as_of_ms < 0 ? xstrdup("") : xasprintf("?as_of=%" PRId64, as_of_ms);
+    AUTO(mem_free) char *path = xasprintf(ATLAS "entity/guid/%s%s", guid, as_of);
+    AUTO(mem_free) char *header_path = xasprintf(ATLAS "entity/guid/%s/header%s", guid, as_of);
+    AUTO(mem_free)
+    char *list_path = xasprintf(ATLAS "entity/guid/%s/classifications%s", guid, as_of);
+    json_auto_t *entity = service_get(service, 200, path);
+    json_auto_t *header = service_get(service, 200, header_path);
+    json_auto_t *list = service_get(service, 200, list_path);
+    json_t *tags = json_object_get(json_object_get(entity, "entity"), "classifications");
+    AUTO(mem_free) char *have = describe(service, guid, tags);
+
+    ck_assert_msg(strcmp(have, want) == 0, "%s: %s, not %s", name, have, want);
+    service_check_same(json_object_get(header, "classifications"), tags, "header");
+    service_check_same(json_object_get(list, "list"), tags, "list");
+    ck_assert_uint_eq(json_array_size(json_object_get(header, "classificationNames")) > 0,
+                      *want != '\0');
+}
+
+static void check_tags(struct service *service, const char *name, const char *want)
+{
+    check_tags_as_of(service, name, -1, want);
+}
+
+/* The CRNs of the deployments that the impact has, in their order. */
+static void check_impact(struct service *service, const char *query, const char *want)
+{
+    AUTO(mem_free) char *path = xasprintf("/v1/impact?%s", query);
+    json_auto_t *answer = service_get(service, 200, path);
+    const json_t *deployments = json_object_get(answer, "deployments");
+    AUTO(buf_done) struct buf have;
+
+    buf_init(&have, SIZE_MAX);
+    for (size_t i = 0; i < json_array_size(deployments); i++)
+        buf_append_fmt(&have, "%s%s/%d", i ? " " : "",
+                       service_text(json_array_get(deployments, i), "modelDeploymentCrn"),
+                       (int)service_number(json_array_get(deployments, i), "hops"));
+    ck_assert_msg(strcmp(buf_text(&have), want) == 0, "%s: %s, not %s", query, buf_text(&have),
+                  want);
+}
+
+/* Qualified names without their namespace. */
+static void check_search(struct service *service, const char *query, const char *want, int count)
+{
+    AUTO(mem_free) char *path = xasprintf(ATLAS "search/basic?%s", query);
+    json_auto_t *answer = service_get(service, 200, path);
+    const json_t *entities = json_object_get(answer, "entities");
+    AUTO(buf_done) struct buf have;
+
+    buf_init(&have, SIZE_MAX);
+    for (size_t i = 0; i < json_array_size(entities); i++) {
+        const char *name = service_text(json_object_get(json_array_get(entities, i), "attributes"),
+                                        "qualifiedName");
+
+        buf_append_fmt(&have, "%s%.*s", i ? " " : "", (int)strcspn(name, "@"), name);
+    }
+    ck_assert_msg(strcmp(buf_text(&have), want) == 0, "%s: %s, not %s", query, buf_text(&have),
+                  want);
+    ck_assert_int_eq(service_number(answer, "approximateCount"), count);
+}
+
+/* ---- one entity ---- */
+
+START_TEST(added_changed_removed)
+{
+    AUTO(service_free) struct service *service = tags_start();
+    AUTO(mem_free) char *guid = guid_of(service, "x.t");
+    AUTO(mem_free) char *path = xasprintf(ATLAS "entity/guid/%s/classifications", guid);
+    AUTO(mem_free) char *one = xasprintf(ATLAS "entity/guid/%s/classification/PII", guid);
+    AUTO(mem_free) char *audit = xasprintf(ATLAS "entity/%s/audit", guid);
+    json_auto_t *got = NULL, *want = NULL, *list = NULL, *changed = NULL, *events_of = NULL;
+
+    change(service, "POST", path,
+           "[{'typeName': 'PII', 'attributes': {'level': '3', 'since': "
+           "'2026-01-01T00:00:00.000Z'}, 'entityGuid': null, 'validityPeriods': [{'startTime': "
+           "'2026/01/01 00:00:00', 'endTime': '2027/01/01 00:00:00', 'timeZone': 'UTC'}]},"
+           "{'typeName': 'OLD', 'propagate': false}]");
+    got = service_get(service, 200, one);
+    want =
+        json_pack("{s:s, s:{s:i, s:I}, s:s, s:s, s:b, s:[{s:s, s:s, s:s}], s:b, s:b}", "typeName",
+                  "PII", "attributes", "level", 3, "since", (json_int_t)1767225600000, "entityGuid",
+                  guid, "entityStatus", "ACTIVE", "propagate", 1, "validityPeriods", "startTime",
+                  "2026/01/01 00:00:00", "endTime", "2027/01/01 00:00:00", "timeZone", "UTC",
+                  "removePropagationsOnEntityDelete", 0, "restrictPropagationThroughLineage", 0);
+    service_check_same(got, want, "one");
+    list = service_get(service, 200, path);
+    ck_assert_int_eq(service_number(list, "totalCount"), 2);
+    check_tags(service, "x.t", "OLD PII");
+    check_tags(service, "b1", "PII<x.t");
+
+    change(service, "PUT", TABLE("/classifications") "x.t@cm",
+           "[{'typeName': 'PII', 'attributes': {'level': null}, 'propagate': false,"
+           " 'validityPeriods': []}]");
+    changed = service_get(service, 200, TABLE("/classification/PII") "x.t@cm");
+    ck_assert(json_is_null(json_object_get(json_object_get(changed, "attributes"), "level")));
+    ck_assert_int_eq(service_number(json_object_get(changed, "attributes"), "since"),
+                     1767225600000);
+    ck_assert_uint_eq(json_array_size(json_object_get(changed, "validityPeriods")), 0);
+    check_tags(service, "b1", "");
+    /* what changes nothing makes no version */
+    change(service, "PUT", path, "[{'typeName': 'PII', 'propagate': false}]");
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM classification"), 3);
+
+    change(service, "DELETE", one, NULL);
+    check_tags(service, "x.t", "OLD");
+    change(service, "DELETE", TABLE("/classification/OLD") "x.t@cm", NULL);
+    check_tags(service, "x.t", "");
+
+    events_of = service_get(service, 200, audit);
+    ck_assert_uint_eq(json_array_size(events_of), 6); /* two added, one changed, two removed */
+    ck_assert_str_eq(service_text(json_array_get(events_of, 0), "details"),
+                     "Deleted classification: OLD");
+    ck_assert_str_eq(service_text(json_array_get(events_of, 1), "action"), "CLASSIFICATION_DELETE");
+    ck_assert_ptr_nonnull(strstr(service_text(json_array_get(events_of, 2), "details"),
+                                 "Updated classification: {\"typeName\":\"PII\",\"attributes\":{"
+                                 "\"level\":null,\"since\":1767225600000}"));
+    ck_assert_ptr_nonnull(strstr(service_text(json_array_get(events_of, 4), "details"),
+                                 "Added classification: {\"typeName\":\"PII\",\"attributes\":{"
+                                 "\"level\":3"));
+    ck_assert_str_eq(service_text(json_array_get(events_of, 5), "action"), "ENTITY_CREATE");
+    /* classifications are not what events say */
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM outbox WHERE notification"
+                                                " LIKE '%%PII%%'"),
+                     0);
+}
+END_TEST
+
+static const struct {
+    const char *method, *path, *body, *code, *message;
+} refused_cases[] = {
+    { "POST", TABLE("/classifications") "x.t@cm", "[]", "ATLAS-400-00-01A",
+      "invalid parameters: classifications(s) not specified" },
+    { "POST", TABLE("/classifications") "x.t@cm", "{'typeName': 'PII'}", "ATLAS-400-00-01A",
+      "invalid parameters: classifications(s) not specified" },
+    { "POST", TABLE("/classifications") "x.t@cm", "[{'typeName': 'none'}]", "ATLAS-404-00-008",
+      "Given classification none was invalid" },
+    { "POST", TABLE("/classifications") "x.t@cm", "[{'typeName': 'hive_table'}]",
+      "ATLAS-404-00-008", "Given classification hive_table was invalid" },
+    { "POST", TABLE("/classifications") "x.t@cm", "[7]", "ATLAS-404-00-008",
+      "Given classification null was invalid" },
+    { "POST", TABLE("/classifications") "x.t@cm",
+      "[{'typeName': 'PII', 'attributes': {'level': "
+      "'x'}}]",
+      "ATLAS-400-00-01A", "invalid parameters: [PII.level=x: invalid value for type int]" },
+    { "POST", TABLE("/classifications") "x.t@cm", "[{'typeName': 'STRICT'}]", "ATLAS-400-00-01A",
+      "invalid parameters: [STRICT.why: mandatory attribute value missing in type STRICT]" },
+    { "POST", TABLE("/classifications") "x.t@cm", "[{'typeName': 'OLD', 'propagate': 'maybe'}]",
+      "ATLAS-400-00-01A", "invalid parameters: propagate must be true or false" },
+    { "POST", TABLE("/classifications") "x.t@cm",
+      "[{'typeName': 'OLD', 'validityPeriods': [{'startTime': '2026-01-01'}]}]", "ATLAS-400-00-87B",
+      "Invalid startTime" },
+    { "POST", TABLE("/classifications") "x.t@cm",
+      "[{'typeName': 'OLD', 'validityPeriods': [{'startTime': '2026/01/02 00:00:00', 'endTime': "
+      "'2026/01/01 00:00:00'}]}]",
+      "ATLAS-400-00-87D",
+      "Invalid dateRange: startTime 2026/01/02 00:00:00 must be before endTime 2026/01/01 "
+      "00:00:00" },
+    { "POST", TABLE("/classifications") "x.t@cm", "[{'typeName': 'OLD'}, {'typeName': 'OLD'}]",
+      "ATLAS-400-00-01A", "invalid parameters: classification OLD is there twice" },
+    { "POST", TABLE("/classifications") "x.none@cm", "[{'typeName': 'OLD'}]", "ATLAS-404-00-009",
+      "Instance hive_table with unique attribute {qualifiedName=x.none@cm} does not exist" },
+    { "POST", ATLAS "entity/guid/00000000-0000-4000-8000-000000000000/classifications",
+      "[{'typeName': 'OLD'}]", "ATLAS-404-00-005",
+      "Given instance guid 00000000-0000-4000-8000-000000000000 is invalid/not found" },
+    { "POST", ATLAS "entity/bulk/classification", "{'entityGuids': ['a']}", "ATLAS-400-00-01A",
+      "invalid parameters: no classification" },
+    { "POST", ATLAS "entity/bulk/classification", "{'classification': {'typeName': 'OLD'}}",
+      "ATLAS-400-00-01A", "invalid parameters: empty guid list" },
+    { "PUT", TABLE("/classifications") "x.t@cm", "[{'typeName': 'OLD'}]", "ATLAS-400-00-06D",
+      "Classification OLD is not associated with entity" },
+    { "PUT", TABLE("/classifications") "x.t@cm",
+      "[{'typeName': 'PII', 'attributes': {'level': []}}]", "ATLAS-400-00-01A",
+      "invalid parameters: [PII.level=[]: invalid value for type int]" },
+    { "PUT", TABLE("/classifications") "x.t@cm",
+      "[{'typeName': 'PII', 'entityGuid': '00000000-0000-4000-8000-000000000000'}]",
+      "ATLAS-400-00-06B", "Update to classification PII is not allowed from propagated entity" },
+    { "DELETE", TABLE("/classification/OLD") "x.t@cm", NULL, "ATLAS-400-00-06D",
+      "Classification OLD is not associated with entity" },
+    { "DELETE", TABLE("/classification/PII") "x.u@cm", NULL, "ATLAS-404-00-003", NULL },
+    { "DELETE",
+      ATLAS "entity/uniqueAttribute/type/ml_model_build/classification/PII?attr:qualifiedName="
+            "b1@cm&associatedEntityGuid=00000000-0000-4000-8000-000000000000",
+      NULL, "ATLAS-400-00-87E",
+      "Removal of classification PII, which is propagated from entity "
+      "00000000-0000-4000-8000-000000000000, is not supported" },
+    { "GET", TABLE("/classification/OLD") "x.t@cm", NULL, "ATLAS-404-00-008",
+      "Given classification OLD was invalid" },
+    { "GET", ATLAS "search/basic?classification=none", NULL, "ATLAS-400-00-046",
+      "none: Unknown/invalid classification" },
+};
+
+/* Nothing of a request that is refused is stored. */
+START_TEST(refused)
+{
+    AUTO(service_free) struct service *service = tags_start();
+    AUTO(mem_free) char *guid = guid_of(service, "x.t");
+    AUTO(mem_free) char *other = guid_of(service, "p");
+    AUTO(mem_free) char *bulk = NULL, *message = NULL, *misfit = NULL, *unfit = NULL;
+
+    change(service, "POST", TABLE("/classifications") "x.t@cm", "[{'typeName': 'PII'}]");
+    for (size_t i = 0; i < LENGTH(refused_cases); i++) {
+        AUTO(mem_free) char *empty = guid_of(service, "x.u");
+        AUTO(mem_free)
+        char *none = xasprintf("No classifications associated with entity: %s", empty);
+
+        check_refused(service, refused_cases[i].method, refused_cases[i].path,
+                      refused_cases[i].body, refused_cases[i].code,
+                      refused_cases[i].message ? refused_cases[i].message : none);
+    }
+    /* one that has it already, and one that can't have it: none gets it */
+    bulk = xasprintf("{'classification': {'typeName': 'PII'}, 'entityGuids': ['%s', '%s']}", other,
+                     guid);
+    message = xasprintf("invalid parameters: entity: %s, already associated with classification: "
+                        "PII",
+                        guid);
+    check_refused(service, "POST", ATLAS "entity/bulk/classification", bulk, "ATLAS-400-00-01A",
+                  message);
+    misfit = xasprintf("{'classification': {'typeName': 'TABLES'}, 'entityGuids': ['%s', '%s']}",
+                       guid, other);
+    unfit = xasprintf("Entity (guid=\u2018%s\u2018,typename=\u2018ml_project\u2018) cannot be "
+                      "classified by Classification \u2018TABLES\u2018, because "
+                      "\u2018ml_project\u2018 is not in the ClassificationDefs restrictions.",
+                      other);
+    check_refused(service, "POST", ATLAS "entity/bulk/classification", misfit, "ATLAS-400-00-055",
+                  unfit);
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM classification"), 1);
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM entity_audit WHERE action"
+                                                " LIKE 'CLASSIFICATION%%'"),
+                     1);
+}
+END_TEST
+
+START_TEST(many_at_once)
+{
+    enum { TABLES = 2500 };
+    AUTO(service_free) struct service *service = tags_start();
+    AUTO(buf_done) struct buf body;
+    PGresult *guids;
+    PGconn *conn;
+
+    pg_exec(service->dsn,
+            "INSERT INTO entity (entity_id, from_batch, created_batch, guid, type, qualified_name,"
+            " is_incomplete, created_by, updated_by, attributes)"
+            " SELECT nextval('entity_number'), b, b, gen_random_uuid(), 'hive_table', 'y.' || i ||"
+            " '@cm', false, 'ada', 'ada', '{}' FROM (SELECT max(batch_id) AS b FROM graph_batch)"
+            " AS batch, generate_series(1, %d) AS i",
+            TABLES);
+    conn = pg_connect(service->dsn);
+    guids = PQexec(conn, "SELECT guid FROM entity WHERE qualified_name LIKE 'y.%'");
+    ck_assert_int_eq(PQntuples(guids), TABLES);
+    buf_init(&body, SIZE_MAX);
+    buf_append_text(&body, "{'classification': {'typeName': 'PII'}, 'entityGuids': [");
+    for (int i = 0; i < TABLES; i++)
+        buf_append_fmt(&body, "%s'%s'", i ? "," : "", PQgetvalue(guids, i, 0));
+    buf_append_text(&body, "]}");
+    change(service, "POST", ATLAS "entity/bulk/classification", buf_text(&body));
+    PQclear(guids);
+    PQfinish(conn);
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM classification"), TABLES);
+    check_search(service, "classification=PII&limit=2&offset=2498", "y.2499 y.2500", TABLES);
+    /* more are classified than are looked at from their side */
+    change(service, "POST", TABLE("/classifications") "x.u@cm", "[{'typeName': 'OLD'}]");
+    check_tags(service, "d3", "OLD<x.u");
+    check_tags(service, "d1", "");
+}
+END_TEST
+
+/* ---- what it reaches ---- */
+
+START_TEST(reaches_what_was_made_of_it)
+{
+    AUTO(service_free) struct service *service = tags_start();
+
+    check_impact(service, "classification=PII", "");
+    change(service, "POST", TABLE("/classifications") "x.u@cm", "[{'typeName': 'EMAIL'}]");
+    check_tags(service, "x.u", "EMAIL");
+    check_tags(service, "x.t", "");
+    check_tags(service, "b1", "");
+    check_tags(service, "b2:train_build", "EMAIL<x.u");
+    check_tags(service, "d3", "EMAIL<x.u");
+    change(service, "POST", TABLE("/classifications") "x.t@cm",
+           "[{'typeName': 'PII'}, {'typeName': 'TABLES'}]");
+    check_tags(service, "d3", "EMAIL<x.u PII<x.t");
+    check_tags(service, "b3", "EMAIL<x.u PII<x.t TABLES<x.t"); /* not the process, not d3 */
+
+    check_search(service, "classification=PII&typeName=ml_model_deployment", "d1 d2 d3", 3);
+    check_search(service, "classification=PII&typeName=ml_model_deployment&limit=1&offset=1", "d2",
+                 3);
+    check_search(service, "classification=EMAIL&typeName=ml_model_deployment", "d2 d3", 2);
+    check_search(service, "classification=PII&includeSubClassifications=false&typeName=hive_table",
+                 "x.t", 1);
+    check_search(service, "classification=PII&typeName=hive_table", "x.t x.u", 2);
+    check_search(service, "classification=TABLES", "x.t b1 b2 b3", 4);
+    check_search(service, "classification=OLD,EMAIL&typeName=ml_model_build", "b2 b3", 2);
+    check_search(service, "classification=_NOT_CLASSIFIED", "p", 1);
+    check_search(service, "classification=OLD", "", 0);
+    check_search(service, "classification=*&typeName=ml_project", "", 0);
+    check_search(service, "classification=_CLASSIFIED&query=train*",
+                 "b1:train_build b2:train_build b3:train_build", 3);
+
+    check_impact(service, "classification=PII", "d1/2 d2/2 d3/3");
+    check_impact(service, "classification=EMAIL", "d2/2 d3/3");
+    check_impact(service, "classification=EMAIL&direct=true", "d2/2");
+    check_impact(service, "classification=TABLES",
+                 "d1/2 d2/2 d3/3"); /* are behind it all the same */
+    check_impact(service, "classification=OLD", "");
+}
+END_TEST
+
+static void relationship_delete(struct service *service, const char *from, const char *to)
+{
+    pg_exec(service->dsn,
+            "UPDATE relationship SET is_deleted = true WHERE to_batch IS NULL"
+            " AND end1 = (SELECT entity_id FROM entity WHERE qualified_name = '%s@cm')"
+            " AND end2 = (SELECT entity_id FROM entity WHERE qualified_name = '%s@cm')",
+            from, to);
+}
+
+static void entity_delete(struct service *service, const char *name)
+{
+    pg_exec(service->dsn,
+            "UPDATE entity SET is_deleted = true WHERE to_batch IS NULL AND qualified_name ="
+            " '%s@cm'",
+            name);
+}
+
+START_TEST(passes_over_nothing_deleted)
+{
+    AUTO(service_free) struct service *service = tags_start();
+
+    change(service, "POST", TABLE("/classifications") "x.u@cm", "[{'typeName': 'PII'}]");
+    check_tags(service, "d3", "PII<x.u");
+    relationship_delete(service, "b3:train_build", "b2");
+    check_tags(service, "b3", "");
+    check_tags(service, "d2", "PII<x.u");
+    check_impact(service, "classification=PII", "d2/2");
+    check_search(service, "classification=PII&typeName=ml_model_deployment", "d2", 1);
+    entity_delete(service, "b2");
+    check_tags(service, "b2", "");
+    check_tags(service, "d2", "");
+    check_impact(service, "classification=PII", "");
+    change(service, "POST", TABLE("/classifications") "x.t@cm", "[{'typeName': 'PII'}]");
+    check_tags(service, "d1", "PII<x.t");
+    entity_delete(service, "x.t");
+    check_tags(service, "d1", "");
+    check_search(service, "classification=PII", "x.t b2:train_build x.u", 3);
+}
+END_TEST
+
+START_TEST(restricted)
+{
+    AUTO(service_free) struct service *service = tags_start();
+
+    change(service, "POST", TABLE("/classifications") "x.t@cm",
+           "[{'typeName': 'PII', 'restrictPropagationThroughLineage': true}, "
+           "{'typeName': 'OLD', 'propagate': false}]");
+    check_tags(service, "x.t", "OLD PII");
+    check_tags(service, "d1", "");
+    check_impact(service, "classification=PII", "");
+    check_search(service, "classification=PII,OLD", "x.t", 1);
+
+    /* not over lineage, but over what is none */
+    json_decref(ask(service, "POST", 200, TYPEDEFS,
+                    "{'relationshipDefs': [{'name': 'copy_of', 'relationshipCategory': "
+                    "'ASSOCIATION', 'propagateTags': 'TWO_TO_ONE', 'endDef1': {'type': "
+                    "'hive_table', 'name': 'copyOf', 'cardinality': 'SINGLE'}, 'endDef2': {'type': "
+                    "'hive_table', 'name': 'copies', 'cardinality': 'SET'}}]}"));
+    pg_exec(service->dsn,
+            "INSERT INTO relationship (relationship_id, from_batch, created_batch, guid, type,"
+            " end1, end2, created_by, updated_by)"
+            " SELECT nextval('relationship_number'), t.from_batch, t.from_batch, gen_random_uuid(),"
+            " 'copy_of', u.entity_id, t.entity_id, 'ada', 'ada' FROM entity AS t, entity AS u"
+            " WHERE t.qualified_name = 'x.t@cm' AND u.qualified_name = 'x.u@cm'");
+    check_tags(service, "x.u", "PII<x.t");
+    check_tags(service, "d2", "");
+    change(service, "PUT", TABLE("/classifications") "x.t@cm",
+           "[{'typeName': 'PII', 'restrictPropagationThroughLineage': false}]");
+    check_tags(service, "d3", "PII<x.t");
+    check_impact(service, "classification=PII", "d1/2 d2/2 d3/3");
+}
+END_TEST
+
+/* A deployment of which metrics alone tell has no process, but a build. */
+START_TEST(metrics_alone)
+{
+    AUTO(service_free) struct service *service = tags_start();
+
+    service_take(service, "[{\"event\":\"track_metrics\",\"modelDeploymentCrn\":\"e\","
+                          "\"modelBuildCrn\":\"b1\",\"predictionUuid\":"
+                          "\"00000000-0000-4000-8000-000000000001\",\"startTimestampMs\":"
+                          "1704067200000,\"endTimestampMs\":1704067200001,\"metrics\":{}}]");
+    WAIT_UNTIL(WAIT_MS, pg_query_i64(service->dsn, "SELECT count(*) FROM relationship AS r JOIN"
+                                                   " entity AS e ON e.entity_id = r.end2 WHERE"
+                                                   " e.qualified_name = 'e@cm'") > 0);
+    change(service, "POST", TABLE("/classifications") "x.t@cm", "[{'typeName': 'PII'}]");
+    check_tags(service, "e", "PII<x.t");
+    check_search(service, "classification=PII&query=e@cm", "e", 1);
+    check_impact(service, "classification=PII", "d1/2 d2/2 d3/3 e/2");
+}
+END_TEST
+
+/* Each header of a lineage has what the entity itself has. */
+START_TEST(shown_in_lineage)
+{
+    AUTO(service_free) struct service *service = tags_start();
+    json_auto_t *lineage = NULL, *bulk = NULL;
+    AUTO(mem_free) char *guid = guid_of(service, "d3");
+    AUTO(mem_free) char *path = xasprintf(ATLAS "lineage/%s?direction=INPUT&depth=2", guid);
+    AUTO(mem_free) char *bulk_path = xasprintf(ATLAS "entity/bulk?guid=%s", guid);
+    const char *key;
+    json_t *header;
+
+    change(service, "POST", TABLE("/classifications") "x.t@cm",
+           "[{'typeName': 'PII'}, {'typeName': 'TABLES'}]");
+    change(service, "POST", TABLE("/classifications") "x.u@cm", "[{'typeName': 'PII'}]");
+    lineage = service_get(service, 200, path); /* the tables are beyond it */
+    ck_assert_uint_ge(json_object_size(json_object_get(lineage, "guidEntityMap")), 4);
+    json_object_foreach(json_object_get(lineage, "guidEntityMap"), key, header)
+    {
+        AUTO(mem_free) char *one = xasprintf(ATLAS "entity/guid/%s/header", key);
+        json_auto_t *want = service_get(service, 200, one);
+
+        service_check_same(header, want, key);
+    }
+    header = json_object_get(json_object_get(lineage, "guidEntityMap"), guid);
+    ck_assert_uint_eq(json_array_size(json_object_get(header, "classificationNames")), 1);
+    ck_assert_uint_eq(json_array_size(json_object_get(header, "classifications")), 2);
+    bulk = service_get(service, 200, bulk_path);
+    service_check_same(json_object_get(json_array_get(json_object_get(bulk, "entities"), 0),
+                                       "classifications"),
+                       json_object_get(header, "classifications"), "bulk");
+}
+END_TEST
+
+/* ---- at other moments, and by others ---- */
+
+static int64_t moment_now(struct service *service)
+{
+    int64_t ms = pg_query_i64(service->dsn,
+                              "SELECT floor(extract(epoch FROM greatest(clock_timestamp(), (SELECT"
+                              " max(recorded_at) FROM graph_batch))) * 1000)::bigint");
+
+    WAIT_UNTIL(WAIT_MS, pg_query_i64(service->dsn, "SELECT floor(extract(epoch FROM"
+                                                   " clock_timestamp()) * 1000)::bigint") > ms);
+    return ms;
+}
+
+START_TEST(as_of)
+{
+    AUTO(service_free) struct service *service = tags_start();
+    int64_t none = moment_now(service), tagged, changed, removed;
+    AUTO(mem_free) char *impact_none = NULL, *impact_tagged = NULL, *impact_changed = NULL;
+    AUTO(mem_free) char *guid = guid_of(service, "d1"), *path = NULL, *later = NULL;
+    json_auto_t *first = NULL, *second = NULL;
+
+    change(service, "POST", TABLE("/classifications") "x.t@cm",
+           "[{'typeName': 'PII', 'attributes': {'level': 1}}]");
+    tagged = moment_now(service);
+    change(service, "PUT", TABLE("/classifications") "x.t@cm",
+           "[{'typeName': 'PII', 'propagate': false}]");
+    changed = moment_now(service);
+    change(service, "DELETE", TABLE("/classification/PII") "x.t@cm", NULL);
+    removed = moment_now(service);
+    change(service, "POST", TABLE("/classifications") "x.t@cm", "[{'typeName': 'OLD'}]");
+
+    check_tags_as_of(service, "d1", none, "");
+    check_tags_as_of(service, "d1", tagged, "PII<x.t");
+    check_tags_as_of(service, "d1", changed, "");
+    check_tags_as_of(service, "x.t", changed, "PII");
+    check_tags_as_of(service, "x.t", removed, "");
+    check_tags(service, "d1", "OLD<x.t");
+    impact_none = xasprintf("classification=PII&as_of=%" PRId64, none);
+    check_impact(service, impact_none, "");
+    impact_tagged = xasprintf("classification=PII&as_of=%" PRId64, tagged);
+    check_impact(service, impact_tagged, "d1/2 d2/2 d3/3");
+    impact_changed = xasprintf("classification=PII&as_of=%" PRId64, changed);
+    check_impact(service, impact_changed, "");
+    path = xasprintf(ATLAS "lineage/%s?as_of=%" PRId64, guid, tagged);
+    first = service_get(service, 200, path);
+    ck_assert_str_eq(json_string_value(json_array_get(
+                         json_object_get(json_object_get(json_object_get(first, "guidEntityMap"),
+                                                         guid),
+                                         "classificationNames"),
+                         0)),
+                     "PII");
+    later = xasprintf(ATLAS "lineage/%s?as_of=%" PRId64, guid, removed);
+    second = service_get(service, 200, later);
+    ck_assert_uint_eq(json_array_size(json_object_get(
+                          json_object_get(json_object_get(second, "guidEntityMap"), guid),
+                          "classifications")),
+                      0);
+}
+END_TEST
+
+/* All pages of a walk are of the graph of the first one. */
+START_TEST(impact_in_pages)
+{
+    AUTO(service_free) struct service *service = tags_start();
+    AUTO(mem_free) char *next = NULL, *other = NULL;
+    json_auto_t *page = NULL, *rest = NULL, *refusal = NULL, *both = NULL, *unknown = NULL;
+
+    change(service, "POST", TABLE("/classifications") "x.t@cm", "[{'typeName': 'PII'}]");
+    page = service_get(service, 200, "/v1/impact?classification=PII&limit=2");
+    ck_assert_uint_eq(json_array_size(json_object_get(page, "deployments")), 2);
+    ck_assert_str_eq(service_text(json_object_get(page, "classification"), "typeName"), "PII");
+    ck_assert_int_eq(service_number(json_object_get(page, "classification"), "entities"), 1);
+    change(service, "DELETE", TABLE("/classification/PII") "x.t@cm", NULL);
+    next = xasprintf("/v1/impact?classification=PII&limit=2&cursor=%s",
+                     service_text(page, "nextCursor"));
+    rest = service_get(service, 200, next);
+    ck_assert_str_eq(service_text(json_array_get(json_object_get(rest, "deployments"), 0),
+                                  "modelDeploymentCrn"),
+                     "d3");
+    other = xasprintf("/v1/impact?classification=OLD&limit=2&cursor=%s",
+                      service_text(page, "nextCursor"));
+    refusal = service_get(service, 400, other);
+    service_check_error(refusal, "invalid_parameter", "cursor",
+                        "the cursor belongs to another query: only \"limit\" may change from page "
+                        "to page",
+                        "another classification");
+    both = service_get(service, 400, "/v1/impact?classification=PII&type=hive_table");
+    service_check_error(both, "invalid_parameter", "classification",
+                        "\"classification\" stands in the place of \"type\" and \"qualifiedName\"",
+                        "both");
+    unknown = service_get(service, 400, "/v1/impact?classification=none");
+    service_check_error(unknown, "invalid_parameter", "classification",
+                        "no classification is called \"none\"", "unknown");
+}
+END_TEST
+
+/* A type that something is classified by stays; what once was does not hold it. */
+START_TEST(types_in_use)
+{
+    AUTO(service_free) struct service *service = tags_start();
+
+    change(service, "POST", TABLE("/classifications") "x.t@cm", "[{'typeName': 'OLD'}]");
+    check_refused(service, "DELETE", ATLAS "types/typedef/name/OLD", NULL, "ATLAS-409-00-002",
+                  "Given type OLD has references");
+    change(service, "DELETE", TABLE("/classification/OLD") "x.t@cm", NULL);
+    change(service, "DELETE", ATLAS "types/typedef/name/OLD", NULL);
+    check_tags(service, "x.t", "");
+}
+END_TEST
+
+struct building {
+    struct service *service;
+    pthread_t thread;
+};
+
+enum { BUILDS = 40 };
+
+static void *building_run(void *arg)
+{
+    struct building *building = arg;
+    AUTO(http_free) struct http *http = http_new();
+    AUTO(mem_free) char *url = daemon_url(building->service->daemon, "/v1/events");
+
+    for (int i = 0; i < BUILDS; i++) {
+        AUTO(mem_free)
+        char *body =
+            xasprintf("[" BUILT("c%d", LINKED("x.t")) "," DEPLOYED("c%d", "f%d") "]", i, i, i);
+        AUTO(http_answer_free) struct http_answer *answer = http_post(http, url, body);
+
+        ck_assert_int_eq(answer->status, 200);
+    }
+    return NULL;
+}
+
+/* While a build links to the table, by another daemon, the table is classified, and by two at
+ * once. */
+START_TEST(tagged_while_builds_link)
+{
+    AUTO(service_free) struct service *one = tags_start();
+    AUTO(service_free)
+    struct service *two = service_start_with(&(struct daemon_options){ .dsn = one->dsn });
+    struct building building = { .service = one };
+
+    ck_assert_int_eq(pthread_create(&building.thread, NULL, building_run, &building), 0);
+    for (int i = 0; i < BUILDS; i++) {
+        AUTO(mem_free)
+        char *body = xasprintf("[{'typeName': 'PII', 'attributes': {'level': %d}}]", i);
+
+        change(i % 2 ? one : two, "POST", TABLE("/classifications") "x.t@cm", body);
+        if (i + 1 < BUILDS)
+            change(i % 3 ? two : one, "DELETE", TABLE("/classification/PII") "x.t@cm", NULL);
+    }
+    ck_assert_int_eq(pthread_join(building.thread, NULL), 0);
+    for (int i = 0; i < BUILDS; i++) {
+        AUTO(mem_free) char *name = xasprintf("f%d", i);
+
+        check_tags(i % 2 ? one : two, name, "PII<x.t");
+    }
+    ck_assert_int_eq(pg_query_i64(one->dsn, "SELECT count(*) FROM classification WHERE to_batch IS"
+                                            " NULL"),
+                     1);
+}
+END_TEST
+
+struct race {
+    struct service *service;
+    pthread_t thread;
+    long status;
+};
+
+static void *race_run(void *arg)
+{
+    struct race *race = arg;
+    AUTO(http_free) struct http *http = http_new();
+    AUTO(mem_free)
+    char *url = daemon_url(race->service->daemon, TABLE("/classifications") "x.t@cm");
+    AUTO(http_answer_free)
+    struct http_answer *answer = http_post(http, url, "[{\"typeName\": \"PII\"}]");
+
+    race->status = answer->status;
+    return NULL;
+}
+
+START_TEST(added_at_once)
+{
+    enum { RACES = 6 };
+    AUTO(service_free) struct service *one = tags_start();
+    AUTO(service_free)
+    struct service *two = service_start_with(&(struct daemon_options){ .dsn = one->dsn });
+    struct race races[RACES];
+    int added = 0, late = 0;
+
+    for (int i = 0; i < RACES; i++) {
+        races[i] = (struct race){ .service = i % 2 ? one : two };
+        ck_assert_int_eq(pthread_create(&races[i].thread, NULL, race_run, &races[i]), 0);
+    }
+    for (int i = 0; i < RACES; i++) {
+        ck_assert_int_eq(pthread_join(races[i].thread, NULL), 0);
+        added += races[i].status == 204;
+        late += races[i].status == 400;
+    }
+    ck_assert_int_eq(added, 1);
+    ck_assert_int_eq(late, RACES - 1);
+    check_tags(one, "x.t", "PII");
+}
+END_TEST
+
+static const struct {
+    enum proxy_mode mode;
+    long status;
+} cut_cases[] = {
+    { PROXY_CUT_BEFORE, 503 }, /* not stored, and never will be */
+    { PROXY_DROP_ANSWER, 204 },
+};
+
+/* The connection breaks while the change is committed: the answer is what became of it. */
+START_TEST(lost_commit)
+{
+    AUTO(mem_free) char *dsn = pg_database_new(pg_shared());
+    AUTO(mem_free) char *database = pg_query_text(dsn, "SELECT current_database()");
+    AUTO(proxy_stop) struct proxy *proxy = proxy_start(pg_socket_dir(pg_shared()));
+    AUTO(mem_free) char *through = proxy_dsn(proxy, database);
+    AUTO(service_free)
+    struct service *service = service_start_with(&(struct daemon_options){ .dsn = through });
+    long status = cut_cases[_i].status;
+
+    json_decref(ask(service, "POST", 200, TYPEDEFS, TAGS));
+    take_events(service);
+    proxy_aim(proxy, "plumbline read");
+    proxy_arm(proxy, cut_cases[_i].mode, 0);
+    json_decref(
+        ask(service, "POST", status, TABLE("/classifications") "x.t@cm", "[{'typeName': 'PII'}]"));
+    ck_assert(proxy_sprung(proxy));
+    ck_assert_int_eq(pg_query_i64(dsn, "SELECT count(*) FROM classification"), status == 204);
+}
+END_TEST
+
+/* ---- any graph ---- */
+
+enum { NODES = 30, ROUNDS = 25 };
+
+/* Even ones are tables, odd ones processes; edges with flow, cycles too. */
+static void graph_roll(struct service *service, uint64_t *seed)
+{
+    pg_exec(service->dsn,
+            "TRUNCATE entity, relationship, classification;"
+            "INSERT INTO entity (entity_id, from_batch, created_batch, guid, type, qualified_name,"
+            " is_incomplete, is_deleted, created_by, updated_by, attributes)"
+            " SELECT i, b, b, gen_random_uuid(), CASE WHEN i %% 2 = 0 THEN 'hive_table' ELSE"
+            " 'hive_process' END, 'n' || i || '@cm', false, false, 'ada', 'ada', '{}'"
+            " FROM (SELECT max(batch_id) AS b FROM graph_batch) AS batch,"
+            " generate_series(1, %d) AS i",
+            NODES);
+    for (int i = 0; i < NODES + 5; i++) {
+        uint32_t table = 2 + 2 * dice_roll(seed, NODES / 2);
+        uint32_t process = 1 + 2 * dice_roll(seed, NODES / 2);
+
+        pg_exec(
+            service->dsn,
+            "INSERT INTO relationship (relationship_id, from_batch, created_batch, guid, type,"
+            " end1, end2, is_deleted, created_by, updated_by)"
+            " SELECT %d, b, b, gen_random_uuid(), '%s', %u, %u, %s, 'ada', 'ada'"
+            " FROM (SELECT max(batch_id) AS b FROM graph_batch) AS batch ON CONFLICT DO NOTHING",
+            i, i % 2 ? "dataset_process_inputs" : "process_dataset_outputs", process, table,
+            dice_roll(seed, 8) ? "false" : "true");
+    }
+    for (int i = 0; i < 5; i++)
+        pg_exec(service->dsn,
+                "INSERT INTO classification SELECT %u, '%s', b, NULL, b, '{}', NULL, %s, false, %s,"
+                " 'ada', 'ada' FROM (SELECT max(batch_id) AS b FROM graph_batch) AS batch"
+                " ON CONFLICT DO NOTHING",
+                1 + dice_roll(seed, NODES), dice_roll(seed, 2) ? "PII" : "OLD",
+                dice_roll(seed, 5) ? "true" : "false", dice_roll(seed, 5) ? "false" : "true");
+    for (int i = 0; i < 2; i++)
+        pg_exec(service->dsn, "UPDATE entity SET is_deleted = true WHERE entity_id = %u",
+                1 + dice_roll(seed, NODES));
+}
+
+/* By the plainest recursion: what each entity has, as "PII<n4". */
+static const char oracle_sql[] =
+    "WITH RECURSIVE flow AS (SELECT CASE WHEN type = 'dataset_process_inputs' THEN end2 ELSE end1"
+    "  END AS one, CASE WHEN type = 'dataset_process_inputs' THEN end1 ELSE end2 END AS two"
+    "  FROM relationship WHERE NOT is_deleted), has (id, tag, origin) AS ("
+    " SELECT entity_id, type, entity_id FROM classification UNION"
+    " SELECT f.two, h.tag, h.origin FROM has AS h JOIN flow AS f ON f.one = h.id"
+    "  JOIN classification AS c ON c.entity_id = h.origin AND c.type = h.tag AND c.propagates"
+    "  AND NOT c.is_restricted JOIN entity AS a ON a.entity_id = h.id AND NOT a.is_deleted"
+    "  JOIN entity AS b ON b.entity_id = f.two AND NOT b.is_deleted)"
+    " SELECT coalesce(string_agg(DISTINCT tag || '<n' || origin, ' ' ORDER BY tag || '<n' ||"
+    "  origin), '') FROM has WHERE id = %d";
+
+static int compare_texts(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Of the header, its classifications in the order of their names. Owned. */
+static char *header_describe(struct service *service, const json_t *header)
+{
+    const json_t *list = json_object_get(header, "classifications");
+    char *items[2 * NODES];
+    AUTO(buf_done) struct buf text;
+
+    buf_init(&text, SIZE_MAX);
+    ck_assert_uint_lt(json_array_size(list), LENGTH(items));
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *tag = json_array_get(list, i);
+        AUTO(mem_free)
+        char *id = pg_query_text(service->dsn, "SELECT entity_id FROM entity WHERE guid = '%s'",
+                                 service_text(tag, "entityGuid"));
+
+        items[i] = xasprintf("%s<n%s", service_text(tag, "typeName"), id);
+    }
+    qsort(items, json_array_size(list), sizeof(*items), compare_texts);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        buf_append_fmt(&text, "%s%s", i ? " " : "", items[i]);
+        free(items[i]);
+    }
+    return xstrdup(buf_text(&text));
+}
+
+/* All entities in one answer, each in an answer of its own, and a search for one classification. */
+static void graph_check(struct service *service, int round)
+{
+    json_auto_t *all = service_get(service, 200, ATLAS "search/basic?typeName=Asset&limit=100");
+    json_auto_t *pii = service_get(service, 200, ATLAS "search/basic?classification=PII&limit=100");
+    const json_t *entities = json_object_get(all, "entities");
+    size_t with_pii = 0;
+
+    ck_assert_uint_eq(json_array_size(entities), NODES);
+    for (int i = 0; i < NODES; i++) {
+        const json_t *header = json_array_get(entities, (size_t)i);
+        AUTO(mem_free) char *want = pg_query_text(service->dsn, oracle_sql, i + 1);
+        AUTO(mem_free) char *have = header_describe(service, header);
+        AUTO(mem_free)
+        char *path = xasprintf(ATLAS "entity/guid/%s/header", service_text(header, "guid"));
+        json_auto_t *alone = service_get(service, 200, path);
+        AUTO(mem_free) char *have_alone = header_describe(service, alone);
+
+        ck_assert_msg(strcmp(have, want) == 0, "round %d, n%d: %s, not %s", round, i + 1, have,
+                      want);
+        ck_assert_msg(strcmp(have_alone, want) == 0, "round %d, n%d alone: %s, not %s", round,
+                      i + 1, have_alone, want);
+        with_pii += strstr(want, "PII") != NULL;
+    }
+    ck_assert_uint_eq(json_array_size(json_object_get(pii, "entities")), with_pii);
+}
+
+START_TEST(random_graphs)
+{
+    AUTO(service_free) struct service *service = service_start();
+    uint64_t seed = 5;
+
+    json_decref(ask(service, "POST", 200, TYPEDEFS, TAGS));
+    for (int round = 0; round < ROUNDS; round++) {
+        graph_roll(service, &seed);
+        graph_check(service, round);
+    }
+}
+END_TEST
+
+Suite *classification_suite(void)
+{
+    Suite *suite = suite_create("classification");
+    TCase *tc = tcase_create("classification");
+
+    tcase_set_timeout(tc, 120);
+    tcase_add_unchecked_fixture(tc, pg_shared_start, NULL);
+    tcase_add_test(tc, added_changed_removed);
+    tcase_add_test(tc, refused);
+    tcase_add_test(tc, many_at_once);
+    tcase_add_test(tc, reaches_what_was_made_of_it);
+    tcase_add_test(tc, passes_over_nothing_deleted);
+    tcase_add_test(tc, restricted);
+    tcase_add_test(tc, metrics_alone);
+    tcase_add_test(tc, shown_in_lineage);
+    tcase_add_test(tc, as_of);
+    tcase_add_test(tc, impact_in_pages);
+    tcase_add_test(tc, types_in_use);
+    tcase_add_test(tc, tagged_while_builds_link);
+    tcase_add_test(tc, added_at_once);
+    tcase_add_loop_test(tc, lost_commit, 0, LENGTH(cut_cases));
+    tcase_add_test(tc, random_graphs);
+    suite_add_tcase(suite, tc);
+    return suite;
+}
