@@ -212,6 +212,21 @@ static const struct {
       "['Asset']}]}",
       NULL },
 
+    { "POST {'entityDefs': [{'name': 'T', 'superTypes': ['DataSet'], 'attributeDefs': [{'name': "
+      "'qualifiedName', 'typeName': 'int'}]}]}",
+      "400-00-09D Invalid attribute name: T.qualifiedName. Attribute already exists in parent "
+      "type: DataSet" },
+    { "POST {'entityDefs': [{'name': 'A'}, {'name': 'B', 'superTypes': ['Asset', 'A'], "
+      "'attributeDefs': [" NAME "]}]}\nPUT {'entityDefs': [{'name': 'A', 'attributeDefs': [" NAME
+      "]}]}",
+      "400-00-09D Invalid attribute name: B.a. Attribute already exists in parent type: A" },
+    { "POST {'entityDefs': [{'name': 'A', 'attributeDefs': [{'name': 'name', 'typeName': "
+      "'array<int>'}]}, {'name': 'B', 'superTypes': ['Asset', 'A']}]}",
+      "400-00-029 B.name: is inherited twice, as string and as array<int>" },
+    { "POST {'entityDefs': [{'name': 'A', 'attributeDefs': [{'name': 'name', 'typeName': "
+      "'string'}]}, {'name': 'B', 'superTypes': ['Asset', 'A']}]}",
+      NULL },
+
     /* classifications */
     { "POST " TAG(", 'entityTypes': ['DataSet', 'hive_db']"), NULL },
     { "POST " TAG(", 'entityTypes': ['nothing']"),
@@ -270,6 +285,18 @@ static const struct {
       "'hive_db'}], 'endDef1': " RIGHT ", 'endDef2': " RIGHT "}]}",
       "400-00-02F Cannot set an Attribute with type hive_db on relationship def R, as it is not a "
       "primitive type " },
+
+    { "POST " RELATION("COMPOSITION", END("Referenceable", "qualifiedName", "true", "SET"), RIGHT),
+      "400-00-044 Invalid relationshipDef: R can't give Referenceable the attribute qualifiedName, "
+      "it has one of type string" },
+    { "POST " RELATION("COMPOSITION", END("Referenceable", "retention", "true", "SET"), RIGHT),
+      "400-00-044 Invalid relationshipDef: R can't give hive_table the attribute retention, it has "
+      "one of type int" },
+    { "POST " RELATION("ASSOCIATION", END("Process", "inputs", "false", "SET"), RIGHT), NULL },
+    { "POST {'entityDefs': [{'name': 'T', 'superTypes': ['hive_table'], 'attributeDefs': "
+      "[{'name': 'partitionKeys', 'typeName': 'array<string>'}]}]}",
+      "400-00-044 Invalid relationshipDef: hive_table_partitionkeys can't give T the attribute "
+      "partitionKeys, it has one of type array<string>" },
 
     /* updates */
     { "PUT " ENTITY(""), "404-00-001 Given typename T was invalid" },
