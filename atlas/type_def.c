@@ -50,6 +50,7 @@ struct type_custom *type_custom_new(void)
     struct type_custom *custom = xcalloc(1, sizeof(*custom));
 
     atomic_init(&custom->refs, 1);
+    custom->bytes = sizeof(*custom);
     return custom;
 }
 
@@ -60,6 +61,7 @@ void *type_custom_alloc(struct type_custom *custom, size_t count, size_t bytes)
     assert(!bytes || count <= (SIZE_MAX - sizeof(*block)) / bytes);
     block = xcalloc(1, sizeof(*block) + count * bytes);
     block->next = custom->blocks;
+    custom->bytes += sizeof(*block) + count * bytes;
     custom->blocks = block;
     return block->data;
 }
@@ -440,8 +442,24 @@ static int type_registry_add(struct type_registry *registry, const struct type_d
     return 0;
 }
 
+/* A description is short, those of all attributes of all types are not. */
+static int type_registry_check_bytes(const struct type_registry *registry, struct type_fault *fault)
+{
+    size_t bytes = 0;
+
+    for (size_t i = 0; i < registry->customs_len; i++)
+        bytes += registry->customs[i]->bytes;
+    if (bytes > TYPE_CUSTOMS_BYTES_MAX)
+        return type_fault_set(fault, "ATLAS-400-00-029",
+                              "the definitions of all types together take more than %d bytes",
+                              TYPE_CUSTOMS_BYTES_MAX);
+    return 0;
+}
+
 static int type_registry_fill(struct type_registry *registry, struct type_fault *fault)
 {
+    if (type_registry_check_bytes(registry, fault) < 0)
+        return -1;
     for (size_t i = 0; i < type_builtin_len; i++) {
         if (type_registry_add(registry, &type_builtin[i], fault) < 0)
             return -1;

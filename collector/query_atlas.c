@@ -670,8 +670,7 @@ void atlas_append_json(struct buf *out, const json_t *json)
     (void)json_dump_callback(json, atlas_append, out, JSON_COMPACT);
 }
 
-/* Sends what is written as it becomes too much to wait for the rest. */
-static int atlas_write(const char *data, size_t len, void *ctx)
+int atlas_write(const char *data, size_t len, void *ctx)
 {
     struct atlas *atlas = ctx;
 

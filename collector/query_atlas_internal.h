@@ -44,6 +44,8 @@ static inline const struct type_registry *atlas_types(const struct atlas *atlas)
 /* The first of that name; data NULL when it was not given. A NUL stands behind it. */
 struct span atlas_parameter(const struct atlas *atlas, const char *name);
 
+/* For json_dump_callback: what is too much to wait for the rest is sent. `ctx` is the request. */
+int atlas_write(const char *data, size_t len, void *ctx) MUST_CHECK;
 /* Without white space. */
 void atlas_append_json(struct buf *out, const json_t *json);
 

@@ -9,9 +9,10 @@
 #include "collector/query_atlas_internal.h"
 #include "collector/store_internal.h"
 #include "collector/store_types_internal.h"
+#include "collector/type_cache.h"
 
 /* What a client may send: the values of its JSON are what costs memory. */
-enum { TYPES_BODY_BYTES_MAX = 4 * 1024 * 1024, TYPES_BODY_VALUES_MAX = 400000 };
+enum { TYPES_BODY_BYTES_MAX = 4 * 1024 * 1024, TYPES_BODY_VALUES_MAX = 100000 };
 
 /* Whoever it is: nobody has to say who they are. */
 #define TYPES_USER "plumbline"
@@ -20,6 +21,7 @@ enum { TYPES_BODY_BYTES_MAX = 4 * 1024 * 1024, TYPES_BODY_VALUES_MAX = 400000 };
 
 int query_types_all(struct atlas *atlas, json_t **answer)
 {
+    struct type_list types = type_registry_types(atlas_types(atlas));
     struct type_filter filter = {
         .type = atlas_parameter(atlas, "type"),
         .name = atlas_parameter(atlas, "name"),
@@ -30,8 +32,9 @@ int query_types_all(struct atlas *atlas, json_t **answer)
         .not_service_type = atlas_parameter(atlas, "notservicetype"),
     };
 
-    *answer = atlas->segments_len == 4 ? type_headers_json(atlas_types(atlas), &filter)
-                                       : type_registry_json(atlas_types(atlas), &filter);
+    if (atlas->segments_len == 3)
+        return type_defs_write(types.items, types.len, &filter, atlas_write, atlas);
+    *answer = type_headers_json(atlas_types(atlas), &filter);
     return 0;
 }
 
@@ -147,36 +150,48 @@ static const enum type_change_kind types_kinds[] = {
 };
 
 /* Those that the client gave, as they are now. */
-static json_t *types_made(const struct type_change *change, const struct type_givens *givens)
+static int types_write_made(struct atlas *atlas, const struct type_change *change,
+                            const struct type_givens *givens)
 {
     AUTO(mem_free) const struct type **types = xcalloc(givens->len, sizeof(*types));
 
     for (size_t i = 0; i < givens->len; i++)
         types[i] = type_by_name(change->after, span_of(givens->items[i].name));
-    return type_list_json(types, givens->len);
+    return type_defs_write(types, givens->len, NULL, atlas_write, atlas);
 }
 
-int query_types_change(struct atlas *atlas, json_t **answer)
+/* What the body says; its JSON is gone when this returns. */
+static int types_parse(struct atlas *atlas, enum type_change_kind kind, struct type_givens *givens)
 {
-    enum type_change_kind kind = types_kinds[atlas->query->method];
     int64_t now_ms = clock_now_ms();
     struct type_stamp stamp = { TYPES_USER, TYPES_USER, now_ms, now_ms, 1 };
     json_auto_t *body = types_body(atlas);
-    AUTO(type_givens_done) struct type_givens givens = { 0 };
-    AUTO(type_change_done) struct type_change change = { 0 };
     struct type_fault fault;
 
     if (!body)
         return -1;
-    if (kind == TYPE_DELETE ? type_parse_names(&givens, body, &fault) < 0
-                            : type_parse(&givens, body, &stamp, &fault) < 0)
+    if (kind == TYPE_DELETE ? type_parse_names(givens, body, &fault) < 0
+                            : type_parse(givens, body, &stamp, &fault) < 0)
         return types_refuse(atlas, &fault);
-    if (types_change(atlas, &givens, kind, &change) < 0)
+    return 0;
+}
+
+int query_types_change(struct atlas *atlas, json_t **answer UNUSED)
+{
+    struct type_cache *cache = atlas->query->type_cache;
+    enum type_change_kind kind = types_kinds[atlas->query->method];
+    AUTO(type_givens_done) struct type_givens givens = { 0 };
+    AUTO(type_change_done) struct type_change change = { 0 };
+    int rc;
+
+    type_cache_enter(cache, TYPE_CACHE_CHANGE);
+    rc = types_parse(atlas, kind, &givens) < 0 ? -1 : types_change(atlas, &givens, kind, &change);
+    type_cache_leave(cache, TYPE_CACHE_CHANGE);
+    if (rc < 0)
         return -1;
-    if (kind == TYPE_DELETE)
-        *atlas->status = 204;
-    else
-        *answer = types_made(&change, &givens);
+    if (kind != TYPE_DELETE)
+        return types_write_made(atlas, &change, &givens);
+    *atlas->status = 204;
     return 0;
 }
 

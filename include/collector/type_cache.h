@@ -31,4 +31,10 @@ bool type_cache_is_fresh(struct type_cache *cache, int64_t now_mono_ms);
 /* The database was asked at that time, and nothing newer was there. */
 void type_cache_confirm(struct type_cache *cache, int64_t asked_mono_ms);
 
+/* What takes much memory for a while, and so is done by one thread at a time: reading all types
+ * from the database, and making others of them. Who changes them may load them meanwhile. */
+enum type_cache_work { TYPE_CACHE_LOAD, TYPE_CACHE_CHANGE, TYPE_CACHE_WORKS };
+void type_cache_enter(struct type_cache *cache, enum type_cache_work work);
+void type_cache_leave(struct type_cache *cache, enum type_cache_work work);
+
 #endif

@@ -547,6 +547,35 @@ START_TEST(bound_case)
 }
 END_TEST
 
+/* Texts are long, types and attributes many: what all of them take has a bound of its own. */
+START_TEST(bytes_have_a_bound)
+{
+    char text[TYPE_TEXT_BYTES_MAX + 1];
+    AUTO(mem_free) char *said = NULL;
+    size_t types = 0;
+
+    memset(text, 'x', sizeof(text) - 1);
+    text[sizeof(text) - 1] = '\0';
+    while (!said && types < TYPE_CUSTOMS_MAX) {
+        json_auto_t *list = json_array();
+        json_auto_t *defs = json_pack("{s:O}", "entityDefs", list);
+
+        for (size_t i = 0; i < 100; i++) {
+            AUTO(mem_free) char *name = xasprintf("T%zu", types++);
+
+            (void)json_array_append_new(list,
+                                        json_pack("{s:s, s:s}", "name", name, "description", text));
+        }
+        said = change(TYPE_CREATE, defs);
+    }
+    ck_assert_str_eq(said, "400-00-029 the definitions of all types together take more than "
+                           "16777216 bytes");
+    ck_assert_uint_eq(types, 1700);
+    ck_assert_ptr_nonnull(type_by_name(registry, span_of("T1599")));
+    ck_assert_ptr_null(type_by_name(registry, span_of("T1600")));
+}
+END_TEST
+
 /* Definitions that people could send, with something wrong here and there: done or refused, and
  * what is done can be read again. */
 START_TEST(random_definitions)
@@ -604,6 +633,7 @@ Suite *type_parse_suite(void)
     tcase_add_test(tc, updates_count_versions);
     tcase_add_test(tc, classifications_fit);
     tcase_add_loop_test(tc, bound_case, 0, LENGTH(bound_cases));
+    tcase_add_test(tc, bytes_have_a_bound);
     tcase_add_loop_test(tc, random_definitions, 0, 20);
     suite_add_tcase(suite, tc);
     return suite;
