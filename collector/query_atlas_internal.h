@@ -27,6 +27,7 @@ struct atlas {
     struct atlas_view view; /* what is read, behind atlas_begin_read */
     struct buf *out;        /* for answers that are written as they are read */
     unsigned *status;       /* 200 unless changed */
+    bool is_stale;          /* atlas_begin_read failed: the graph may be of types that are newer */
     struct err *err;
 };
 
@@ -51,7 +52,8 @@ void atlas_append_json(struct buf *out, const json_t *json);
 
 /* Takes a connection, if there is none yet. */
 int atlas_connect(struct atlas *atlas) MUST_CHECK;
-/* Takes a connection and the snapshot of the request. */
+/* Takes a connection and the snapshot of the request. Before anything is written or sent: if the
+ * snapshot has newer types it fails, and the request begins anew with them. */
 int atlas_begin_read(struct atlas *atlas) MUST_CHECK;
 /* Adds the entity, or finds it in the list; that there is none is a fault. */
 int atlas_find_guid(struct atlas *atlas, struct span guid, struct entity_list *list) MUST_CHECK;

@@ -12,6 +12,7 @@
 #include "collector/query_watch_internal.h"
 #include "collector/store_impact_internal.h"
 #include "collector/store_pool.h"
+#include "collector/store_types_internal.h"
 
 enum {
     IMPACT_LIMIT_MAX = 100000,
@@ -374,6 +375,22 @@ static int impact_run(struct impact_answer *answer, PGconn *conn, struct err *er
     return impact_answer_write(answer, &list.items[0], &reach, err);
 }
 
+/* The question is about the types of the last second. */
+static int impact_freshen_types(struct store_pool *pool, struct query *query, struct err *err)
+{
+    PGconn *conn;
+    int rc;
+
+    if (type_cache_is_fresh(query->type_cache, clock_mono_ms()))
+        return 0;
+    conn = store_pool_take(pool, err);
+    rc = conn ? store_types_refresh(conn, query->type_cache, err) : -1;
+    store_pool_give(pool, conn, rc == 0);
+    type_registry_free(query->types);
+    query->types = type_cache_get(query->type_cache);
+    return rc;
+}
+
 int query_impact(struct store_pool *pool, struct query *query, struct buf *out, unsigned *status,
                  struct err *err)
 {
@@ -384,7 +401,8 @@ int query_impact(struct store_pool *pool, struct query *query, struct buf *out, 
     int rc;
 
     (void)status;
-    if (impact_parse(&asked, query, &query->fault) < 0)
+    if (impact_freshen_types(pool, query, err) < 0 ||
+        impact_parse(&asked, query, &query->fault) < 0)
         return -1;
     conn = store_pool_take(pool, err);
     if (!conn)

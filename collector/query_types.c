@@ -198,17 +198,16 @@ int query_types_change(struct atlas *atlas, json_t **answer UNUSED)
 int query_types_delete(struct atlas *atlas, json_t **answer UNUSED)
 {
     struct span name = atlas->segments[4];
-    const struct type *type = type_by_name(atlas->query->types, name);
     AUTO(type_givens_done) struct type_givens givens = { 0 };
     AUTO(type_change_done) struct type_change change = { 0 };
 
-    if (!type)
+    if (name.len > TYPE_NAME_BYTES_MAX || memchr(name.data, '\0', name.len))
         return ATLAS_FAULT(atlas, 404, "ATLAS-404-00-001", "Given typename %.*s was invalid",
                            fault_quote_len(name.len), name.data);
     givens.items = xcalloc(1, sizeof(*givens.items));
     givens.len = 1;
     givens.items[0] =
-        (struct type_given){ .category = type->def->category, .name = xstrdup(type->def->name) };
+        (struct type_given){ .category = TYPE_CATEGORIES, .name = xmemdup0(name.data, name.len) };
     if (types_change(atlas, &givens, TYPE_DELETE, &change) < 0)
         return -1;
     *atlas->status = 204;

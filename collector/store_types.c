@@ -101,13 +101,6 @@ int store_types_refresh(PGconn *conn, struct type_cache *cache, struct err *err)
     return rc;
 }
 
-int store_types_freshen(PGconn *conn, struct type_cache *cache, struct err *err)
-{
-    if (type_cache_is_fresh(cache, clock_mono_ms()))
-        return 0;
-    return store_types_refresh(conn, cache, err);
-}
-
 /* ------------------------------------------------------------------------------------ changing */
 
 /* A change under way. */

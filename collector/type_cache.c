@@ -56,6 +56,17 @@ int64_t type_cache_generation(struct type_cache *cache)
     return generation;
 }
 
+bool type_cache_knows(struct type_cache *cache, const struct type_registry *types,
+                      int64_t generation)
+{
+    bool knows;
+
+    (void)pthread_mutex_lock(&cache->lock);
+    knows = types == cache->types && generation <= cache->generation;
+    (void)pthread_mutex_unlock(&cache->lock);
+    return knows;
+}
+
 void type_cache_put(struct type_cache *cache, struct type_registry *types, int64_t generation)
 {
     (void)pthread_mutex_lock(&cache->lock);

@@ -23,6 +23,9 @@ AUTO_DEFINE(struct type_cache, type_cache_free);
 /* The types of now: a reference, owned (type_registry_free). */
 struct type_registry *type_cache_get(struct type_cache *cache);
 int64_t type_cache_generation(struct type_cache *cache);
+/* Whether these are the types of now, and those of that generation or later. */
+bool type_cache_knows(struct type_cache *cache, const struct type_registry *types,
+                      int64_t generation);
 /* Takes the reference. What is older than what is there is dropped. */
 void type_cache_put(struct type_cache *cache, struct type_registry *types, int64_t generation);
 

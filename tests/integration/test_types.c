@@ -294,6 +294,46 @@ START_TEST(another_daemon_sees_them)
 }
 END_TEST
 
+static void check_told_whole(struct service *one, struct service *two)
+{
+    static const char whole[] = "/api/atlas/v2/lineage/uniqueAttribute/type/ml_model_build?attr:"
+                                "qualifiedName=b1@cm&direction=INPUT";
+    json_auto_t *want = service_get(one, 200, whole);
+    json_auto_t *have = service_get(two, 200, whole);
+
+    ck_assert_uint_eq(json_array_size(json_object_get(want, "relations")), 3);
+    service_check_same(have, want, "lineage at the other daemon");
+}
+
+/* A daemon tells all of a graph whose types it has not heard of yet, and deletes them. */
+START_TEST(another_daemon_tells_all)
+{
+    AUTO(service_free) struct service *one = service_start();
+    AUTO(service_free)
+    struct service *two = service_start_with(&(struct daemon_options){ .dsn = one->dsn });
+    const char *const impact = "/v1/impact?type=feature_set&qualifiedName=f@cm";
+    int64_t asked_ms = clock_mono_ms();
+    long status;
+
+    json_decref(service_get(two, 200, TYPEDEFS "headers")); /* what it knows is new */
+    change(one, "POST", 200, FEATURE_SET);
+    train(one, "b1", 200);
+    check_told_whole(one, two);
+    for (status = 400; status != 200;) { /* a second at most */
+        AUTO(mem_free) char *url = daemon_url(two->daemon, impact);
+        AUTO(http_answer_free) struct http_answer *answer = http_get(two->http, url);
+
+        status = answer->status;
+        ck_assert_int_lt(clock_mono_ms() - asked_ms, WAIT_MS);
+    }
+    change(one, "POST", 200, "{'entityDefs': [{'name': 'brief'}, {'name': 'lived'}]}");
+    ck_assert_ptr_null(ask(two, "DELETE", 204, TYPES "typedef/name/brief", NULL));
+    ck_assert_ptr_null(ask(one, "DELETE", 204, TYPES "typedef/name/lived", NULL));
+    check_refused(two, "DELETE", 404, TYPES "typedef/name/lived", NULL, "ATLAS-404-00-001",
+                  "Given typename lived was invalid");
+}
+END_TEST
+
 START_TEST(a_restart_keeps_them)
 {
     AUTO(service_free) struct service *service = service_start();
@@ -553,6 +593,7 @@ Suite *types_suite(void)
     tcase_add_test(tc, the_graph_uses_them);
     tcase_add_test(tc, use_is_looked_up);
     tcase_add_test(tc, another_daemon_sees_them);
+    tcase_add_test(tc, another_daemon_tells_all);
     tcase_add_test(tc, a_restart_keeps_them);
     tcase_add_test(tc, made_at_once);
     tcase_add_test(tc, hostile_definitions);
