@@ -42,7 +42,7 @@ static const struct type *change_find(const struct change *change, const struct 
         (void)change_fail_unknown(change, given->name);
         return NULL;
     }
-    if (type->def->category != given->category ||
+    if ((given->category != TYPE_CATEGORIES && type->def->category != given->category) ||
         (given->name && strcmp(type->def->name, given->name) != 0)) {
         (void)type_fault_set(change->fault, "ATLAS-400-00-010", "Given type %s doesn't match %s",
                              given->name ? given->name : type->def->name,

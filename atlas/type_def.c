@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "atlas/type_internal.h"
+#include "atlas/type_value.h"
 #include "base/buf.h"
 #include "base/map.h"
 #include "base/mem.h"
@@ -49,6 +50,7 @@ struct type_custom *type_custom_new(void)
     struct type_custom *custom = xcalloc(1, sizeof(*custom));
 
     atomic_init(&custom->refs, 1);
+    custom->bytes = sizeof(*custom);
     return custom;
 }
 
@@ -59,6 +61,7 @@ void *type_custom_alloc(struct type_custom *custom, size_t count, size_t bytes)
     assert(!bytes || count <= (SIZE_MAX - sizeof(*block)) / bytes);
     block = xcalloc(1, sizeof(*block) + count * bytes);
     block->next = custom->blocks;
+    custom->bytes += sizeof(*block) + count * bytes;
     custom->blocks = block;
     return block->data;
 }
@@ -90,30 +93,6 @@ static void type_list_add(struct type_list *list, const struct type *type)
     list->items[list->len++] = type;
 }
 
-static void type_list_add_once(struct type_list *list, const struct type *type)
-{
-    for (size_t i = 0; i < list->len; i++) {
-        if (list->items[i] == type)
-            return;
-    }
-    type_list_add(list, type);
-}
-
-/* An attribute takes the place of an inherited one of its name. `places`: those that are there. */
-static void type_attribute_add(struct type *type, const struct type_attribute *attribute,
-                               struct map *places)
-{
-    bool is_new;
-    uint64_t place = *map_put(places, span_of(attribute->name), type->attributes_len, &is_new);
-
-    if (is_new) {
-        type->attributes =
-            xreallocarray(type->attributes, type->attributes_len + 1, sizeof(const void *));
-        type->attributes_len++;
-    }
-    type->attributes[place] = attribute;
-}
-
 static void type_relation_add(struct type *type, const struct type_relation *relation)
 {
     type->relations = xreallocarray(type->relations, type->relations_len + 1, sizeof(const void *));
@@ -124,14 +103,70 @@ static void type_relation_add(struct type *type, const struct type_relation *rel
 struct type_heritage {
     struct type_registry *registry;
     struct type_fault *fault;
-    size_t *depths;     /* of each type; 0: not known yet */
-    struct map *places; /* of the attributes of one */
+    size_t *depths;           /* of each type; 0: not known yet */
+    const struct type **seen; /* of each type: the last one that was found to inherit from it */
+    struct map *places;       /* of the attributes of one */
     size_t attributes_in_all;
 };
 
 static const struct type *type_super(const struct type_heritage *heritage, const char *name)
 {
     return type_by_name(heritage->registry, span_of(name));
+}
+
+static void type_super_add(struct type_heritage *heritage, struct type *type,
+                           const struct type *super)
+{
+    const struct type **seen = &heritage->seen[super - heritage->registry->types];
+
+    if (*seen == type)
+        return;
+    *seen = type;
+    type_list_add(&type->super_types, super);
+}
+
+/* Nobody changes what is inherited. */
+static int type_fail_override(const struct type_heritage *heritage, const struct type *type,
+                              const struct type_attribute *attribute)
+{
+    const char *const *names = type->def->super_types;
+
+    while (!type_attribute(type_super(heritage, *names), span_of(attribute->name)))
+        names++;
+    return type_fault_set(heritage->fault, "ATLAS-400-00-09D",
+                          "Invalid attribute name: %s.%s. Attribute already exists in parent type: "
+                          "%s",
+                          type->def->name, attribute->name, *names);
+}
+
+/* The attributes that `from` declares: the type itself, or one that it inherits from. Those that
+ * have the same name in two of these are one attribute, if they are of one type. */
+static int type_attributes_add(struct type_heritage *heritage, struct type *type,
+                               const struct type_def *from)
+{
+    for (size_t i = 0; i < from->attributes_len; i++) {
+        const struct type_attribute *attribute = &from->attributes[i];
+        bool is_new;
+        uint64_t place =
+            *map_put(heritage->places, span_of(attribute->name), type->attributes_len, &is_new);
+
+        if (!is_new && from == type->def)
+            return type_fail_override(heritage, type, attribute);
+        if (!is_new && strcmp(type->attributes[place]->type_name, attribute->type_name) != 0)
+            return type_fault_set(heritage->fault, "ATLAS-400-00-029",
+                                  "%s.%s: is inherited twice, as %.100s and as %.100s",
+                                  type->def->name, attribute->name,
+                                  type->attributes[place]->type_name, attribute->type_name);
+        if (is_new && type->attributes_len == TYPE_ATTRIBUTES_MAX)
+            return type_fault_set(heritage->fault, "ATLAS-400-00-029",
+                                  "%s: has more than %d attributes", type->def->name,
+                                  TYPE_ATTRIBUTES_MAX);
+        if (is_new)
+            type->attributes =
+                xreallocarray(type->attributes, ++type->attributes_len, sizeof(const void *));
+        type->attributes[place] = attribute;
+    }
+    return 0;
 }
 
 static int type_check_supers(const struct type_heritage *heritage, const struct type_def *def)
@@ -161,9 +196,6 @@ static int type_check_heritage(struct type_heritage *heritage, const struct type
     if (type->super_types.len > TYPE_SUPER_TYPES_MAX)
         return type_fault_set(heritage->fault, "ATLAS-400-00-029",
                               "%s: inherits from more than %d types", name, TYPE_SUPER_TYPES_MAX);
-    if (type->attributes_len > TYPE_ATTRIBUTES_MAX)
-        return type_fault_set(heritage->fault, "ATLAS-400-00-029",
-                              "%s: has more than %d attributes", name, TYPE_ATTRIBUTES_MAX);
     if (heritage->attributes_in_all > TYPE_ATTRIBUTES_IN_ALL_MAX)
         return type_fault_set(heritage->fault, "ATLAS-400-00-029",
                               "%s: all types together have more than %d attributes", name,
@@ -192,13 +224,15 @@ static int type_inherit(struct type_heritage *heritage, struct type *type)
         const struct type *parent = type_super(heritage, names[i]);
 
         for (size_t j = 0; j < parent->super_types.len; j++)
-            type_list_add_once(&type->super_types, parent->super_types.items[j]);
-        type_list_add_once(&type->super_types, parent);
-        for (size_t j = 0; j < parent->attributes_len; j++)
-            type_attribute_add(type, parent->attributes[j], heritage->places);
+            type_super_add(heritage, type, parent->super_types.items[j]);
+        type_super_add(heritage, type, parent);
     }
-    for (size_t i = 0; i < type->def->attributes_len; i++)
-        type_attribute_add(type, &type->def->attributes[i], heritage->places);
+    for (size_t i = 0; i < type->super_types.len; i++) {
+        if (type_attributes_add(heritage, type, type->super_types.items[i]->def) < 0)
+            return -1;
+    }
+    if (type_attributes_add(heritage, type, type->def) < 0)
+        return -1;
     *depth = deepest + 1;
     return type_check_heritage(heritage, type, deepest);
 }
@@ -261,10 +295,12 @@ static int type_registry_inherit(struct type_registry *registry, struct type_fau
     struct type_heritage heritage = { .registry = registry,
                                       .fault = fault,
                                       .depths = xcalloc(registry->len, sizeof(*heritage.depths)),
+                                      .seen = xcalloc(registry->len, sizeof(*heritage.seen)),
                                       .places = map_new() };
     int rc = type_registry_resolve(&heritage);
 
     free(heritage.depths);
+    free(heritage.seen);
     map_free(heritage.places);
     for (size_t i = 0; rc == 0 && i < registry->len; i++) {
         for (size_t j = 0; j < registry->types[i].super_types.len; j++) {
@@ -311,8 +347,24 @@ static void type_relation_init(struct type_relation *relation, const struct type
     };
 }
 
-/* Those of one relationship, for its two ends and what inherits from them. -1: there are too
- * many. */
+/* An attribute that is not there for references can't be one that a relationship gives. */
+static int type_check_end(const struct type_registry *registry, const struct type *relationship,
+                          const struct type_end *end, const struct type *near,
+                          struct type_fault *fault)
+{
+    const struct type_attribute *declared = type_attribute(near, span_of(end->name));
+    enum type_references references =
+        declared ? type_value_references(registry, span_of(declared->type_name)) : TYPE_REFERENCE;
+
+    if (references == TYPE_REFERENCE || references == TYPE_REFERENCE_LIST)
+        return 0;
+    return type_fault_set(fault, "ATLAS-400-00-044",
+                          "Invalid relationshipDef: %s can't give %s the attribute %s, it has one "
+                          "of type %.100s",
+                          relationship->def->name, near->def->name, end->name, declared->type_name);
+}
+
+/* Those of one relationship, for its two ends and what inherits from them. */
 static int type_relate(struct type_registry *registry, struct type *relationship, size_t *in_all,
                        struct type_fault *fault)
 {
@@ -329,12 +381,18 @@ static int type_relate(struct type_registry *registry, struct type *relationship
     for (size_t end = 0; end < 2; end++) {
         struct type_relation *relation = &registry->relations[registry->relations_len++];
 
+        if (type_check_end(registry, relationship, &relationship->def->ends[end], ends[end],
+                           fault) < 0)
+            return -1;
         type_relation_init(relation, relationship, end, ends[end], ends[1 - end]);
         type_relation_add(relationship, relation);
         type_relation_add(&registry->types[ends[end] - registry->types], relation);
         for (size_t i = 0; i < ends[end]->sub_types.len; i++) {
             const struct type *sub = ends[end]->sub_types.items[i];
 
+            if (type_check_end(registry, relationship, &relationship->def->ends[end], sub, fault) <
+                0)
+                return -1;
             type_relation_add(&registry->types[sub - registry->types], relation);
         }
     }
@@ -384,8 +442,24 @@ static int type_registry_add(struct type_registry *registry, const struct type_d
     return 0;
 }
 
+/* A description is short, those of all attributes of all types are not. */
+static int type_registry_check_bytes(const struct type_registry *registry, struct type_fault *fault)
+{
+    size_t bytes = 0;
+
+    for (size_t i = 0; i < registry->customs_len; i++)
+        bytes += registry->customs[i]->bytes;
+    if (bytes > TYPE_CUSTOMS_BYTES_MAX)
+        return type_fault_set(fault, "ATLAS-400-00-029",
+                              "the definitions of all types together take more than %d bytes",
+                              TYPE_CUSTOMS_BYTES_MAX);
+    return 0;
+}
+
 static int type_registry_fill(struct type_registry *registry, struct type_fault *fault)
 {
+    if (type_registry_check_bytes(registry, fault) < 0)
+        return -1;
     for (size_t i = 0; i < type_builtin_len; i++) {
         if (type_registry_add(registry, &type_builtin[i], fault) < 0)
             return -1;

@@ -5,6 +5,7 @@
 #include <strings.h>
 
 #include "atlas/type_internal.h"
+#include "base/mem.h"
 
 /* What is built in is the same in every database, who made it and when included: 2026-11-21. */
 #define TYPE_USER "plumbline"
@@ -304,34 +305,43 @@ static bool type_fits(const struct type *type, const struct type_filter *filter)
     return true;
 }
 
-static json_t *type_fitting_json(const struct type *const *types, size_t len,
-                                 const struct type_filter *filter)
+/* Those of one category, as its member. */
+static int type_write_category(enum type_category category, const struct type *const *types,
+                               size_t len, const struct type_filter *filter,
+                               json_dump_callback_t write, void *ctx)
 {
-    json_t *object = json_object();
+    AUTO(mem_free)
+    char *before = xasprintf("%s\"%s\":[", category ? "]," : "{", type_categories[category].member);
+    size_t before_len = strlen(before);
 
-    for (size_t i = 0; i < TYPE_CATEGORIES; i++)
-        type_put(object, type_categories[i].member, json_array());
+    if (write(before, before_len, ctx) < 0)
+        return -1;
+    before_len = 0;
     for (size_t i = 0; i < len; i++) {
-        const char *member = type_categories[types[i]->def->category].member;
+        json_auto_t *json = NULL;
 
-        if (type_fits(types[i], filter))
-            (void)json_array_append_new(json_object_get(object, member), type_json(types[i]));
+        if (types[i]->def->category != category || !type_fits(types[i], filter))
+            continue;
+        json = type_json(types[i]);
+        if (write(",", before_len, ctx) < 0 ||
+            json_dump_callback(json, write, ctx, JSON_COMPACT) < 0)
+            return -1;
+        before_len = 1;
     }
-    return object;
+    return 0;
 }
 
-json_t *type_list_json(const struct type *const *types, size_t len)
+int type_defs_write(const struct type *const *types, size_t len, const struct type_filter *filter,
+                    json_dump_callback_t write, void *ctx)
 {
-    struct type_filter filter = { 0 };
+    static const struct type_filter any = { 0 };
 
-    return type_fitting_json(types, len, &filter);
-}
-
-json_t *type_registry_json(const struct type_registry *registry, const struct type_filter *filter)
-{
-    struct type_list types = type_registry_types(registry);
-
-    return type_fitting_json(types.items, types.len, filter);
+    for (int i = 0; i < TYPE_CATEGORIES; i++) {
+        if (type_write_category((enum type_category)i, types, len, filter ? filter : &any, write,
+                                ctx) < 0)
+            return -1;
+    }
+    return write("]}", 2, ctx);
 }
 
 static json_t *type_header_json(const struct type *type)

@@ -426,19 +426,25 @@ static const struct {
 
 /* ------------------------------------------------------------------------- definitions, nested */
 
+/* In any case of its letters, but for values that differ in nothing else. */
 static int value_enum(const struct value_check *check, const struct value_place *place,
                       const struct type *type, const json_t *value, json_t **out)
 {
     const struct type_def *def = type->def;
-    const char *text = json_string_value(value);
+    const char *text = json_string_value(value), *found = NULL;
+    bool is_exact = false;
 
-    for (size_t i = 0; text && i < def->elements_len; i++) {
-        if (strcasecmp(text, def->elements[i].value) == 0) {
-            *out = json_string_nocheck(def->elements[i].value);
-            return 0;
-        }
+    for (size_t i = 0; text && !is_exact && i < def->elements_len; i++) {
+        const char *element = def->elements[i].value;
+
+        is_exact = strcmp(text, element) == 0;
+        if (is_exact || (!found && strcasecmp(text, element) == 0))
+            found = element;
     }
-    return value_invalid(check, place, span_of(def->name), value);
+    if (!found)
+        return value_invalid(check, place, span_of(def->name), value);
+    *out = json_string_nocheck(found);
+    return 0;
 }
 
 /* The type that declares the attribute: the one that Atlas names when it is missing. */

@@ -22,8 +22,9 @@
 enum {
     /* What a client may send: the values of its JSON are what costs memory. */
     ATLAS_BODY_BYTES_MAX = 4 * 1024 * 1024,
-    ATLAS_BODY_VALUES_MAX = 400000,
+    ATLAS_BODY_VALUES_MAX = 100000,
 
+    ATLAS_TRIES_MAX = 5,     /* with newer types */
     ATLAS_GUIDS_MAX = 1000,  /* of one request */
     ATLAS_LINKS_MAX = 10000, /* relationships in one answer about entities */
     ATLAS_DEPTH_DEFAULT = 3,
@@ -43,13 +44,10 @@ int atlas_connect(struct atlas *atlas)
     return atlas->conn ? 0 : -1;
 }
 
-/* The question is about the types of now, not of when it came in. */
-static int atlas_freshen_types(struct atlas *atlas)
+static int atlas_refresh_types(struct atlas *atlas)
 {
     struct query *query = atlas->query;
 
-    if (type_cache_is_fresh(query->type_cache, clock_mono_ms()))
-        return 0;
     if (atlas_connect(atlas) < 0 ||
         store_types_refresh(atlas->conn, query->type_cache, atlas->err) < 0)
         return -1;
@@ -60,9 +58,16 @@ static int atlas_freshen_types(struct atlas *atlas)
 
 int atlas_begin_read(struct atlas *atlas)
 {
-    if (atlas_connect(atlas) < 0)
+    struct query *query = atlas->query;
+    int64_t generation;
+
+    if (atlas_connect(atlas) < 0 || atlas_begin(&atlas->view, atlas->conn, query->types,
+                                                atlas->as_of_ms, &generation, atlas->err) < 0)
         return -1;
-    return atlas_begin(&atlas->view, atlas->conn, atlas_types(atlas), atlas->as_of_ms, atlas->err);
+    if (type_cache_knows(query->type_cache, query->types, generation))
+        return 0;
+    atlas->is_stale = true;
+    return err_set(atlas->err, ERR_RETRY, "the types change all the time");
 }
 
 /* ----------------------------------------------------------------------------------- parameters */
@@ -793,8 +798,7 @@ void atlas_append_json(struct buf *out, const json_t *json)
     (void)json_dump_callback(json, atlas_append, out, JSON_COMPACT);
 }
 
-/* Sends what is written as it becomes too much to wait for the rest. */
-static int atlas_write(const char *data, size_t len, void *ctx)
+int atlas_write(const char *data, size_t len, void *ctx)
 {
     struct atlas *atlas = ctx;
 
@@ -864,6 +868,29 @@ static int atlas_no_method(struct atlas *atlas, unsigned methods)
                        path.data, atlas->query->allow);
 }
 
+/* With types of the last second, or as new as what is read. */
+static int atlas_run_path(struct atlas *atlas, size_t place, json_t **answer)
+{
+    bool is_fresh = strncmp(atlas_paths[place].path, "v2/", 3) != 0 ||
+                    type_cache_is_fresh(atlas->query->type_cache, clock_mono_ms());
+    int rc = is_fresh ? 0 : atlas_refresh_types(atlas);
+
+    if (rc == 0)
+        rc = atlas_paths[place].run(atlas, answer);
+    for (int tries = 1; atlas->is_stale && tries < ATLAS_TRIES_MAX; tries++) {
+        atlas->is_stale = false;
+        atlas->query->fault = (struct fault){ 0 };
+        buf_clear(atlas->out);
+        json_decref(*answer);
+        *answer = NULL;
+        store_pool_give(atlas->pool, TAKE(atlas->conn), true); /* ends the transaction */
+        rc = atlas_refresh_types(atlas);
+        if (rc == 0)
+            rc = atlas_paths[place].run(atlas, answer);
+    }
+    return rc;
+}
+
 int query_atlas(struct store_pool *pool, struct query *query, struct buf *out, unsigned *status,
                 struct err *err)
 {
@@ -882,9 +909,7 @@ int query_atlas(struct store_pool *pool, struct query *query, struct buf *out, u
         return atlas_no_method(&atlas, methods);
     if (atlas_parse_as_of(&atlas, atlas_paths[place].takes_as_of) < 0)
         return -1;
-    rc = strncmp(atlas_paths[place].path, "v2/", 3) == 0 ? atlas_freshen_types(&atlas) : 0;
-    if (rc == 0)
-        rc = atlas_paths[place].run(&atlas, &answer);
+    rc = atlas_run_path(&atlas, place, &answer);
     store_pool_give(pool, atlas.conn, rc == 0 || query->fault.status);
     if (rc == 0 && answer)
         rc = json_dump_callback(answer, atlas_write, &atlas, JSON_COMPACT);

@@ -28,6 +28,7 @@ struct atlas {
     struct atlas_view view; /* what is read, behind atlas_begin_read */
     struct buf *out;        /* for answers that are written as they are read */
     unsigned *status;       /* 200 unless changed */
+    bool is_stale;          /* atlas_begin_read failed: the graph may be of types that are newer */
     struct err *err;
 };
 
@@ -45,6 +46,8 @@ static inline const struct type_registry *atlas_types(const struct atlas *atlas)
 /* The first of that name; data NULL when it was not given. A NUL stands behind it. */
 struct span atlas_parameter(const struct atlas *atlas, const char *name);
 
+/* For json_dump_callback: what is too much to wait for the rest is sent. `ctx` is the request. */
+int atlas_write(const char *data, size_t len, void *ctx) MUST_CHECK;
 /* Without white space. */
 void atlas_append_json(struct buf *out, const json_t *json);
 
@@ -59,7 +62,8 @@ int atlas_no_guid(struct atlas *atlas, struct span guid);
 
 /* Takes a connection, if there is none yet. */
 int atlas_connect(struct atlas *atlas) MUST_CHECK;
-/* Takes a connection and the snapshot of the request. */
+/* Takes a connection and the snapshot of the request. Before anything is written or sent: if the
+ * snapshot has newer types it fails, and the request begins anew with them. */
 int atlas_begin_read(struct atlas *atlas) MUST_CHECK;
 /* Adds the entity, or finds it in the list; that there is none is a fault. */
 int atlas_find_guid(struct atlas *atlas, struct span guid, struct entity_list *list) MUST_CHECK;

@@ -437,14 +437,20 @@ static int impact_run(struct impact_answer *answer, PGconn *conn, struct err *er
     return impact_answer_write(answer, &reach, err);
 }
 
-/* The question is about the types of now, not of when it came in. */
-static int impact_freshen_types(struct query *query, PGconn *conn, struct err *err)
+/* The question is about the types of the last second. */
+static int impact_freshen_types(struct store_pool *pool, struct query *query, struct err *err)
 {
-    if (store_types_freshen(conn, query->type_cache, err) < 0)
-        return -1;
+    PGconn *conn;
+    int rc;
+
+    if (type_cache_is_fresh(query->type_cache, clock_mono_ms()))
+        return 0;
+    conn = store_pool_take(pool, err);
+    rc = conn ? store_types_refresh(conn, query->type_cache, err) : -1;
+    store_pool_give(pool, conn, rc == 0);
     type_registry_free(query->types);
     query->types = type_cache_get(query->type_cache);
-    return 0;
+    return rc;
 }
 
 int query_impact(struct store_pool *pool, struct query *query, struct buf *out, unsigned *status,
@@ -453,18 +459,18 @@ int query_impact(struct store_pool *pool, struct query *query, struct buf *out, 
     struct impact_query asked;
     struct impact_answer answer = { .query = query, .asked = &asked, .out = out };
     struct query_watch watch;
-    PGconn *conn = store_pool_take(pool, err);
+    PGconn *conn;
     int rc;
 
     (void)status;
+    if (impact_freshen_types(pool, query, err) < 0 ||
+        impact_parse(&asked, query, &query->fault) < 0)
+        return -1;
+    conn = store_pool_take(pool, err);
     if (!conn)
         return -1;
     query_watch_begin(&watch, query, conn);
-    rc = impact_freshen_types(query, conn, err);
-    if (rc == 0)
-        rc = impact_parse(&asked, query, &query->fault);
-    if (rc == 0)
-        rc = impact_run(&answer, conn, err);
+    rc = impact_run(&answer, conn, err);
     query_watch_end(&watch, false);
     store_pool_give(pool, conn, (rc == 0 || query->fault.status) && !watch.is_cancelled);
     return rc;

@@ -9,11 +9,13 @@
 #include "collector/query_atlas_internal.h"
 #include "collector/store_internal.h"
 #include "collector/store_types_internal.h"
+#include "collector/type_cache.h"
 
 /* ------------------------------------------------------------------------------------- reading */
 
 int query_types_all(struct atlas *atlas, json_t **answer)
 {
+    struct type_list types = type_registry_types(atlas_types(atlas));
     struct type_filter filter = {
         .type = atlas_parameter(atlas, "type"),
         .name = atlas_parameter(atlas, "name"),
@@ -24,8 +26,9 @@ int query_types_all(struct atlas *atlas, json_t **answer)
         .not_service_type = atlas_parameter(atlas, "notservicetype"),
     };
 
-    *answer = atlas->segments_len == 4 ? type_headers_json(atlas_types(atlas), &filter)
-                                       : type_registry_json(atlas_types(atlas), &filter);
+    if (atlas->segments_len == 3)
+        return type_defs_write(types.items, types.len, &filter, atlas_write, atlas);
+    *answer = type_headers_json(atlas_types(atlas), &filter);
     return 0;
 }
 
@@ -105,53 +108,64 @@ static const enum type_change_kind types_kinds[] = {
 };
 
 /* Those that the client gave, as they are now. */
-static json_t *types_made(const struct type_change *change, const struct type_givens *givens)
+static int types_write_made(struct atlas *atlas, const struct type_change *change,
+                            const struct type_givens *givens)
 {
     AUTO(mem_free) const struct type **types = xcalloc(givens->len, sizeof(*types));
 
     for (size_t i = 0; i < givens->len; i++)
         types[i] = type_by_name(change->after, span_of(givens->items[i].name));
-    return type_list_json(types, givens->len);
+    return type_defs_write(types, givens->len, NULL, atlas_write, atlas);
 }
 
-int query_types_change(struct atlas *atlas, json_t **answer)
+/* What the body says; its JSON is gone when this returns. */
+static int types_parse(struct atlas *atlas, enum type_change_kind kind, struct type_givens *givens)
 {
-    enum type_change_kind kind = types_kinds[atlas->query->method];
     int64_t now_ms = clock_now_ms();
     struct type_stamp stamp = { ATLAS_USER, ATLAS_USER, now_ms, now_ms, 1 };
     json_auto_t *body = atlas_read_body(atlas, "define fewer types");
-    AUTO(type_givens_done) struct type_givens givens = { 0 };
-    AUTO(type_change_done) struct type_change change = { 0 };
     struct type_fault fault;
 
     if (!body)
         return -1;
-    if (kind == TYPE_DELETE ? type_parse_names(&givens, body, &fault) < 0
-                            : type_parse(&givens, body, &stamp, &fault) < 0)
+    if (kind == TYPE_DELETE ? type_parse_names(givens, body, &fault) < 0
+                            : type_parse(givens, body, &stamp, &fault) < 0)
         return atlas_refuse(atlas, &fault);
-    if (types_change(atlas, &givens, kind, &change) < 0)
+    return 0;
+}
+
+int query_types_change(struct atlas *atlas, json_t **answer UNUSED)
+{
+    struct type_cache *cache = atlas->query->type_cache;
+    enum type_change_kind kind = types_kinds[atlas->query->method];
+    AUTO(type_givens_done) struct type_givens givens = { 0 };
+    AUTO(type_change_done) struct type_change change = { 0 };
+    int rc;
+
+    type_cache_enter(cache, TYPE_CACHE_CHANGE);
+    rc = types_parse(atlas, kind, &givens) < 0 ? -1 : types_change(atlas, &givens, kind, &change);
+    type_cache_leave(cache, TYPE_CACHE_CHANGE);
+    if (rc < 0)
         return -1;
-    if (kind == TYPE_DELETE)
-        *atlas->status = 204;
-    else
-        *answer = types_made(&change, &givens);
+    if (kind != TYPE_DELETE)
+        return types_write_made(atlas, &change, &givens);
+    *atlas->status = 204;
     return 0;
 }
 
 int query_types_delete(struct atlas *atlas, json_t **answer UNUSED)
 {
     struct span name = atlas->segments[4];
-    const struct type *type = type_by_name(atlas->query->types, name);
     AUTO(type_givens_done) struct type_givens givens = { 0 };
     AUTO(type_change_done) struct type_change change = { 0 };
 
-    if (!type)
+    if (name.len > TYPE_NAME_BYTES_MAX || memchr(name.data, '\0', name.len))
         return ATLAS_FAULT(atlas, 404, "ATLAS-404-00-001", "Given typename %.*s was invalid",
                            fault_quote_len(name.len), name.data);
     givens.items = xcalloc(1, sizeof(*givens.items));
     givens.len = 1;
     givens.items[0] =
-        (struct type_given){ .category = type->def->category, .name = xstrdup(type->def->name) };
+        (struct type_given){ .category = TYPE_CATEGORIES, .name = xmemdup0(name.data, name.len) };
     if (types_change(atlas, &givens, TYPE_DELETE, &change) < 0)
         return -1;
     *atlas->status = 204;

@@ -64,15 +64,22 @@ int atlas_find_newest(PGconn *conn, int64_t *batch_id, struct err *err)
 }
 
 int atlas_begin(struct atlas_view *view, PGconn *conn, const struct type_registry *types,
-                int64_t as_of_ms, struct err *err)
+                int64_t as_of_ms, int64_t *generation, struct err *err)
 {
+    AUTO(store_result_free) PGresult *result = NULL;
     int64_t batch_id;
 
     if (atlas_find_batch(conn, as_of_ms, &batch_id, err) < 0)
         return -1;
     atlas_view_init(view, conn, types, batch_id);
-    return store_exec(conn, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;" ATLAS_PLANS,
-                      "read graph", err);
+    result = store_query(conn,
+                         "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;" ATLAS_PLANS
+                         ";SELECT generation FROM type_generation",
+                         "read graph", err);
+    if (!result)
+        return -1;
+    *generation = store_get_i64(result, 0, 0);
+    return 0;
 }
 
 /* ------------------------------------------------------------------------------------- entities */

@@ -81,25 +81,24 @@ static int types_load(PGconn *conn, struct type_cache *cache, struct err *err)
 
 int store_types_refresh(PGconn *conn, struct type_cache *cache, struct err *err)
 {
-    int64_t asked_ms = clock_mono_ms();
+    int64_t asked_ms = clock_mono_ms(), generation;
     AUTO(store_result_free)
     PGresult *result =
         store_query(conn, "SELECT generation FROM type_generation", "read types", err);
+    int rc = 0;
 
     if (!result)
         return -1;
-    if (store_get_i64(result, 0, 0) != type_cache_generation(cache) &&
-        types_load(conn, cache, err) < 0)
-        return -1;
-    type_cache_confirm(cache, asked_ms);
-    return 0;
-}
-
-int store_types_freshen(PGconn *conn, struct type_cache *cache, struct err *err)
-{
-    if (type_cache_is_fresh(cache, clock_mono_ms()))
-        return 0;
-    return store_types_refresh(conn, cache, err);
+    generation = store_get_i64(result, 0, 0);
+    if (generation > type_cache_generation(cache)) {
+        type_cache_enter(cache, TYPE_CACHE_LOAD);
+        if (generation > type_cache_generation(cache)) /* nobody was faster */
+            rc = types_load(conn, cache, err);
+        type_cache_leave(cache, TYPE_CACHE_LOAD);
+    }
+    if (rc == 0)
+        type_cache_confirm(cache, asked_ms);
+    return rc;
 }
 
 /* ------------------------------------------------------------------------------------ changing */

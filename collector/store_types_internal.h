@@ -13,8 +13,6 @@
 /* Reads the types anew if they are not those of the cache. In a transaction or not: under the graph
  * lock nothing newer can be there when it returns. */
 int store_types_refresh(PGconn *conn, struct type_cache *cache, struct err *err) MUST_CHECK;
-/* The same where what is known is too old for a read. */
-int store_types_freshen(PGconn *conn, struct type_cache *cache, struct err *err) MUST_CHECK;
 
 enum store_types_result {
     STORE_TYPES_DONE,

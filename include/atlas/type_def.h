@@ -157,6 +157,7 @@ struct type_custom {
     struct type_def def;
     atomic_uint refs;
     struct type_block *blocks; /* owned; the memory of what is behind def */
+    size_t bytes;              /* of all of it */
 };
 
 /* A new one, all zero. Owned. */
@@ -183,11 +184,12 @@ int type_fault_set(struct type_fault *fault, const char *code, const char *fmt, 
 /* Bounds of what people define, so that whatever they do costs little time and memory. */
 enum {
     TYPE_CUSTOMS_MAX = 5000,
-    TYPE_ATTRIBUTES_MAX = 1000,          /* of a type, with those inherited */
-    TYPE_SUPER_TYPES_MAX = 200,          /* of a type, direct or not */
-    TYPE_DEPTH_MAX = 32,                 /* of inheritance */
-    TYPE_ATTRIBUTES_IN_ALL_MAX = 500000, /* over all types, with those inherited */
-    TYPE_RELATIONS_IN_ALL_MAX = 500000,  /* likewise what relationships give */
+    TYPE_CUSTOMS_BYTES_MAX = 16 * 1024 * 1024, /* in memory, with what malloc adds, or nearly */
+    TYPE_ATTRIBUTES_MAX = 1000,                /* of a type, with those inherited */
+    TYPE_SUPER_TYPES_MAX = 200,                /* of a type, direct or not */
+    TYPE_DEPTH_MAX = 32,                       /* of inheritance */
+    TYPE_ATTRIBUTES_IN_ALL_MAX = 500000,       /* over all types, with those inherited */
+    TYPE_RELATIONS_IN_ALL_MAX = 500000,        /* likewise what relationships give */
 };
 
 struct type_registry;

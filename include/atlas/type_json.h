@@ -7,6 +7,7 @@
 #include <stdbool.h>
 
 #include "atlas/type_def.h"
+#include "base/attr.h"
 #include "base/span.h"
 
 /* Which types: all conditions together. One that is absent or blank says nothing. */
@@ -33,10 +34,11 @@ json_t *type_json(const struct type *type);
 json_t *type_def_json(const struct type_def *def);
 /* Whether they say the same, whoever made them and when. */
 bool type_def_is_same(const struct type_def *a, const struct type_def *b);
-/* An AtlasTypesDef: {"enumDefs": [...], "structDefs": [...], ...}, every member there. */
-json_t *type_registry_json(const struct type_registry *registry, const struct type_filter *filter);
-/* The same of these types. */
-json_t *type_list_json(const struct type *const *types, size_t len);
+/* Writes an AtlasTypesDef, {"enumDefs": [...], "structDefs": [...], ...}, every member there: of
+ * these types those that fit (NULL: all). A type at a time, in pieces: all of them together may be
+ * large. -1: write() said so. */
+int type_defs_write(const struct type *const *types, size_t len, const struct type_filter *filter,
+                    json_dump_callback_t write, void *ctx) MUST_CHECK;
 /* The short list of `types/typedefs/headers`. */
 json_t *type_headers_json(const struct type_registry *registry, const struct type_filter *filter);
 

@@ -21,10 +21,10 @@ enum {
 
 /* A type that a client names, to define it or to delete it. */
 struct type_given {
-    enum type_category category;
-    char *name;                 /* owned, as is the guid; NULL: not given */
-    char *guid;                 /* NULL: none, or one that means nothing (such as "-1") */
-    struct type_custom *custom; /* owned reference; NULL: it is to be deleted */
+    enum type_category category; /* TYPE_CATEGORIES: any, of one that is to be deleted */
+    char *name;                  /* owned, as is the guid; NULL: not given */
+    char *guid;                  /* NULL: none, or one that means nothing (such as "-1") */
+    struct type_custom *custom;  /* owned reference; NULL: it is to be deleted */
 };
 
 struct type_givens {

@@ -23,6 +23,9 @@ AUTO_DEFINE(struct type_cache, type_cache_free);
 /* The types of now: a reference, owned (type_registry_free). */
 struct type_registry *type_cache_get(struct type_cache *cache);
 int64_t type_cache_generation(struct type_cache *cache);
+/* Whether these are the types of now, and those of that generation or later. */
+bool type_cache_knows(struct type_cache *cache, const struct type_registry *types,
+                      int64_t generation);
 /* Takes the reference. What is older than what is there is dropped. */
 void type_cache_put(struct type_cache *cache, struct type_registry *types, int64_t generation);
 
@@ -30,5 +33,11 @@ void type_cache_put(struct type_cache *cache, struct type_registry *types, int64
 bool type_cache_is_fresh(struct type_cache *cache, int64_t now_mono_ms);
 /* The database was asked at that time, and nothing newer was there. */
 void type_cache_confirm(struct type_cache *cache, int64_t asked_mono_ms);
+
+/* What takes much memory for a while, and so is done by one thread at a time: reading all types
+ * from the database, and making others of them. Who changes them may load them meanwhile. */
+enum type_cache_work { TYPE_CACHE_LOAD, TYPE_CACHE_CHANGE, TYPE_CACHE_WORKS };
+void type_cache_enter(struct type_cache *cache, enum type_cache_work work);
+void type_cache_leave(struct type_cache *cache, enum type_cache_work work);
 
 #endif

@@ -212,6 +212,21 @@ static const struct {
       "['Asset']}]}",
       NULL },
 
+    { "POST {'entityDefs': [{'name': 'T', 'superTypes': ['DataSet'], 'attributeDefs': [{'name': "
+      "'qualifiedName', 'typeName': 'int'}]}]}",
+      "400-00-09D Invalid attribute name: T.qualifiedName. Attribute already exists in parent "
+      "type: DataSet" },
+    { "POST {'entityDefs': [{'name': 'A'}, {'name': 'B', 'superTypes': ['Asset', 'A'], "
+      "'attributeDefs': [" NAME "]}]}\nPUT {'entityDefs': [{'name': 'A', 'attributeDefs': [" NAME
+      "]}]}",
+      "400-00-09D Invalid attribute name: B.a. Attribute already exists in parent type: A" },
+    { "POST {'entityDefs': [{'name': 'A', 'attributeDefs': [{'name': 'name', 'typeName': "
+      "'array<int>'}]}, {'name': 'B', 'superTypes': ['Asset', 'A']}]}",
+      "400-00-029 B.name: is inherited twice, as string and as array<int>" },
+    { "POST {'entityDefs': [{'name': 'A', 'attributeDefs': [{'name': 'name', 'typeName': "
+      "'string'}]}, {'name': 'B', 'superTypes': ['Asset', 'A']}]}",
+      NULL },
+
     /* classifications */
     { "POST " TAG(", 'entityTypes': ['DataSet', 'hive_db']"), NULL },
     { "POST " TAG(", 'entityTypes': ['nothing']"),
@@ -270,6 +285,18 @@ static const struct {
       "'hive_db'}], 'endDef1': " RIGHT ", 'endDef2': " RIGHT "}]}",
       "400-00-02F Cannot set an Attribute with type hive_db on relationship def R, as it is not a "
       "primitive type " },
+
+    { "POST " RELATION("COMPOSITION", END("Referenceable", "qualifiedName", "true", "SET"), RIGHT),
+      "400-00-044 Invalid relationshipDef: R can't give Referenceable the attribute qualifiedName, "
+      "it has one of type string" },
+    { "POST " RELATION("COMPOSITION", END("Referenceable", "retention", "true", "SET"), RIGHT),
+      "400-00-044 Invalid relationshipDef: R can't give hive_table the attribute retention, it has "
+      "one of type int" },
+    { "POST " RELATION("ASSOCIATION", END("Process", "inputs", "false", "SET"), RIGHT), NULL },
+    { "POST {'entityDefs': [{'name': 'T', 'superTypes': ['hive_table'], 'attributeDefs': "
+      "[{'name': 'partitionKeys', 'typeName': 'array<string>'}]}]}",
+      "400-00-044 Invalid relationshipDef: hive_table_partitionkeys can't give T the attribute "
+      "partitionKeys, it has one of type array<string>" },
 
     /* updates */
     { "PUT " ENTITY(""), "404-00-001 Given typename T was invalid" },
@@ -520,6 +547,35 @@ START_TEST(bound_case)
 }
 END_TEST
 
+/* Texts are long, types and attributes many: what all of them take has a bound of its own. */
+START_TEST(bytes_have_a_bound)
+{
+    char text[TYPE_TEXT_BYTES_MAX + 1];
+    AUTO(mem_free) char *said = NULL;
+    size_t types = 0;
+
+    memset(text, 'x', sizeof(text) - 1);
+    text[sizeof(text) - 1] = '\0';
+    while (!said && types < TYPE_CUSTOMS_MAX) {
+        json_auto_t *list = json_array();
+        json_auto_t *defs = json_pack("{s:O}", "entityDefs", list);
+
+        for (size_t i = 0; i < 100; i++) {
+            AUTO(mem_free) char *name = xasprintf("T%zu", types++);
+
+            (void)json_array_append_new(list,
+                                        json_pack("{s:s, s:s}", "name", name, "description", text));
+        }
+        said = change(TYPE_CREATE, defs);
+    }
+    ck_assert_str_eq(said, "400-00-029 the definitions of all types together take more than "
+                           "16777216 bytes");
+    ck_assert_uint_eq(types, 1700);
+    ck_assert_ptr_nonnull(type_by_name(registry, span_of("T1599")));
+    ck_assert_ptr_null(type_by_name(registry, span_of("T1600")));
+}
+END_TEST
+
 /* Definitions that people could send, with something wrong here and there: done or refused, and
  * what is done can be read again. */
 START_TEST(random_definitions)
@@ -577,6 +633,7 @@ Suite *type_parse_suite(void)
     tcase_add_test(tc, updates_count_versions);
     tcase_add_test(tc, classifications_fit);
     tcase_add_loop_test(tc, bound_case, 0, LENGTH(bound_cases));
+    tcase_add_test(tc, bytes_have_a_bound);
     tcase_add_loop_test(tc, random_definitions, 0, 20);
     suite_add_tcase(suite, tc);
     return suite;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "atlas/type_parse.h"
 #include "base/mem.h"
 
 Suite *type_value_suite(void);
@@ -334,6 +335,34 @@ START_TEST(depth_is_bounded)
 }
 END_TEST
 
+/* Values that differ in the case of their letters alone are two. */
+START_TEST(enum_values_of_two_cases)
+{
+    static const char text[] = "{\"enumDefs\": [{\"name\": \"E\", \"elementDefs\": "
+                               "[{\"value\": \"on\", \"ordinal\": 0}, "
+                               "{\"value\": \"ON\", \"ordinal\": 1}]}]}";
+    static const char *const cases[][2] = { { "on", "on" }, { "ON", "ON" }, { "On", "on" } };
+    static const struct type_stamp stamp = { "ada", "ada", 1, 1, 1 };
+    AUTO(type_givens_done) struct type_givens givens = { 0 };
+    json_auto_t *types = load(text);
+    struct type_registry *made;
+    struct type_fault fault;
+
+    ck_assert_int_eq(type_parse(&givens, types, &stamp, &fault), 0);
+    made = type_registry_make(&givens.items[0].custom, 1, &fault);
+    ck_assert_ptr_nonnull(made);
+    for (size_t i = 0; i < LENGTH(cases); i++) {
+        json_auto_t *value = json_string(cases[i][0]);
+        json_auto_t *stored = NULL;
+        struct err err = { 0 };
+
+        ck_assert_int_eq(type_value_check(made, span_of("E"), "x", value, &stored, &err), 0);
+        ck_assert_str_eq(json_string_value(stored), cases[i][1]);
+    }
+    type_registry_free(made);
+}
+END_TEST
+
 Suite *type_value_suite(void)
 {
     Suite *suite = suite_create("atlas/type_value");
@@ -345,6 +374,7 @@ Suite *type_value_suite(void)
     tcase_add_loop_test(tc, reference_case, 0, LENGTH(reference_cases));
     tcase_add_test(tc, messages_are_cut);
     tcase_add_test(tc, depth_is_bounded);
+    tcase_add_test(tc, enum_values_of_two_cases);
     suite_add_tcase(suite, tc);
     return suite;
 }

@@ -366,6 +366,48 @@ static const struct {
     { "{'entityFilters':" TEST("qualifiedName", "eq", "z.00001@cm") "}", "entity_prefix" },
 };
 
+/* Whatever an attribute is called, it stays a name: a statement that is another one fails, or finds
+ * something. */
+START_TEST(names_are_quoted)
+{
+    static const char *const names[] = {
+        "it's", "') OR true OR ('' = '", "a\\", "\\' OR true --", "a\"b", "100%s", "a;b"
+    };
+    AUTO(mem_free) char *dsn = pg_database_new(pg_shared());
+    AUTO(service_free)
+    struct service *service = service_start_with(&(struct daemon_options){ .dsn = dsn });
+    PGconn *conn = pg_connect(dsn);
+
+    service_take(service, search_events);
+    for (size_t i = 0; i < LENGTH(names); i++) {
+        char *value = xstrdup("x");
+        const char *shown = names[i];
+        struct search_field field = { SEARCH_IN_ATTRIBUTES, SEARCH_TEXT, names[i] };
+        struct search search = {
+            .has_filter = true,
+            .filter = { .field = field, .operator= SEARCH_EQ, .values = &value, .values_len = 1 },
+            .has_sort = true,
+            .sort = field,
+            .attributes = &shown,
+            .attributes_len = 1,
+            .limit = 10
+        };
+        AUTO(search_sql_done) struct search_sql sql;
+        AUTO(store_result_free) PGresult *result = NULL;
+
+        search_sql_init(&sql);
+        store_search_write(&sql, &search);
+        result = PQexecParams(conn, buf_text(&sql.text), sql.values_len, NULL,
+                              (const char *const *)sql.values, NULL, NULL, 0);
+        ck_assert_msg(PQresultStatus(result) == PGRES_TUPLES_OK, "%s: %s", names[i],
+                      PQerrorMessage(conn));
+        ck_assert_msg(strcmp(PQgetvalue(result, 0, 0), "0") == 0, "%s finds", names[i]);
+        free(value);
+    }
+    PQfinish(conn);
+}
+END_TEST
+
 /* Owned. */
 static char *plan_of(PGconn *conn, const struct search *search)
 {
@@ -674,6 +716,7 @@ Suite *search_suite(void)
     tcase_add_test(tc, deleted_ones_are_found_unless_excluded);
     tcase_add_test(tc, pages_of_many);
     tcase_add_test(tc, long_texts_are_found_by_their_beginning);
+    tcase_add_test(tc, names_are_quoted);
     tcase_add_test(tc, indexes_are_used);
     tcase_add_test(tc, values_have_a_limit);
     tcase_add_test(tc, no_statement_is_cut);
