@@ -455,7 +455,7 @@ static int input_add_inner(struct entity_input *input, json_t *value, struct ent
         return -1;
     if ((len & (len - 1)) == 0)
         input->inners = xreallocarray(input->inners, len ? 2 * len : 1, sizeof(*input->inners));
-    input->inners[input->inners_len++] = (struct entity_inner){ value, node };
+    input->inners[input->inners_len++] = (struct entity_inner){ json_incref(value), node };
     return 0;
 }
 
@@ -496,7 +496,7 @@ static int input_settle_attribute(struct entity_input *input, size_t place,
                                   struct entity_fault *fault)
 {
     struct entity_node *node = &input->nodes[place];
-    json_t *value = json_object_get(node->attributes, attribute->name);
+    json_t *holder = node->attributes, *value = json_object_get(holder, attribute->name);
 
     if (type_relation(node->type, span_of(attribute->name), NULL)) {
         (void)json_object_del(node->attributes, attribute->name);
@@ -513,8 +513,12 @@ static int input_settle_attribute(struct entity_input *input, size_t place,
             node->joined = json_object();
         (void)json_object_set(node->joined, attribute->name, value);
         (void)json_object_del(node->attributes, attribute->name);
-        value = json_object_get(node->joined, attribute->name);
+        holder = node->joined;
     }
+    if (type_value_references(input->types, span_of(attribute->type_name)) == TYPE_NO_REFERENCES)
+        return 0;
+    value = json_deep_copy(value); /* the body keeps its own */
+    (void)json_object_set_new(holder, attribute->name, value);
     return input_read_inner(input, attribute, value, fault);
 }
 
@@ -708,6 +712,8 @@ void entity_input_done(struct entity_input *input)
         json_decref(input->edges[i].attributes);
     for (size_t i = 0; i < input->aliases_len; i++)
         free(input->aliases[i].text);
+    for (size_t i = 0; i < input->inners_len; i++)
+        json_decref(input->inners[i].value);
     free(input->nodes);
     free(input->edges);
     free(input->holds);

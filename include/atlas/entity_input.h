@@ -83,7 +83,7 @@ struct entity_alias {
 
 /* A reference in a value that is no relationship: gets its guid when that is known. */
 struct entity_inner {
-    json_t *value; /* borrowed from the attributes */
+    json_t *value; /* owned together with the attributes */
     size_t node;
 };
 
