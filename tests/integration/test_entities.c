@@ -688,6 +688,115 @@ START_TEST(what_events_set_stays)
 }
 END_TEST
 
+/* The guid says whom the request means, whatever name it gives. */
+START_TEST(guids_go_before_names)
+{
+    AUTO(service_free) struct service *service = service_start();
+    json_auto_t *made = write_entities(service, 200, MODEL), *taken = NULL, *free_name = NULL;
+    AUTO(mem_free) char *guid = xstrdup(assigned(made, "-2"));
+    AUTO(mem_free)
+    char *clash = xasprintf(ENTITY(TABLE("\"%s\"", "d.v", ",\"comment\":\"c\"")), guid);
+    AUTO(mem_free) char *rename = xasprintf(ENTITY(TABLE("\"%s\"", "d.w", "")), guid);
+    AUTO(mem_free)
+    char *both = xasprintf(ENTITIES(TABLE("\"%s\"", "d.x", "") "," TABLE("\"%s\"", "d.x", "")),
+                           guid, assigned(made, "-5"));
+    AUTO(mem_free) char *found = NULL;
+    json_auto_t *two = NULL;
+
+    taken = service_call(service, 409, "POST", API "entity", clash, NULL);
+    check_message(taken, "ATLAS-409-00-003",
+                  "failed to update entity: another one of its type has this name");
+    free_name = service_call(service, 200, "POST", API "entity", rename, NULL);
+    ck_assert_uint_eq(count(free_name, "UPDATE"), 1);
+    found = guid_of(service, "hive_table", "d.w@cm");
+    ck_assert_str_eq(found, guid);
+    two = write_entities(service, 409, both);
+    ck_assert_str_eq(service_text(two, "errorCode"), "ATLAS-409-00-003");
+}
+END_TEST
+
+/* What a partial update brings along is made, and needs what any entity needs. */
+START_TEST(made_by_a_partial_update)
+{
+    AUTO(service_free) struct service *service = service_start();
+    json_auto_t *made = write_entities(service, 200, MODEL), *refused = NULL, *taken = NULL;
+    int64_t before = versions(service);
+    static const char path[] =
+        API "entity/uniqueAttribute/type/hive_table?attr:qualifiedName=d.t@cm";
+
+    refused = service_call(service, 404, "PUT", path,
+                           "{\"entity\":{\"attributes\":{\"db\":{\"guid\":\"-8\"}}},"
+                           "\"referredEntities\":{\"-8\":{\"typeName\":\"hive_db\","
+                           "\"attributes\":{\"name\":\"e\",\"clusterName\":\"cm\"}}}}",
+                           NULL);
+    check_message(refused, "ATLAS-404-00-007",
+                  "Invalid instance creation/updation parameters passed : hive_db.qualifiedName: "
+                  "mandatory attribute value missing in type Referenceable");
+    ck_assert_int_eq(versions(service), before);
+    taken = service_call(service, 200, "PUT", path,
+                         "{\"entity\":{\"attributes\":{\"outputFromProcesses\":[{\"guid\":\"-8\"}]"
+                         "}},\"referredEntities\":{\"-8\":{\"typeName\":\"ml_project_create_process"
+                         "\",\"attributes\":{\"qualifiedName\":\"c\",\"name\":\"c\",\"userName\":"
+                         "\"u\",\"outputs\":[{\"guid\":\"-9\"}]}},\"-9\":{\"typeName\":"
+                         "\"ml_project\",\"attributes\":{\"qualifiedName\":\"j\",\"name\":\"j\","
+                         "\"metadata\":{\"k\":\"v\"}}}}}",
+                         NULL);
+    ck_assert_uint_eq(count(taken, "CREATE"), 2);
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM entity WHERE type ="
+                                                " 'ml_project' AND attributes @>"
+                                                " '{\"metadata\":{\"k\":\"v\"}}'"),
+                     1);
+    (void)made;
+}
+END_TEST
+
+/* A reference may name a type above: of two with that name it means the one that fits. */
+START_TEST(named_by_a_type_above)
+{
+    AUTO(service_free) struct service *service = service_start();
+    json_auto_t *made = write_entities(
+        service, 200,
+        ENTITIES("{\"typeName\":\"Process\",\"guid\":\"-1\",\"attributes\":{\"qualifiedName\":"
+                 "\"s@cm\",\"name\":\"s\",\"outputs\":[{\"typeName\":\"DataSet\","
+                 "\"uniqueAttributes\":{\"qualifiedName\":\"s@cm\"}}]}}," TABLE("-2", "s", "")));
+
+    ck_assert_uint_eq(count(made, "CREATE"), 2);
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM relationship"), 1);
+}
+END_TEST
+
+/* A text that is cut in a message is cut between characters, and a guid is answered once. */
+START_TEST(answers_are_json)
+{
+    AUTO(service_free) struct service *service = service_start();
+    AUTO(mem_free) char *guid = NULL;
+    AUTO(mem_free) char *path = NULL;
+    AUTO(mem_free) char *key = NULL;
+    AUTO(mem_free) char *built = NULL;
+    AUTO(mem_free) char *value = NULL;
+    json_auto_t *twice = NULL, *refused = NULL;
+
+    twice = write_entities(service, 200, ENTITIES(TABLE("-1", "t", "") "," TABLE("-1", "t", "")));
+    ck_assert_uint_eq(count(twice, "CREATE"), 1);
+    key = xasprintf("%0*d\xc3\xa9", 63, 0);
+    built = xasprintf("{\"event\":\"model_built\",\"projectCrn\":\"p\",\"modelCrn\":\"m\","
+                      "\"modelName\":\"Model\",\"modelBuildCrn\":\"b\",\"buildNumber\":1,"
+                      "\"userName\":\"bob\",\"createdAtMs\":1704067200000,\"metadata\":{\"%s\":"
+                      "\"v\"}}",
+                      key);
+    service_take(service, built);
+    guid = guid_of(service, "ml_model_build", "b@cm");
+    path = xasprintf(API "entity/guid/%s?name=metadata", guid);
+    value = xasprintf("{\"%s\":\"w\"}", key);
+    refused = service_call(service, 403, "PUT", path, value, "eve");
+    mem_free(key);
+    key = xasprintf("eve is not authorized to perform update of ml_model_build.metadata.%0*d: an "
+                    "event set it",
+                    63, 0);
+    check_message(refused, "ATLAS-403-00-001", key);
+}
+END_TEST
+
 START_TEST(relations_of_events_stay)
 {
     AUTO(service_free) struct service *service = service_start();
@@ -927,6 +1036,10 @@ Suite *entities_suite(void)
     tcase_add_test(tc, relationships_by_themselves);
     tcase_add_test(tc, what_events_set_stays);
     tcase_add_test(tc, relations_of_events_stay);
+    tcase_add_test(tc, guids_go_before_names);
+    tcase_add_test(tc, made_by_a_partial_update);
+    tcase_add_test(tc, named_by_a_type_above);
+    tcase_add_test(tc, answers_are_json);
     tcase_add_test(tc, deleted_builds_and_their_events);
     tcase_add_test(tc, as_it_stood);
     tcase_add_test(tc, written_at_the_same_time);
