@@ -688,6 +688,99 @@ START_TEST(what_events_set_stays)
 }
 END_TEST
 
+/* What a client set before events described the entity stays its own, unless they set it too; what
+ * they set later becomes theirs. */
+START_TEST(what_clients_set_before_stays_theirs)
+{
+    AUTO(service_free) struct service *service = service_start();
+    AUTO(mem_free) char *guid = NULL;
+    static const struct {
+        const char *name, *value;
+        long status;
+    } cases[] = {
+        { "userDescription", "\"v\"", 200 },
+        { "displayName", "null", 200 },
+        { "metadata", "{\"mine\":\"2\"}", 200 },
+        { "metadata", "{\"k\":\"w\"}", 403 },
+        { "owner", "\"z\"", 403 },
+        { "version", "3", 403 },
+    };
+    json_auto_t *made = write_entities(
+        service, 200,
+        ENTITIES("{\"typeName\":\"ml_project\",\"guid\":\"-2\",\"attributes\":{"
+                 "\"qualifiedName\":\"p@cm\",\"name\":\"P\"}},{\"typeName\":\"ml_model_build\","
+                 "\"guid\":\"-1\",\"relationshipAttributes\":{\"project\":{\"guid\":\"-2\"}},"
+                 "\"attributes\":{"
+                 "\"qualifiedName\":\"b@cm\",\"name\":\"n\",\"version\":7,\"owner\":\"o\","
+                 "\"userDescription\":\"u\",\"displayName\":\"d\",\"metadata\":{\"mine\":\"1\","
+                 "\"k\":\"mine\"}}}"));
+
+    service_take(service, BUILT);
+    guid = guid_of(service, "ml_model_build", "b@cm");
+    ck_assert_str_eq(guid, assigned(made, "-1"));
+    for (size_t i = 0; i < LENGTH(cases); i++) {
+        AUTO(mem_free) char *path = xasprintf(API "entity/guid/%s?name=%s", guid, cases[i].name);
+        json_auto_t *answer =
+            service_call(service, cases[i].status, "PUT", path, cases[i].value, "eve");
+
+        (void)answer;
+    }
+}
+END_TEST
+
+/* What a client made and events have told of since is theirs. */
+START_TEST(told_by_events_as_well)
+{
+    AUTO(service_free) struct service *service = service_start();
+    json_auto_t *made = write_entities(
+        service, 200,
+        ENTITIES("{\"typeName\":\"ml_project\",\"guid\":\"-1\",\"attributes\":{"
+                 "\"qualifiedName\":\"p@cm\",\"name\":\"P\"}},{\"typeName\":\"ml_model_build\","
+                 "\"guid\":\"-2\",\"attributes\":{\"qualifiedName\":\"b@cm\",\"name\":\"n\","
+                 "\"version\":1},\"relationshipAttributes\":{\"project\":{\"guid\":\"-1\"}}}"));
+    AUTO(mem_free) char *edge = NULL;
+    json_auto_t *refused = NULL;
+    int64_t before;
+
+    service_take(service, BUILT);
+    edge =
+        pg_query_text(service->dsn, "SELECT '" API "relationship/guid/' || guid FROM relationship"
+                                    " WHERE type = 'ml_project_model_build' AND to_batch IS NULL");
+    refused = service_call(service, 403, "DELETE", edge, NULL, "eve");
+    check_message(refused, "ATLAS-403-00-001",
+                  "eve is not authorized to perform removal of ml_project_model_build: an event "
+                  "set it");
+    before = versions(service);
+    json_decref(service_post(service, 200, "/v1/events", BUILT));
+    ck_assert_int_eq(versions(service), before);
+    (void)made;
+}
+END_TEST
+
+/* An attribute that nobody had set, then a client, then an event. */
+START_TEST(set_by_events_later)
+{
+    AUTO(service_free) struct service *service = service_start();
+    AUTO(mem_free) char *guid = NULL;
+    AUTO(mem_free) char *path = NULL;
+    json_auto_t *own = NULL, *refused = NULL;
+
+    service_take(service, BUILT);
+    guid = guid_of(service, "ml_model_deployment", "x@cm");
+    path = xasprintf(API "entity/guid/%s?name=replicas", guid);
+    own = service_call(service, 200, "PUT", path, "2", "eve");
+    ck_assert_uint_eq(count(own, "PARTIAL_UPDATE"), 1);
+    service_take(service,
+                 "{\"event\":\"model_deployed\",\"modelBuildCrn\":\"b\",\"modelDeploymentCrn\":"
+                 "\"x\",\"status\":\"stopped\",\"statusAtMs\":1704067300000,\"createdAtMs\":"
+                 "1704067200000,\"cpuMillicores\":1,\"replicas\":3,\"userName\":\"eve\"}");
+    refused = service_call(service, 403, "PUT", path, "4", "eve");
+    check_message(refused, "ATLAS-403-00-001",
+                  "eve is not authorized to perform update of ml_model_deployment.replicas: an "
+                  "event set it");
+}
+END_TEST
+
 /* The guid says whom the request means, whatever name it gives. */
 START_TEST(guids_go_before_names)
 {
@@ -1036,6 +1129,9 @@ Suite *entities_suite(void)
     tcase_add_test(tc, relationships_by_themselves);
     tcase_add_test(tc, what_events_set_stays);
     tcase_add_test(tc, relations_of_events_stay);
+    tcase_add_test(tc, what_clients_set_before_stays_theirs);
+    tcase_add_test(tc, told_by_events_as_well);
+    tcase_add_test(tc, set_by_events_later);
     tcase_add_test(tc, guids_go_before_names);
     tcase_add_test(tc, made_by_a_partial_update);
     tcase_add_test(tc, named_by_a_type_above);
