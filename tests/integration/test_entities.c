@@ -750,6 +750,7 @@ START_TEST(told_by_events_as_well)
     check_message(refused, "ATLAS-403-00-001",
                   "eve is not authorized to perform removal of ml_project_model_build: an event "
                   "set it");
+    WAIT_UNTIL(20000, pg_query_i64(service->dsn, "SELECT deployment FROM graph_position") == 1);
     before = versions(service);
     json_decref(service_post(service, 200, "/v1/events", BUILT));
     ck_assert_int_eq(versions(service), before);
@@ -778,6 +779,43 @@ START_TEST(set_by_events_later)
     check_message(refused, "ATLAS-403-00-001",
                   "eve is not authorized to perform update of ml_model_deployment.replicas: an "
                   "event set it");
+}
+END_TEST
+
+#define PROJECT                                                                                    \
+    "{\"event\":\"project_created\",\"projectCrn\":\"p\",\"projectName\":\"P\","                   \
+    "\"userName\":\"ada\",\"description\":\"theirs\",\"createdAtMs\":1704067200000}"
+#define BUILD(crn, number)                                                                         \
+    "{\"event\":\"model_built\",\"projectCrn\":\"p\",\"modelCrn\":\"m\",\"modelName\":\"Model\","  \
+    "\"modelBuildCrn\":\"" crn "\",\"buildNumber\":" number                                        \
+    ",\"userName\":\"bob\",\"createdAtMs\":1704067200000}"
+
+/* A description that a client wrote is not undone by events about something else. */
+START_TEST(described_by_clients)
+{
+    AUTO(service_free) struct service *service = service_start();
+    AUTO(mem_free) char *guid = NULL;
+    AUTO(mem_free) char *path = NULL;
+    AUTO(mem_free) char *stands = NULL;
+    json_auto_t *answer = NULL, *removed = NULL;
+
+    service_take(service, PROJECT);
+    guid = guid_of(service, "ml_project", "p@cm");
+    path = xasprintf(API "entity/guid/%s?name=description", guid);
+    answer = service_call(service, 200, "PUT", path, "\"ours\"", "eve");
+    service_take(service, BUILD("b", "1"));
+    stands = pg_query_text(service->dsn,
+                           "SELECT attributes ->> 'description' || ' ' || (attributes ->> 'name')"
+                           " FROM entity WHERE guid = '%s' AND to_batch IS NULL",
+                           guid);
+    ck_assert_str_eq(stands, "ours P");
+    removed = service_call(service, 200, "PUT", path, "null", "eve");
+    service_take(service, BUILD("c", "2"));
+    ck_assert_int_eq(pg_query_i64(service->dsn,
+                                  "SELECT count(*) FROM entity WHERE guid = '%s' AND to_batch IS"
+                                  " NULL AND NOT attributes ? 'description'",
+                                  guid),
+                     1);
 }
 END_TEST
 
@@ -1132,6 +1170,7 @@ Suite *entities_suite(void)
     tcase_add_test(tc, what_clients_set_before_stays_theirs);
     tcase_add_test(tc, told_by_events_as_well);
     tcase_add_test(tc, set_by_events_later);
+    tcase_add_test(tc, described_by_clients);
     tcase_add_test(tc, guids_go_before_names);
     tcase_add_test(tc, made_by_a_partial_update);
     tcase_add_test(tc, named_by_a_type_above);
