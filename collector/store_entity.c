@@ -632,9 +632,13 @@ static int edge_columns_add(struct edge_columns *columns, const struct entity_in
 static int edge_columns_fill(struct edge_columns *columns, const struct entity_input *input,
                              struct entity_fault *fault)
 {
-    for (size_t i = 0; i < input->edges_len; i++) {
-        if (edge_columns_add(columns, input, &input->edges[i], NULL, fault) < 0)
-            return -1;
+    /* one that both ends tell of is added once: with its attributes, if one of them gives some */
+    for (int pass = 0; pass < 2; pass++) {
+        for (size_t i = 0; i < input->edges_len; i++) {
+            if (!input->edges[i].attributes == (pass == 1) &&
+                edge_columns_add(columns, input, &input->edges[i], NULL, fault) < 0)
+                return -1;
+        }
     }
     for (size_t i = 0; i < input->holds_len; i++) {
         const struct entity_hold *hold = &input->holds[i];

@@ -290,6 +290,50 @@ START_TEST(without_a_qualified_name)
 }
 END_TEST
 
+#define TREE                                                                                       \
+    "{\"entityDefs\":[{\"name\":\"node\",\"superTypes\":[\"DataSet\"],\"attributeDefs\":[]}],"     \
+    "\"relationshipDefs\":[{\"name\":\"node_tree\",\"relationshipCategory\":\"COMPOSITION\","      \
+    "\"propagateTags\":\"NONE\",\"attributeDefs\":[{\"name\":\"since\",\"typeName\":\"int\","      \
+    "\"isOptional\":true}],\"endDef1\":{\"type\":\"node\",\"name\":\"children\",\"isContainer\":"  \
+    "true,"                                                                                        \
+    "\"cardinality\":\"SET\"},\"endDef2\":{\"type\":\"node\",\"name\":\"parent\",\"isContainer\":" \
+    "false,\"cardinality\":\"SINGLE\"}}]}"
+#define NODE(name, relations)                                                                      \
+    "{\"typeName\":\"node\",\"guid\":\"-" name "\",\"attributes\":{\"qualifiedName\":\"" name      \
+    "\",\"name\":\"" name "\"},\"relationshipAttributes\":{" relations "}}"
+
+/* Each of three owns the next, the last one the first; both ends tell of it, one of them knows
+ * since when. All are read, and go together. */
+START_TEST(owned_in_a_circle)
+{
+    AUTO(service_free) struct service *service = service_start();
+    json_auto_t *types = service_call(service, 200, "POST", API "types/typedefs", TREE, NULL);
+    json_auto_t *made = write_entities(
+        service, 200,
+        ENTITIES(
+            NODE("1", "\"children\":[{\"guid\":\"-2\"}],\"parent\":{\"guid\":\"-3\"}") "," NODE(
+                "2",
+                "\"children\":[{\"guid\":\"-3\"}],\"parent\":{\"guid\":\"-1\","
+                "\"relationshipAttributes\":{\"typeName\":\"node_tree\",\"attributes\":{\"since\":"
+                "7}}}") "," NODE("3", "\"children\":[{\"guid\":\"-1\"}]")));
+    AUTO(mem_free) char *path = xasprintf(API "entity/guid/%s", assigned(made, "-1"));
+    json_auto_t *read = service_get(service, 200, path), *gone = NULL;
+
+    ck_assert_uint_eq(count(made, "CREATE"), 3);
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM relationship"), 3);
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM relationship"
+                                                " WHERE attributes = '{\"since\":7}'"),
+                     1);
+    ck_assert_uint_ge(json_object_size(json_object_get(read, "referredEntities")), 2);
+    gone = service_call(service, 200, "DELETE", path, NULL, NULL);
+    ck_assert_uint_eq(count(gone, "DELETE"), 3);
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM relationship WHERE to_batch"
+                                                " IS NULL AND NOT is_deleted"),
+                     0);
+    (void)types;
+}
+END_TEST
+
 /* ---- names of any length ---- */
 
 static char *long_name(char last, size_t len)
@@ -1156,6 +1200,7 @@ Suite *entities_suite(void)
     tcase_add_test(tc, only_what_is_referred_to);
     tcase_add_test(tc, two_views_of_one_entity);
     tcase_add_test(tc, without_a_qualified_name);
+    tcase_add_test(tc, owned_in_a_circle);
     tcase_add_test(tc, names_of_kilobytes);
     tcase_add_test(tc, names_around_the_longest_key);
     tcase_add_test(tc, refused_as_atlas_does);
