@@ -17,12 +17,15 @@ int entity_fault_set(struct entity_fault *fault, unsigned status, const char *co
                      ...)
 {
     va_list args;
+    int len;
 
     fault->status = status;
     fault->code = code;
     va_start(args, fmt);
-    (void)vsnprintf(fault->message, sizeof(fault->message), fmt, args);
+    len = vsnprintf(fault->message, sizeof(fault->message), fmt, args);
     va_end(args);
+    if (len >= ENTITY_FAULT_BYTES) /* no character is cut in two */
+        fault->message[utf8_cut(span_of(fault->message), ENTITY_FAULT_BYTES - 2).len] = '\0';
     return -1;
 }
 
@@ -213,8 +216,8 @@ static int input_add_wanted(struct entity_input *input, const json_t *entity, co
     }
     entity_input_guid(input, *place, &node->guid);
     if (guid) {
-        (void)input_claim(input, 't', "", guid, *place);
-        input_add_alias(input, guid, *place);
+        if (input_claim(input, 't', "", guid, *place) == *place)
+            input_add_alias(input, guid, *place);
     }
     return 0;
 }
@@ -455,7 +458,7 @@ static int input_add_inner(struct entity_input *input, json_t *value, struct ent
         return -1;
     if ((len & (len - 1)) == 0)
         input->inners = xreallocarray(input->inners, len ? 2 * len : 1, sizeof(*input->inners));
-    input->inners[input->inners_len++] = (struct entity_inner){ value, node };
+    input->inners[input->inners_len++] = (struct entity_inner){ json_incref(value), node };
     return 0;
 }
 
@@ -496,7 +499,7 @@ static int input_settle_attribute(struct entity_input *input, size_t place,
                                   struct entity_fault *fault)
 {
     struct entity_node *node = &input->nodes[place];
-    json_t *value = json_object_get(node->attributes, attribute->name);
+    json_t *holder = node->attributes, *value = json_object_get(holder, attribute->name);
 
     if (type_relation(node->type, span_of(attribute->name), NULL)) {
         (void)json_object_del(node->attributes, attribute->name);
@@ -513,8 +516,12 @@ static int input_settle_attribute(struct entity_input *input, size_t place,
             node->joined = json_object();
         (void)json_object_set(node->joined, attribute->name, value);
         (void)json_object_del(node->attributes, attribute->name);
-        value = json_object_get(node->joined, attribute->name);
+        holder = node->joined;
     }
+    if (type_value_references(input->types, span_of(attribute->type_name)) == TYPE_NO_REFERENCES)
+        return 0;
+    value = json_deep_copy(value); /* the body keeps its own */
+    (void)json_object_set_new(holder, attribute->name, value);
     return input_read_inner(input, attribute, value, fault);
 }
 
@@ -522,14 +529,32 @@ static int input_settle_attribute(struct entity_input *input, size_t place,
 static void input_name_node(struct entity_input *input, size_t place)
 {
     struct entity_node *node = &input->nodes[place];
+    const struct entity_node *other;
     size_t there;
 
     node->key = input_key(node->type, node->attributes);
     if (!node->key || (node->is_assigned && input->is_partial))
         return;
     there = input_claim(input, 'k', node->type->def->name, node->key, place);
-    if (there != place)
+    other = entity_input_node(input, there);
+    /* two that are there are two, and can't both have the name */
+    if (other != node &&
+        !(node->is_assigned && other->is_assigned && uuid_compare(&node->guid, &other->guid) != 0))
         entity_input_merge(input, place, there);
+}
+
+/* Why the entity could not be made of that. Owned; NULL: it could. */
+static char *input_lacks(const struct entity_input *input, const struct type *type,
+                         const json_t *entity)
+{
+    json_auto_t *attributes = NULL;
+    struct err err = { 0 };
+
+    if (type_values_check(input->types, type, json_object_get(entity, "attributes"),
+                          json_object_get(entity, "relationshipAttributes"), false, &attributes,
+                          &err) == 0)
+        return NULL;
+    return xstrdup(err.text);
 }
 
 static int input_read_attributes(struct entity_input *input, size_t place, const json_t *entity,
@@ -543,6 +568,8 @@ static int input_read_attributes(struct entity_input *input, size_t place, const
                           json_object_get(entity, "relationshipAttributes"), input->is_partial,
                           &input->nodes[place].attributes, &err) < 0)
         return input_invalid(fault, err.text);
+    if (input->is_partial && !input->nodes[place].is_assigned)
+        input->nodes[place].lacks = input_lacks(input, type, entity);
     for (size_t i = 0; i < type->attributes_len; i++) {
         if (input_settle_attribute(input, place, type->attributes[i], given, fault) < 0)
             return -1;
@@ -703,11 +730,14 @@ void entity_input_done(struct entity_input *input)
         free(input->nodes[i].key);
         json_decref(input->nodes[i].attributes);
         json_decref(input->nodes[i].joined);
+        free(input->nodes[i].lacks);
     }
     for (size_t i = 0; i < input->edges_len; i++)
         json_decref(input->edges[i].attributes);
     for (size_t i = 0; i < input->aliases_len; i++)
         free(input->aliases[i].text);
+    for (size_t i = 0; i < input->inners_len; i++)
+        json_decref(input->inners[i].value);
     free(input->nodes);
     free(input->edges);
     free(input->holds);
@@ -733,6 +763,9 @@ void entity_input_merge(struct entity_input *input, size_t from, size_t into)
         two->is_wanted = true;
         two->guid = two->is_assigned ? two->guid : one->guid;
         two->attributes = json_object();
+        two->lacks = TAKE(one->lacks);
+    } else if (!one->lacks) {
+        free(TAKE(two->lacks));
     }
     if (one->is_assigned && !two->is_assigned) {
         two->is_assigned = true;
@@ -827,6 +860,19 @@ static void input_fill_inner(const struct entity_input *input, const struct enti
     (void)json_object_set_new(inner->value, "typeName", json_string(node->type->def->name));
 }
 
+/* What is made has all that it must have, and nothing stands that maps could be joined to. */
+static int input_check_new(struct entity_input *input, size_t place, const struct map *given,
+                           struct entity_fault *fault)
+{
+    struct entity_node *node = &input->nodes[place];
+
+    if (node->lacks)
+        return input_invalid(fault, node->lacks);
+    if (node->joined)
+        (void)json_object_update(node->attributes, node->joined);
+    return input_check_owner(input, place, given, fault);
+}
+
 int entity_input_check(struct entity_input *input, struct entity_fault *fault)
 {
     AUTO(map_free) struct map *given = input_given(input);
@@ -839,7 +885,7 @@ int entity_input_check(struct entity_input *input, struct entity_fault *fault)
         const struct entity_node *node = &input->nodes[i];
 
         if (node->same == i && node->is_wanted && !node->id &&
-            input_check_owner(input, i, given, fault) < 0)
+            input_check_new(input, i, given, fault) < 0)
             return -1;
     }
     for (size_t i = 0; i < input->inners_len; i++)

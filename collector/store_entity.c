@@ -8,6 +8,7 @@
 #include "atlas/entity_json.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "collector/store_internal.h"
 
 void entity_changes_done(struct entity_changes *changes)
@@ -100,7 +101,8 @@ enum find_column {
 struct writer_found {
     PGresult *result;
     int *rows;        /* by node: its row, -1: none */
-    struct map *keys; /* key -> a wanted node, of those that are not there */
+    struct map *keys; /* key -> the first wanted node of those that are not there */
+    size_t *next;     /* by node: the next one with its key, ENTITY_NODE_NONE: none */
 };
 
 static bool node_is_sought_by_key(const struct entity_input *input, const struct entity_node *node)
@@ -133,16 +135,17 @@ static PGresult *writer_find(struct entity_writer *writer, const struct entity_i
                               "find entities", writer->err);
 }
 
-/* Whether the row is the node's entity: its guid goes before its key, its own type before one that
- * inherits from it. */
-static bool node_takes(const struct entity_node *node, const struct type *type,
-                       const struct uuid *guid)
+/* Whether the row has the guid that the node is known by. */
+static bool node_has_guid(const struct entity_node *node, const struct uuid *guid)
 {
-    if (node->is_assigned && uuid_compare(guid, &node->guid) == 0)
-        return true;
-    if (!node->key && node->is_wanted)
-        return uuid_compare(guid, &node->guid) == 0;
-    if (!node->key || (node->is_assigned && node->id) || !type || !node->type)
+    return (node->is_assigned || (node->is_wanted && !node->key)) &&
+           uuid_compare(guid, &node->guid) == 0;
+}
+
+/* Whether the row has the node's key: its own type goes before one that inherits from it. */
+static bool node_has_key(const struct entity_node *node, const struct type *type)
+{
+    if (!node->key || (node->is_assigned && node->id) || !node->type)
         return false;
     if (type == node->type)
         return true;
@@ -150,7 +153,7 @@ static bool node_takes(const struct entity_node *node, const struct type *type,
 }
 
 static int writer_take(struct entity_writer *writer, struct entity_input *input,
-                       struct writer_found *found, int row)
+                       struct writer_found *found, int row, bool by_guid)
 {
     size_t place = (size_t)store_get_i64(found->result, row, FIND_PLACE) - 1;
     struct entity_node *node = &input->nodes[place];
@@ -160,7 +163,7 @@ static int writer_take(struct entity_writer *writer, struct entity_input *input,
     struct uuid guid;
 
     if (store_get_uuid(found->result, row, FIND_GUID, &guid) < 0 || !type ||
-        !node_takes(node, type, &guid))
+        !(by_guid ? node_has_guid(node, &guid) : node_has_key(node, type)))
         return 0;
     if (store_get_bool(found->result, row, FIND_IS_DELETED)) {
         uuid_format(&guid, text);
@@ -202,16 +205,18 @@ static void writer_join(struct entity_input *input)
 
 /* Nobody has it: another entity of the request may, and where that is wanted it becomes a shell. */
 static int writer_miss(struct entity_writer *writer, struct entity_input *input, size_t place,
-                       struct map *keys)
+                       const struct writer_found *found)
 {
     struct entity_node *node = &input->nodes[place];
-    const uint64_t *other = node->key ? map_get(keys, span_of(node->key)) : NULL;
+    const uint64_t *first = node->key ? map_get(found->keys, span_of(node->key)) : NULL;
     const char *key;
 
-    if (other && input->nodes[*other].type && node->type &&
-        type_is_a(input->nodes[*other].type, node->type)) {
-        entity_input_merge(input, place, (size_t)*other);
-        return 0;
+    for (size_t i = first ? (size_t)*first : ENTITY_NODE_NONE; i != ENTITY_NODE_NONE;
+         i = found->next[i]) {
+        if (type_is_a(input->nodes[i].type, node->type)) {
+            entity_input_merge(input, place, i);
+            return 0;
+        }
     }
     if (!writer->makes_shells || !node->key)
         return entity_fault_not_found(writer->fault, node);
@@ -225,22 +230,15 @@ static int writer_miss(struct entity_writer *writer, struct entity_input *input,
     return 0;
 }
 
-/* Gives each node its entity, or that it is to be made. */
-static int writer_resolve(struct entity_writer *writer, struct entity_input *input,
-                          struct writer_found *found)
+/* Notes the wanted nodes that are not there by their keys. */
+static int writer_note_keys(struct entity_writer *writer, const struct entity_input *input,
+                            struct writer_found *found)
 {
     bool added;
 
-    found->result = writer_find(writer, input);
-    if (!found->result)
-        return -1;
-    for (int row = 0; row < PQntuples(found->result); row++) {
-        if (writer_take(writer, input, found, row) < 0)
-            return -1;
-    }
-    writer_join(input);
-    for (size_t i = 0; i < input->nodes_len; i++) {
+    for (size_t i = input->nodes_len; i-- > 0;) {
         const struct entity_node *node = &input->nodes[i];
+        uint64_t *first;
 
         if (node->same != i || node->id || !node->is_wanted)
             continue;
@@ -248,20 +246,44 @@ static int writer_resolve(struct entity_writer *writer, struct entity_input *inp
             return entity_fault_not_found(writer->fault,
                                           &(struct entity_node){ .guid = node->guid,
                                                                  .is_assigned = true });
-        if (node->key)
-            (void)map_put(found->keys, span_of(node->key), i, &added);
+        if (!node->key)
+            continue;
+        first = map_put(found->keys, span_of(node->key), i, &added);
+        found->next[i] = added ? ENTITY_NODE_NONE : (size_t)*first;
+        *first = i;
     }
+    return 0;
+}
+
+/* Gives each node its entity, or that it is to be made. A guid goes before a key. */
+static int writer_resolve(struct entity_writer *writer, struct entity_input *input,
+                          struct writer_found *found)
+{
+    found->result = writer_find(writer, input);
+    if (!found->result)
+        return -1;
+    for (int pass = 0; pass < 2; pass++) {
+        for (int row = 0; row < PQntuples(found->result); row++) {
+            if (writer_take(writer, input, found, row, pass == 0) < 0)
+                return -1;
+        }
+    }
+    writer_join(input);
+    if (writer_note_keys(writer, input, found) < 0)
+        return -1;
     for (size_t i = 0; i < input->nodes_len; i++) {
         const struct entity_node *node = &input->nodes[i];
 
         if (node->same == i && !node->id && !node->is_wanted &&
-            writer_miss(writer, input, i, found->keys) < 0)
+            writer_miss(writer, input, i, found) < 0)
             return -1;
     }
     return 0;
 }
 
 /* ------------------------------------------------------------------------- what events have set */
+
+enum { OWN_QUOTE_BYTES_MAX = 64 }; /* of a name in a message */
 
 /* Clients set it, if nobody else did. */
 static bool own_has(const json_t *own, const char *prefix, const char *name)
@@ -294,9 +316,11 @@ static int own_claim(json_t *own, const char *prefix, const char *name, const js
 static int own_refuse(struct entity_writer *writer, const struct entity_node *node,
                       const char *prefix, const char *name)
 {
+    struct span cut = utf8_cut(span_of(name), OWN_QUOTE_BYTES_MAX);
+
     return entity_fault_set(writer->fault, 403, "ATLAS-403-00-001",
-                            "%s is not authorized to perform update of %s.%s%.64s: an event set it",
-                            writer->user, node->type->def->name, prefix, name);
+                            "%s is not authorized to perform update of %s.%s%.*s: an event set it",
+                            writer->user, node->type->def->name, prefix, (int)cut.len, cut.data);
 }
 
 /* Each key of metadata by itself. `keeps`: keys that are not named stay. */
@@ -608,9 +632,13 @@ static int edge_columns_add(struct edge_columns *columns, const struct entity_in
 static int edge_columns_fill(struct edge_columns *columns, const struct entity_input *input,
                              struct entity_fault *fault)
 {
-    for (size_t i = 0; i < input->edges_len; i++) {
-        if (edge_columns_add(columns, input, &input->edges[i], NULL, fault) < 0)
-            return -1;
+    /* one that both ends tell of is added once: with its attributes, if one of them gives some */
+    for (int pass = 0; pass < 2; pass++) {
+        for (size_t i = 0; i < input->edges_len; i++) {
+            if (!input->edges[i].attributes == (pass == 1) &&
+                edge_columns_add(columns, input, &input->edges[i], NULL, fault) < 0)
+                return -1;
+        }
     }
     for (size_t i = 0; i < input->holds_len; i++) {
         const struct entity_hold *hold = &input->holds[i];
@@ -778,11 +806,13 @@ int entity_store(struct entity_writer *writer, struct entity_input *input,
                  struct entity_changes *changes)
 {
     struct writer_found found = { .rows = xcalloc(input->nodes_len + 1, sizeof(*found.rows)),
-                                  .keys = map_new() };
+                                  .keys = map_new(),
+                                  .next = xcalloc(input->nodes_len + 1, sizeof(*found.next)) };
     int rc = writer_store(writer, input, &found, changes);
 
     PQclear(found.result);
     free(found.rows);
+    free(found.next);
     map_free(found.keys);
     return rc;
 }
@@ -974,12 +1004,14 @@ int relationship_make(struct entity_writer *writer, struct entity_input *input,
                       const struct uuid *guid)
 {
     struct writer_found found = { .rows = xcalloc(input->nodes_len + 1, sizeof(*found.rows)),
-                                  .keys = map_new() };
+                                  .keys = map_new(),
+                                  .next = xcalloc(input->nodes_len + 1, sizeof(*found.next)) };
     char there[UUID_TEXT_LEN + 1], own[UUID_TEXT_LEN + 1], ends[2][UUID_TEXT_LEN + 1];
     int rc = writer_resolve(writer, input, &found);
 
     PQclear(found.result);
     free(found.rows);
+    free(found.next);
     map_free(found.keys);
     if (rc < 0 || entity_input_check_relation(input, writer->fault) < 0 ||
         relationship_find(writer, input, there) < 0)

@@ -34,6 +34,22 @@ UPDATE entity SET from_events = true WHERE type LIKE 'ml\_%' AND NOT is_incomple
 -- attributes: without null; null: it has none. by_client: no event has made it.
 ALTER TABLE relationship ADD COLUMN attributes jsonb, ADD COLUMN by_client boolean NOT NULL DEFAULT false;
 
+-- What clients have set of an entity when events say that of it: what was theirs, or all that stood before the first event,
+-- without what the event sets. null: nothing.
+CREATE FUNCTION entity_own(stands entity, said jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$
+  SELECT jsonb_agg(own.name ORDER BY own.name)
+  FROM (SELECT jsonb_array_elements_text(stands.by_clients) AS name
+        WHERE stands.from_events
+        UNION ALL
+        SELECT jsonb_object_keys(stands.attributes - 'metadata')
+        WHERE NOT stands.from_events
+        UNION ALL
+        SELECT 'metadata.' || jsonb_object_keys(stands.attributes -> 'metadata')
+        WHERE NOT stands.from_events) AS own
+  WHERE NOT said ? own.name
+    AND NOT (own.name LIKE 'metadata.%' AND coalesce((said -> 'metadata') ? substr(own.name, 10), false))
+$$;
+
 -- As in 009, and says what events have described.
 CREATE OR REPLACE FUNCTION graph_put(
   in_batch bigint, in_types text[], in_names text[], in_complete boolean[], in_attributes text[], in_users text[]
@@ -46,6 +62,7 @@ DECLARE
   changed_to       jsonb[];
   changed_complete boolean[];
   changed_by       text[];
+  changed_own      jsonb[];
 BEGIN
   SELECT array_agg(coalesce(e.entity_id, nextval('entity_number')) ORDER BY w.place),
          array_agg(e.from_batch ORDER BY w.place)
@@ -67,9 +84,13 @@ BEGIN
   FROM unnest(ids, since, in_users) AS w(id, since, by_user)
   WHERE w.since IS NULL;
 
-  SELECT array_agg(m.id), array_agg(m.at), array_agg(m.wanted), array_agg(m.is_complete), array_agg(m.by_user)
-  INTO changed, changed_at, changed_to, changed_complete, changed_by
+  SELECT array_agg(m.id), array_agg(m.at), array_agg(m.wanted), array_agg(m.is_complete), array_agg(m.by_user),
+         array_agg(m.own)
+  INTO changed, changed_at, changed_to, changed_complete, changed_by, changed_own
   FROM (SELECT w.id, x.at, w.is_complete, w.by_user, x.stands,
+               CASE WHEN w.is_complete AND ((x.stands).by_clients IS NOT NULL OR NOT (x.stands).from_events)
+                 THEN entity_own(x.stands, w.attributes)
+                 ELSE (x.stands).by_clients END AS own,
                -- a shell that is called as it was, or has been described: what a shared table is most often
                CASE WHEN NOT w.is_complete AND (NOT (x.stands).is_incomplete
                                                 OR w.attributes ->> 'name' = (x.stands).attributes ->> 'name')
@@ -83,7 +104,8 @@ BEGIN
                       WHERE e.entity_id = w.id AND e.from_batch = w.since OFFSET 0) AS x ON true
         OFFSET 0) AS m
   WHERE m.wanted <> (m.stands).attributes
-     OR m.is_complete AND ((m.stands).is_incomplete OR NOT (m.stands).from_events);
+     OR m.is_complete AND ((m.stands).is_incomplete OR NOT (m.stands).from_events)
+     OR m.own IS DISTINCT FROM (m.stands).by_clients;
 
   IF changed IS NOT NULL THEN
     UPDATE entity SET to_batch = in_batch WHERE ctid = ANY (changed_at);
@@ -91,8 +113,8 @@ BEGIN
                         created_by, updated_by, attributes, from_events, by_clients)
     SELECT e.entity_id, in_batch, e.created_batch, e.guid, e.type, e.qualified_name,
            e.is_incomplete AND NOT c.is_complete, e.created_by, c.by_user, c.wanted, e.from_events OR c.is_complete,
-           e.by_clients
-    FROM unnest(changed, changed_to, changed_complete, changed_by) AS c(id, wanted, is_complete, by_user)
+           c.own
+    FROM unnest(changed, changed_to, changed_complete, changed_by, changed_own) AS c(id, wanted, is_complete, by_user, own)
     JOIN LATERAL (SELECT * FROM entity WHERE entity_id = c.id AND to_batch = in_batch OFFSET 0) AS e ON true;
     INSERT INTO entity_audit (entity_id, batch_id, action, user_name)
     SELECT c.id, in_batch, 'ENTITY_UPDATE', c.by_user
@@ -100,6 +122,44 @@ BEGIN
   END IF;
 
   RETURN QUERY SELECT w.id, w.since IS NULL FROM unnest(ids, since) AS w(id, since);
+END
+$$;
+
+-- As in 009, and what clients made and events tell of is the events' from then on.
+CREATE OR REPLACE FUNCTION graph_link(
+  in_batch bigint, in_types text[], in_end1 bigint[], in_end2 bigint[], in_single boolean[], in_new boolean[],
+  in_users text[]
+) RETURNS void LANGUAGE plpgsql SET plan_cache_mode = force_custom_plan AS $$
+DECLARE
+  ended tid[];
+BEGIN
+  SELECT array_agg(r.at) INTO ended
+  FROM unnest(in_types, in_end1, in_end2, in_single) AS w(type, end1, end2, is_single)
+  JOIN LATERAL (SELECT ctid AS at FROM relationship
+                WHERE end2 = w.end2 AND type = w.type AND end1 <> w.end1 AND NOT is_deleted AND to_batch IS NULL
+                OFFSET 0) AS r ON true
+  WHERE w.is_single;
+  IF ended IS NOT NULL THEN
+    UPDATE relationship SET to_batch = in_batch WHERE ctid = ANY (ended);
+  END IF;
+  INSERT INTO relationship (relationship_id, from_batch, created_batch, guid, type, end1, end2, created_by, updated_by)
+  SELECT nextval('relationship_number'), in_batch, in_batch, gen_random_uuid(), w.type, w.end1, w.end2,
+         w.by_user, w.by_user
+  FROM unnest(in_types, in_end1, in_end2, in_new, in_users) AS w(type, end1, end2, is_new, by_user)
+  WHERE w.is_new;
+  INSERT INTO relationship (relationship_id, from_batch, created_batch, guid, type, end1, end2, created_by, updated_by)
+  SELECT nextval('relationship_number'), in_batch, in_batch, gen_random_uuid(), w.type, w.end1, w.end2,
+         w.by_user, w.by_user
+  FROM unnest(in_types, in_end1, in_end2, in_new, in_users) AS w(type, end1, end2, is_new, by_user)
+  WHERE NOT w.is_new
+  ON CONFLICT (type, end1, end2) WHERE to_batch IS NULL AND NOT is_deleted DO NOTHING;
+  UPDATE relationship SET by_client = false
+  WHERE ctid = ANY (ARRAY(
+    SELECT r.at FROM unnest(in_types, in_end1, in_end2, in_new) AS w(type, end1, end2, is_new)
+    CROSS JOIN LATERAL (SELECT ctid AS at, by_client FROM relationship
+                        WHERE type = w.type AND end1 = w.end1 AND end2 = w.end2 AND NOT is_deleted AND to_batch IS NULL
+                        OFFSET 0) AS r
+    WHERE NOT w.is_new AND r.by_client));
 END
 $$;
 

@@ -50,11 +50,12 @@ struct entity_node {
     const struct type *type; /* borrowed; NULL: it is referred to by its guid alone */
     bool is_wanted;          /* the request says what it is to be; else it must be there */
     bool is_shell;           /* only its name is known */
-    bool is_assigned;     /* the client gave the guid; else it is the one of an entity to be made */
-    struct uuid guid;     /* of a wanted one, or is_assigned */
-    char *key;            /* owned: the value of its type's key attribute; NULL: none */
-    json_t *attributes;   /* owned; as stored, null for those to be removed; NULL: not wanted */
-    json_t *joined;       /* owned, may be NULL: maps of which what stands is kept */
+    bool is_assigned;   /* the client gave the guid; else it is the one of an entity to be made */
+    struct uuid guid;   /* of a wanted one, or is_assigned */
+    char *key;          /* owned: the value of its type's key attribute; NULL: none */
+    json_t *attributes; /* owned; as stored, null for those to be removed; NULL: not wanted */
+    json_t *joined;     /* owned, may be NULL: maps of which what stands is kept */
+    char *lacks;        /* owned: why what the request says is not enough to make it; NULL: it is */
     const json_t *source; /* of the request, borrowed while it is read */
     size_t same;          /* the node that this one is the same entity as, or itself */
 
@@ -83,7 +84,7 @@ struct entity_alias {
 
 /* A reference in a value that is no relationship: gets its guid when that is known. */
 struct entity_inner {
-    json_t *value; /* borrowed from the attributes */
+    json_t *value; /* owned together with the attributes */
     size_t node;
 };
 

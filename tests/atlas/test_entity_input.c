@@ -247,6 +247,35 @@ START_TEST(merged)
 }
 END_TEST
 
+/* References in attributes get their guids, those of the body stay as they are: it may be read
+ * again. Of two views of one entity the latter's count. */
+START_TEST(references_in_attributes)
+{
+    json_auto_t *body = parse_json("{\"entities\":[" TABLE_WITH(
+        "\"-1\"", "t", ",\"replicatedTo\":[{\"guid\":\"-3\"}]",
+        "{}") "," TABLE_WITH("\"-2\"", "t", ",\"replicatedTo\":[{\"guid\":\"-3\"}]",
+                             "{}") ",{\"typeName\":\"AtlasServer\",\"guid\":\"-3\",\"attributes\":"
+                                   "{\"name\":\"s\",\"fullName\":\"s\",\"displayName\":\"s\"}}]}");
+    json_auto_t *before = json_deep_copy(body);
+    AUTO(entity_input_done) struct entity_input input;
+    struct entity_fault fault = { 0 };
+    char guid[UUID_TEXT_LEN + 1];
+    const json_t *server;
+
+    ck_assert_msg(entity_input_parse(&input, types, body, false, &seed, &fault) == 0, "%s",
+                  fault.message);
+    ck_assert_uint_eq(input.inners_len, 2);
+    ck_assert_int_eq(entity_input_check(&input, &fault), 0);
+    ck_assert(json_equal(body, before));
+    server =
+        json_array_get(json_object_get(entity_input_node(&input, 0)->attributes, "replicatedTo"),
+                       0);
+    uuid_format(&entity_input_node(&input, 2)->guid, guid);
+    ck_assert_str_eq(json_string_value(json_object_get(server, "guid")), guid);
+    ck_assert_str_eq(json_string_value(json_object_get(server, "typeName")), "AtlasServer");
+}
+END_TEST
+
 START_TEST(checked_when_all_is_known)
 {
     json_auto_t *body = parse_json("{\"entity\":" PROCESS("[{\"guid\":\"" UNKNOWN "\"}]") "}");
@@ -436,6 +465,7 @@ Suite *entity_input_suite(void)
     tcase_add_test(tc, too_many);
     tcase_add_test(tc, attributes);
     tcase_add_test(tc, merged);
+    tcase_add_test(tc, references_in_attributes);
     tcase_add_test(tc, checked_when_all_is_known);
     tcase_add_test(tc, the_same_in_any_words);
     tcase_add_test(tc, relationships);

@@ -76,7 +76,7 @@ struct link {
 static int proxy_socket(const char *path, bool listening)
 {
     struct sockaddr_un address = { .sun_family = AF_UNIX };
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | (listening ? SOCK_NONBLOCK : 0), 0);
     int rc;
 
     ck_assert_uint_lt(strlen(path), sizeof(address.sun_path));
@@ -354,7 +354,8 @@ static void *proxy_run(void *ctx)
         if (poll(&poller, 1, POLL_MS) <= 0)
             continue;
         (void)pthread_mutex_lock(&proxy->lock);
-        if (proxy->listener == poller.fd) /* else it was closed meanwhile */
+        /* else it was closed meanwhile; another one under its number may have nobody waiting */
+        if (proxy->listener == poller.fd)
             client = accept4(proxy->listener, NULL, NULL, SOCK_CLOEXEC);
         (void)pthread_mutex_unlock(&proxy->lock);
         if (client >= 0)

@@ -412,7 +412,6 @@ static const struct {
     { "/v1/lineage/warnings", "get", NULL, 200 },
     { ATLAS "types/typedefs", "get", NULL, 200 },
     { ATLAS "types/typedefs/headers", "get", NULL, 200 },
-    { ATLAS "types/typedef/name/{name}", "delete", ATLAS "types/typedef/name/none", 404 },
     { ATLAS "types/{kind}/{by}/{key}", "get", ATLAS "types/typedef/name/none", 404 },
     { ATLAS "types/typedef/name/{name}", "delete", ATLAS "types/typedef/name/none", 404 },
     { ATLAS "entity", "post", NULL, 400 },

@@ -290,6 +290,50 @@ START_TEST(without_a_qualified_name)
 }
 END_TEST
 
+#define TREE                                                                                       \
+    "{\"entityDefs\":[{\"name\":\"node\",\"superTypes\":[\"DataSet\"],\"attributeDefs\":[]}],"     \
+    "\"relationshipDefs\":[{\"name\":\"node_tree\",\"relationshipCategory\":\"COMPOSITION\","      \
+    "\"propagateTags\":\"NONE\",\"attributeDefs\":[{\"name\":\"since\",\"typeName\":\"int\","      \
+    "\"isOptional\":true}],\"endDef1\":{\"type\":\"node\",\"name\":\"children\",\"isContainer\":"  \
+    "true,"                                                                                        \
+    "\"cardinality\":\"SET\"},\"endDef2\":{\"type\":\"node\",\"name\":\"parent\",\"isContainer\":" \
+    "false,\"cardinality\":\"SINGLE\"}}]}"
+#define NODE(name, relations)                                                                      \
+    "{\"typeName\":\"node\",\"guid\":\"-" name "\",\"attributes\":{\"qualifiedName\":\"" name      \
+    "\",\"name\":\"" name "\"},\"relationshipAttributes\":{" relations "}}"
+
+/* Each of three owns the next, the last one the first; both ends tell of it, one of them knows
+ * since when. All are read, and go together. */
+START_TEST(owned_in_a_circle)
+{
+    AUTO(service_free) struct service *service = service_start();
+    json_auto_t *types = service_call(service, 200, "POST", API "types/typedefs", TREE, NULL);
+    json_auto_t *made = write_entities(
+        service, 200,
+        ENTITIES(
+            NODE("1", "\"children\":[{\"guid\":\"-2\"}],\"parent\":{\"guid\":\"-3\"}") "," NODE(
+                "2",
+                "\"children\":[{\"guid\":\"-3\"}],\"parent\":{\"guid\":\"-1\","
+                "\"relationshipAttributes\":{\"typeName\":\"node_tree\",\"attributes\":{\"since\":"
+                "7}}}") "," NODE("3", "\"children\":[{\"guid\":\"-1\"}]")));
+    AUTO(mem_free) char *path = xasprintf(API "entity/guid/%s", assigned(made, "-1"));
+    json_auto_t *read = service_get(service, 200, path), *gone = NULL;
+
+    ck_assert_uint_eq(count(made, "CREATE"), 3);
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM relationship"), 3);
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM relationship"
+                                                " WHERE attributes = '{\"since\":7}'"),
+                     1);
+    ck_assert_uint_ge(json_object_size(json_object_get(read, "referredEntities")), 2);
+    gone = service_call(service, 200, "DELETE", path, NULL, NULL);
+    ck_assert_uint_eq(count(gone, "DELETE"), 3);
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM relationship WHERE to_batch"
+                                                " IS NULL AND NOT is_deleted"),
+                     0);
+    (void)types;
+}
+END_TEST
+
 /* ---- names of any length ---- */
 
 static char *long_name(char last, size_t len)
@@ -688,6 +732,246 @@ START_TEST(what_events_set_stays)
 }
 END_TEST
 
+/* What a client set before events described the entity stays its own, unless they set it too; what
+ * they set later becomes theirs. */
+START_TEST(what_clients_set_before_stays_theirs)
+{
+    AUTO(service_free) struct service *service = service_start();
+    AUTO(mem_free) char *guid = NULL;
+    static const struct {
+        const char *name, *value;
+        long status;
+    } cases[] = {
+        { "userDescription", "\"v\"", 200 },
+        { "displayName", "null", 200 },
+        { "metadata", "{\"mine\":\"2\"}", 200 },
+        { "metadata", "{\"k\":\"w\"}", 403 },
+        { "owner", "\"z\"", 403 },
+        { "version", "3", 403 },
+    };
+    json_auto_t *made = write_entities(
+        service, 200,
+        ENTITIES("{\"typeName\":\"ml_project\",\"guid\":\"-2\",\"attributes\":{"
+                 "\"qualifiedName\":\"p@cm\",\"name\":\"P\"}},{\"typeName\":\"ml_model_build\","
+                 "\"guid\":\"-1\",\"relationshipAttributes\":{\"project\":{\"guid\":\"-2\"}},"
+                 "\"attributes\":{"
+                 "\"qualifiedName\":\"b@cm\",\"name\":\"n\",\"version\":7,\"owner\":\"o\","
+                 "\"userDescription\":\"u\",\"displayName\":\"d\",\"metadata\":{\"mine\":\"1\","
+                 "\"k\":\"mine\"}}}"));
+
+    service_take(service, BUILT);
+    guid = guid_of(service, "ml_model_build", "b@cm");
+    ck_assert_str_eq(guid, assigned(made, "-1"));
+    for (size_t i = 0; i < LENGTH(cases); i++) {
+        AUTO(mem_free) char *path = xasprintf(API "entity/guid/%s?name=%s", guid, cases[i].name);
+        json_auto_t *answer =
+            service_call(service, cases[i].status, "PUT", path, cases[i].value, "eve");
+
+        (void)answer;
+    }
+}
+END_TEST
+
+/* What a client made and events have told of since is theirs. */
+START_TEST(told_by_events_as_well)
+{
+    AUTO(service_free) struct service *service = service_start();
+    json_auto_t *made = write_entities(
+        service, 200,
+        ENTITIES("{\"typeName\":\"ml_project\",\"guid\":\"-1\",\"attributes\":{"
+                 "\"qualifiedName\":\"p@cm\",\"name\":\"P\"}},{\"typeName\":\"ml_model_build\","
+                 "\"guid\":\"-2\",\"attributes\":{\"qualifiedName\":\"b@cm\",\"name\":\"n\","
+                 "\"version\":1},\"relationshipAttributes\":{\"project\":{\"guid\":\"-1\"}}}"));
+    AUTO(mem_free) char *edge = NULL;
+    json_auto_t *refused = NULL;
+    int64_t before;
+
+    service_take(service, BUILT);
+    edge =
+        pg_query_text(service->dsn, "SELECT '" API "relationship/guid/' || guid FROM relationship"
+                                    " WHERE type = 'ml_project_model_build' AND to_batch IS NULL");
+    refused = service_call(service, 403, "DELETE", edge, NULL, "eve");
+    check_message(refused, "ATLAS-403-00-001",
+                  "eve is not authorized to perform removal of ml_project_model_build: an event "
+                  "set it");
+    WAIT_UNTIL(20000, pg_query_i64(service->dsn, "SELECT deployment FROM graph_position") == 1);
+    before = versions(service);
+    json_decref(service_post(service, 200, "/v1/events", BUILT));
+    ck_assert_int_eq(versions(service), before);
+    (void)made;
+}
+END_TEST
+
+/* An attribute that nobody had set, then a client, then an event. */
+START_TEST(set_by_events_later)
+{
+    AUTO(service_free) struct service *service = service_start();
+    AUTO(mem_free) char *guid = NULL;
+    AUTO(mem_free) char *path = NULL;
+    json_auto_t *own = NULL, *refused = NULL;
+
+    service_take(service, BUILT);
+    guid = guid_of(service, "ml_model_deployment", "x@cm");
+    path = xasprintf(API "entity/guid/%s?name=replicas", guid);
+    own = service_call(service, 200, "PUT", path, "2", "eve");
+    ck_assert_uint_eq(count(own, "PARTIAL_UPDATE"), 1);
+    service_take(service,
+                 "{\"event\":\"model_deployed\",\"modelBuildCrn\":\"b\",\"modelDeploymentCrn\":"
+                 "\"x\",\"status\":\"stopped\",\"statusAtMs\":1704067300000,\"createdAtMs\":"
+                 "1704067200000,\"cpuMillicores\":1,\"replicas\":3,\"userName\":\"eve\"}");
+    refused = service_call(service, 403, "PUT", path, "4", "eve");
+    check_message(refused, "ATLAS-403-00-001",
+                  "eve is not authorized to perform update of ml_model_deployment.replicas: an "
+                  "event set it");
+}
+END_TEST
+
+#define PROJECT                                                                                    \
+    "{\"event\":\"project_created\",\"projectCrn\":\"p\",\"projectName\":\"P\","                   \
+    "\"userName\":\"ada\",\"description\":\"theirs\",\"createdAtMs\":1704067200000}"
+#define BUILD(crn, number)                                                                         \
+    "{\"event\":\"model_built\",\"projectCrn\":\"p\",\"modelCrn\":\"m\",\"modelName\":\"Model\","  \
+    "\"modelBuildCrn\":\"" crn "\",\"buildNumber\":" number                                        \
+    ",\"userName\":\"bob\",\"createdAtMs\":1704067200000}"
+
+/* A description that a client wrote is not undone by events about something else. */
+START_TEST(described_by_clients)
+{
+    AUTO(service_free) struct service *service = service_start();
+    AUTO(mem_free) char *guid = NULL;
+    AUTO(mem_free) char *path = NULL;
+    AUTO(mem_free) char *stands = NULL;
+    json_auto_t *answer = NULL, *removed = NULL;
+
+    service_take(service, PROJECT);
+    guid = guid_of(service, "ml_project", "p@cm");
+    path = xasprintf(API "entity/guid/%s?name=description", guid);
+    answer = service_call(service, 200, "PUT", path, "\"ours\"", "eve");
+    service_take(service, BUILD("b", "1"));
+    stands = pg_query_text(service->dsn,
+                           "SELECT attributes ->> 'description' || ' ' || (attributes ->> 'name')"
+                           " FROM entity WHERE guid = '%s' AND to_batch IS NULL",
+                           guid);
+    ck_assert_str_eq(stands, "ours P");
+    removed = service_call(service, 200, "PUT", path, "null", "eve");
+    service_take(service, BUILD("c", "2"));
+    ck_assert_int_eq(pg_query_i64(service->dsn,
+                                  "SELECT count(*) FROM entity WHERE guid = '%s' AND to_batch IS"
+                                  " NULL AND NOT attributes ? 'description'",
+                                  guid),
+                     1);
+}
+END_TEST
+
+/* The guid says whom the request means, whatever name it gives. */
+START_TEST(guids_go_before_names)
+{
+    AUTO(service_free) struct service *service = service_start();
+    json_auto_t *made = write_entities(service, 200, MODEL), *taken = NULL, *free_name = NULL;
+    AUTO(mem_free) char *guid = xstrdup(assigned(made, "-2"));
+    AUTO(mem_free)
+    char *clash = xasprintf(ENTITY(TABLE("\"%s\"", "d.v", ",\"comment\":\"c\"")), guid);
+    AUTO(mem_free) char *rename = xasprintf(ENTITY(TABLE("\"%s\"", "d.w", "")), guid);
+    AUTO(mem_free)
+    char *both = xasprintf(ENTITIES(TABLE("\"%s\"", "d.x", "") "," TABLE("\"%s\"", "d.x", "")),
+                           guid, assigned(made, "-5"));
+    AUTO(mem_free) char *found = NULL;
+    json_auto_t *two = NULL;
+
+    taken = service_call(service, 409, "POST", API "entity", clash, NULL);
+    check_message(taken, "ATLAS-409-00-003",
+                  "failed to update entity: another one of its type has this name");
+    free_name = service_call(service, 200, "POST", API "entity", rename, NULL);
+    ck_assert_uint_eq(count(free_name, "UPDATE"), 1);
+    found = guid_of(service, "hive_table", "d.w@cm");
+    ck_assert_str_eq(found, guid);
+    two = write_entities(service, 409, both);
+    ck_assert_str_eq(service_text(two, "errorCode"), "ATLAS-409-00-003");
+}
+END_TEST
+
+/* What a partial update brings along is made, and needs what any entity needs. */
+START_TEST(made_by_a_partial_update)
+{
+    AUTO(service_free) struct service *service = service_start();
+    json_auto_t *made = write_entities(service, 200, MODEL), *refused = NULL, *taken = NULL;
+    int64_t before = versions(service);
+    static const char path[] =
+        API "entity/uniqueAttribute/type/hive_table?attr:qualifiedName=d.t@cm";
+
+    refused = service_call(service, 404, "PUT", path,
+                           "{\"entity\":{\"attributes\":{\"db\":{\"guid\":\"-8\"}}},"
+                           "\"referredEntities\":{\"-8\":{\"typeName\":\"hive_db\","
+                           "\"attributes\":{\"name\":\"e\",\"clusterName\":\"cm\"}}}}",
+                           NULL);
+    check_message(refused, "ATLAS-404-00-007",
+                  "Invalid instance creation/updation parameters passed : hive_db.qualifiedName: "
+                  "mandatory attribute value missing in type Referenceable");
+    ck_assert_int_eq(versions(service), before);
+    taken = service_call(service, 200, "PUT", path,
+                         "{\"entity\":{\"attributes\":{\"outputFromProcesses\":[{\"guid\":\"-8\"}]"
+                         "}},\"referredEntities\":{\"-8\":{\"typeName\":\"ml_project_create_process"
+                         "\",\"attributes\":{\"qualifiedName\":\"c\",\"name\":\"c\",\"userName\":"
+                         "\"u\",\"outputs\":[{\"guid\":\"-9\"}]}},\"-9\":{\"typeName\":"
+                         "\"ml_project\",\"attributes\":{\"qualifiedName\":\"j\",\"name\":\"j\","
+                         "\"metadata\":{\"k\":\"v\"}}}}}",
+                         NULL);
+    ck_assert_uint_eq(count(taken, "CREATE"), 2);
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM entity WHERE type ="
+                                                " 'ml_project' AND attributes @>"
+                                                " '{\"metadata\":{\"k\":\"v\"}}'"),
+                     1);
+    (void)made;
+}
+END_TEST
+
+/* A reference may name a type above: of two with that name it means the one that fits. */
+START_TEST(named_by_a_type_above)
+{
+    AUTO(service_free) struct service *service = service_start();
+    json_auto_t *made = write_entities(
+        service, 200,
+        ENTITIES("{\"typeName\":\"Process\",\"guid\":\"-1\",\"attributes\":{\"qualifiedName\":"
+                 "\"s@cm\",\"name\":\"s\",\"outputs\":[{\"typeName\":\"DataSet\","
+                 "\"uniqueAttributes\":{\"qualifiedName\":\"s@cm\"}}]}}," TABLE("-2", "s", "")));
+
+    ck_assert_uint_eq(count(made, "CREATE"), 2);
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM relationship"), 1);
+}
+END_TEST
+
+/* A text that is cut in a message is cut between characters, and a guid is answered once. */
+START_TEST(answers_are_json)
+{
+    AUTO(service_free) struct service *service = service_start();
+    AUTO(mem_free) char *guid = NULL;
+    AUTO(mem_free) char *path = NULL;
+    AUTO(mem_free) char *key = NULL;
+    AUTO(mem_free) char *built = NULL;
+    AUTO(mem_free) char *value = NULL;
+    json_auto_t *twice = NULL, *refused = NULL;
+
+    twice = write_entities(service, 200, ENTITIES(TABLE("-1", "t", "") "," TABLE("-1", "t", "")));
+    ck_assert_uint_eq(count(twice, "CREATE"), 1);
+    key = xasprintf("%0*d\xc3\xa9", 63, 0);
+    built = xasprintf("{\"event\":\"model_built\",\"projectCrn\":\"p\",\"modelCrn\":\"m\","
+                      "\"modelName\":\"Model\",\"modelBuildCrn\":\"b\",\"buildNumber\":1,"
+                      "\"userName\":\"bob\",\"createdAtMs\":1704067200000,\"metadata\":{\"%s\":"
+                      "\"v\"}}",
+                      key);
+    service_take(service, built);
+    guid = guid_of(service, "ml_model_build", "b@cm");
+    path = xasprintf(API "entity/guid/%s?name=metadata", guid);
+    value = xasprintf("{\"%s\":\"w\"}", key);
+    refused = service_call(service, 403, "PUT", path, value, "eve");
+    mem_free(key);
+    key = xasprintf("eve is not authorized to perform update of ml_model_build.metadata.%0*d: an "
+                    "event set it",
+                    63, 0);
+    check_message(refused, "ATLAS-403-00-001", key);
+}
+END_TEST
+
 START_TEST(relations_of_events_stay)
 {
     AUTO(service_free) struct service *service = service_start();
@@ -916,6 +1200,7 @@ Suite *entities_suite(void)
     tcase_add_test(tc, only_what_is_referred_to);
     tcase_add_test(tc, two_views_of_one_entity);
     tcase_add_test(tc, without_a_qualified_name);
+    tcase_add_test(tc, owned_in_a_circle);
     tcase_add_test(tc, names_of_kilobytes);
     tcase_add_test(tc, names_around_the_longest_key);
     tcase_add_test(tc, refused_as_atlas_does);
@@ -927,6 +1212,14 @@ Suite *entities_suite(void)
     tcase_add_test(tc, relationships_by_themselves);
     tcase_add_test(tc, what_events_set_stays);
     tcase_add_test(tc, relations_of_events_stay);
+    tcase_add_test(tc, what_clients_set_before_stays_theirs);
+    tcase_add_test(tc, told_by_events_as_well);
+    tcase_add_test(tc, set_by_events_later);
+    tcase_add_test(tc, described_by_clients);
+    tcase_add_test(tc, guids_go_before_names);
+    tcase_add_test(tc, made_by_a_partial_update);
+    tcase_add_test(tc, named_by_a_type_above);
+    tcase_add_test(tc, answers_are_json);
     tcase_add_test(tc, deleted_builds_and_their_events);
     tcase_add_test(tc, as_it_stood);
     tcase_add_test(tc, written_at_the_same_time);

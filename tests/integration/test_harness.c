@@ -175,6 +175,23 @@ START_TEST(proxy_refuses_cuts_and_delays)
 }
 END_TEST
 
+/* What knocked at a listener that is closed is not accepted by the next one. */
+START_TEST(proxy_refuses_for_a_moment)
+{
+    AUTO(proxy_stop) struct proxy *proxy = proxy_start(pg_socket_dir(pg_shared()));
+    AUTO(mem_free) char *through = proxy_dsn(proxy, "postgres");
+
+    for (int i = 0; i < 500; i++) {
+        PGconn *conn = PQconnectStart(through);
+
+        proxy_refuse(proxy, true);
+        proxy_refuse(proxy, false);
+        PQfinish(conn);
+    }
+    ck_assert_int_eq(pg_query_i64(through, "SELECT 1"), 1);
+}
+END_TEST
+
 START_TEST(proxy_passes_large_messages)
 {
     AUTO(proxy_stop) struct proxy *proxy = proxy_start(pg_socket_dir(pg_shared()));
@@ -391,6 +408,7 @@ Suite *harness_suite(void)
     tcase_add_loop_test(proxy, proxy_harms_one_commit, 0, LENGTH(harm_cases));
     tcase_add_test(proxy, proxy_holds_a_commit);
     tcase_add_test(proxy, proxy_refuses_cuts_and_delays);
+    tcase_add_test(proxy, proxy_refuses_for_a_moment);
     tcase_add_test(proxy, proxy_passes_large_messages);
     tcase_add_test(daemon, daemon_is_started_and_stopped);
     tcase_add_loop_test(daemon, daemon_faults_fail_the_test, 0, LENGTH(fault_cases));
