@@ -75,6 +75,10 @@ atlas_run query_relationship_change; /* PUT */
 atlas_run query_relationship;        /* v2/relationship/guid/{guid} */
 atlas_run query_relationship_delete; /* DELETE */
 
+/* ---- query_hook.c */
+
+atlas_run query_hook; /* POST v2/notification/topic/{topic} */
+
 /* ---- query_admin.c */
 
 atlas_run query_admin_version; /* admin/version */

@@ -85,6 +85,7 @@ static enum write_outcome write_try_on(struct write *write, PGconn *conn)
     };
 
     buf_clear(&write->answer);
+    write->has_written = false;
     if (entity_begin(conn, atlas->query->config->commit_timeout_ms, atlas->err) < 0 ||
         store_types_refresh(conn, atlas->query->type_cache, atlas->err) < 0)
         return WRITE_REFUSED;
@@ -98,7 +99,7 @@ static enum write_outcome write_try_on(struct write *write, PGconn *conn)
                           WRITE_ANSWER_BYTES_MAX);
         return WRITE_REFUSED;
     }
-    return writer.batch_id ? write_commit(write, conn) : WRITE_DONE;
+    return writer.batch_id || write->has_written ? write_commit(write, conn) : WRITE_DONE;
 }
 
 static enum write_outcome write_try(struct write *write)
