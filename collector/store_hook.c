@@ -176,7 +176,8 @@ static int hook_apply(struct hook_writer *writer, const json_t *notification, en
     if (store_exec(entities->conn, "SAVEPOINT hook", "begin hook message", err) < 0)
         return -1;
     rc = hook_write(writer, notification);
-    if (rc < 0 && !fault->status && err->kind == ERR_INPUT)
+    /* what Postgres will never take: values, or more of something than it can have (class 54) */
+    if (rc < 0 && !fault->status && (err->kind == ERR_INPUT || strstr(err->text, "(SQLSTATE 54")))
         (void)entity_fault_set(fault, 400, "invalid_message", "%s", err->text);
     if (rc < 0 && !fault->status)
         return -1;

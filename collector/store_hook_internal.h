@@ -44,6 +44,12 @@ int hook_xid(struct entity_writer *writer, char xid[HOOK_XID_BYTES]) MUST_CHECK;
  * under that lock the answer is final. */
 int hook_is_in(struct entity_writer *writer, const char *xid) MUST_CHECK;
 
+/* store_commit and store_settle of a batch of messages from Kafka. */
+enum store_result hooks_commit(struct store *store, struct batch *batch,
+                               struct err *err) MUST_CHECK;
+enum store_result hooks_settle(struct store *store, struct batch *batch,
+                               struct err *err) MUST_CHECK;
+
 /* Maintenance: gives up what has waited for longer than hook_wait. */
 int hook_round(struct store *store, bool *more, struct err *err) MUST_CHECK;
 

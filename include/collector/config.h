@@ -63,6 +63,7 @@ struct config {
     char *kafka_brokers; /* NULL: no Kafka */
     char *kafka_topics;  /* with commas between */
     char *kafka_group;
+    char *kafka_hook_topic;        /* NULL: no messages of hooks */
     int64_t kafka_queue_bytes_max; /* of the budget: what Kafka may have on its way to Postgres */
     bool kafka_lineage_messages;
     char *kafka_lineage_topic;
