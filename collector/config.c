@@ -93,7 +93,7 @@ const struct config_key config_keys[] = {
     KEY(lineage_relations_max, CONFIG_COUNT, "10000", 1, 100000,
         "relations in one lineage answer; one that has more says so"),
     KEY(hook_message_bytes_max, CONFIG_BYTES, "32MiB", 1024, GIB / 4,
-        "one message of an Atlas hook, its parts together and unpacked"),
+        "one message of an Atlas hook, put together and unpacked"),
     KEY(hook_wait, CONFIG_MS, "15m", SECOND, DAY,
         "how long parts of a hook's message wait for the others before it is given up"),
     KEY(outbox_retention, CONFIG_AGE, "7d", SECOND, AGE_MAX,

@@ -22,16 +22,23 @@ enum {
     HOOK_EXPIRE_MAX = 100,
 };
 
+/* What is cut is base64. */
+static int64_t hook_parts_bytes_max(const struct config *config)
+{
+    return (config->hook_message_bytes_max + 2) / 3 * 4;
+}
+
 static struct message_limits hook_limits(const struct config *config)
 {
     size_t bytes = (size_t)config->hook_message_bytes_max;
+    size_t parts = (size_t)hook_parts_bytes_max(config);
 
     /* the parts of one message: text and what keeping it takes */
     return (struct message_limits){ .text_bytes_max = bytes,
                                     .parts_max = HOOK_PARTS_MAX,
                                     .waiting_max = 1,
                                     .waiting_bytes_max =
-                                        bytes + HOOK_PARTS_MAX * sizeof(void *) + HOOK_ID_BYTES_MAX,
+                                        parts + HOOK_PARTS_MAX * sizeof(void *) + HOOK_ID_BYTES_MAX,
                                     .cost_max = HOOK_COST_FACTOR * bytes };
 }
 
@@ -223,7 +230,7 @@ static PGresult *hook_put_part(struct hook_writer *writer, const struct message_
     hook_param(&params, numbers[1], (int64_t)label->index);
     store_param_text(&params, json_string_value(part));
     store_param_text(&params, from);
-    hook_param(&params, numbers[2], config->hook_message_bytes_max);
+    hook_param(&params, numbers[2], hook_parts_bytes_max(config));
     hook_param(&params, numbers[3], HOOK_WAITING_MAX);
     hook_param(&params, numbers[4], HOOK_WAITING_BYTES_FACTOR * config->hook_message_bytes_max);
     hook_param(&params, numbers[5], config->kafka_reject_bytes_max);

@@ -51,7 +51,7 @@ struct config {
     int64_t label_wait; /* of a label whose prediction does not come */
     int64_t csv_columns_max;
     int64_t lineage_relations_max;  /* in one answer */
-    int64_t hook_message_bytes_max; /* of a message of a hook, as it comes and unpacked */
+    int64_t hook_message_bytes_max; /* of a message of a hook, put together and unpacked */
     int64_t hook_wait;              /* how long parts of one wait for the others */
     int64_t outbox_retention;       /* milliseconds or CONFIG_FOREVER */
     int64_t outbox_messages_max;

@@ -13,6 +13,8 @@
 
 Suite *hooks_suite(void);
 
+enum { COLUMNS = 10200 };
+
 #define TOPIC "/api/atlas/v2/notification/topic/"
 #define HOOK TOPIC "ATLAS_HOOK"
 #define ENVELOPE(message)                                                                          \
@@ -342,9 +344,9 @@ START_TEST(too_large)
     for (size_t i = 0; i < parts.len; i++)
         post_part(service, &parts, i);
     row = rejected(service);
-    ck_assert_str_eq(row, "hook | too_large | 3 of its 8 parts have 10752 bytes, at most 10000 are "
-                          "taken | {\"by\": \"http\", \"bytes\": 10752, \"index\": 0, \"msgId\": "
-                          "\"id_1\", \"parts\": 8, \"partsCame\": 3}");
+    ck_assert_str_eq(row, "hook | too_large | 4 of its 8 parts have 14336 bytes, at most 13336 are "
+                          "taken | {\"by\": \"http\", \"bytes\": 14336, \"index\": 0, \"msgId\": "
+                          "\"id_1\", \"parts\": 8, \"partsCame\": 4}");
     ck_assert_int_eq(active(service, "hive_table", "cut"), 0);
     ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM hook_part"), 0);
     parts_write(&bomb, 11000, 10000, true, 2);
@@ -353,6 +355,39 @@ START_TEST(too_large)
                   "message: more than 10000 bytes are packed in it");
     message_parts_done(&bomb);
     message_parts_done(&parts);
+}
+END_TEST
+
+/* 30 MiB in parts, of many columns with long comments: what reading it takes has a bound. */
+START_TEST(as_large_as_may_be)
+{
+    AUTO(mem_free) char *lean = daemon_lean();
+    const char *const environment[] = { lean, NULL };
+    AUTO(service_free) struct service *service = narrow_service(environment);
+    const struct message_head head = { .id_prefix = SPAN_LITERAL("large"), .number = 1 };
+    AUTO(buf_done) struct buf text;
+    struct message_parts parts;
+    int64_t before;
+
+    buf_init(&text, SIZE_MAX);
+    buf_append_text(&text, "{\"type\":\"ENTITY_CREATE_V2\",\"user\":\"hive\",\"entities\":{"
+                           "\"entities\":[" TABLE("wide", ""));
+    for (int i = 0; i < COLUMNS; i++)
+        buf_append_fmt(&text,
+                       ",{\"typeName\":\"hive_column\",\"attributes\":{\"qualifiedName\":"
+                       "\"wide.%d@cm\",\"name\":\"c\",\"type\":\"int\",\"comment\":\"%03000d\"},"
+                       "\"relationshipAttributes\":{\"table\":{\"guid\":\"-1\"}}}",
+                       i, i);
+    buf_append_text(&text, "]}}");
+    ck_assert_uint_gt(text.len, 30U << 20);
+    message_write(&head, buf_span(&text), MESSAGE_BYTES_MAX, _i == 0, &parts);
+    ck_assert_uint_gt(parts.len, _i == 0 ? 0 : 30);
+    before = daemon_peak_bytes(service->daemon);
+    for (size_t i = 0; i < parts.len; i++)
+        post_part(service, &parts, i);
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM entity"), COLUMNS + 1);
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM rejected_event"), 0);
+    daemon_check_growth(service->daemon, before, INT64_C(13) * (32 << 20));
 }
 END_TEST
 
@@ -445,6 +480,7 @@ Suite *hooks_suite(void)
     tcase_add_loop_test(tc, parts_in_any_order, 0, 2);
     tcase_add_test(tc, whole_and_packed);
     tcase_add_test(tc, too_large);
+    tcase_add_loop_test(tc, as_large_as_may_be, 0, 2);
     tcase_add_test(tc, incomplete);
     tcase_add_test(tc, parts_of_nonsense);
     tcase_add_loop_test(tc, cut_at_commit, 0, LENGTH(cuts));
