@@ -252,22 +252,31 @@ static int input_refer_guid(struct entity_input *input, const char *guid, size_t
     return 1;
 }
 
-static int input_refer_name(struct entity_input *input, const json_t *reference, size_t *place,
-                            struct entity_fault *fault)
+int entity_reference_read(const struct type_registry *types, const json_t *reference,
+                          const struct type **type, char **key, struct entity_fault *fault)
 {
     const json_t *name = json_object_get(reference, "typeName");
     const json_t *unique = json_object_get(reference, "uniqueAttributes");
-    const struct type *type =
-        json_is_string(name) ? type_by_name(input->types, span_of(json_string_value(name))) : NULL;
-    AUTO(mem_free) char *key = NULL;
 
+    *type = NULL;
+    *key = NULL;
     if (!json_is_object(unique) || !json_object_size(unique) || !json_is_string(name))
         return input_no_reference(fault, reference);
-    if (!type || type->def->category != TYPE_ENTITY)
+    *type = type_by_name(types, span_of(json_string_value(name)));
+    if (!*type || (*type)->def->category != TYPE_ENTITY)
         return input_unknown_type(fault, name);
-    key = input_key(type, unique);
-    if (!key)
-        return input_no_reference(fault, reference);
+    *key = input_key(*type, unique);
+    return *key ? 0 : input_no_reference(fault, reference);
+}
+
+static int input_refer_name(struct entity_input *input, const json_t *reference, size_t *place,
+                            struct entity_fault *fault)
+{
+    AUTO(mem_free) char *key = NULL;
+    const struct type *type;
+
+    if (entity_reference_read(input->types, reference, &type, &key, fault) < 0)
+        return -1;
     *place = input_find(input, 'k', type->def->name, key);
     if (*place != ENTITY_NODE_NONE)
         return 0;

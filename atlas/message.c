@@ -11,7 +11,37 @@
 
 #define MESSAGE_VERSION "\"version\":{\"version\":\"1.0.0\",\"versionParts\":[1]}"
 
-enum { MESSAGE_VERSION_DIGITS_MAX = 9 };
+enum {
+    MESSAGE_VERSION_DIGITS_MAX = 9,
+    /* What jansson makes of a value, an object and an array, and the copies that are stored. */
+    MESSAGE_VALUE_BYTES = 160,
+    MESSAGE_OBJECT_BYTES = 640,
+    MESSAGE_ARRAY_BYTES = 160,
+};
+
+size_t message_cost(struct span text)
+{
+    size_t cost = 3 * text.len + MESSAGE_VALUE_BYTES;
+    bool in_text = false;
+
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.data[i];
+
+        if (in_text && c == '\\')
+            i++;
+        else if (c == '"')
+            in_text = !in_text;
+        else if (in_text)
+            continue;
+        else if (c == '{')
+            cost += MESSAGE_OBJECT_BYTES;
+        else if (c == '[')
+            cost += MESSAGE_ARRAY_BYTES;
+        else if (c == ',' || c == ':')
+            cost += MESSAGE_VALUE_BYTES;
+    }
+    return cost;
+}
 
 static struct buf *message_part_add(struct message_parts *parts)
 {
@@ -303,15 +333,23 @@ static int message_outside_read(const json_t *root, struct message_outside *outs
     return 0;
 }
 
-/* The object that `text` is, owned. */
-static json_t *message_parse(const struct message_reader *reader, struct span text, struct err *err)
+json_t *message_parse(const struct message_limits *limits, struct span text, bool *is_too_large,
+                      struct err *err)
 {
     json_auto_t *root = NULL;
     json_error_t error;
 
-    if (text.len > reader->limits.text_bytes_max) {
+    *is_too_large = text.len > limits->text_bytes_max;
+    if (*is_too_large) {
         (void)err_set(err, ERR_INPUT, "message: %zu bytes, at most %zu are read", text.len,
-                      reader->limits.text_bytes_max);
+                      limits->text_bytes_max);
+        return NULL;
+    }
+    *is_too_large = limits->cost_max && message_cost(text) > limits->cost_max;
+    if (*is_too_large) {
+        (void)err_set(err, ERR_INPUT,
+                      "message: %zu bytes with more values than can be read in %zu bytes of memory",
+                      text.len, limits->cost_max);
         return NULL;
     }
     root = json_loadb(text.data, text.len, 0, &error);
@@ -325,7 +363,7 @@ static json_t *message_parse(const struct message_reader *reader, struct span te
 }
 
 static int message_unpack(const struct message_reader *reader, struct span base64, bool is_gzip,
-                          struct buf *text, struct err *err)
+                          struct buf *text, bool *is_too_large, struct err *err)
 {
     AUTO(buf_done) struct buf packed = { .max = SIZE_MAX };
     struct buf *decoded = is_gzip ? &packed : text;
@@ -334,6 +372,7 @@ static int message_unpack(const struct message_reader *reader, struct span base6
         return err_set(err, ERR_INPUT, "message: what is packed in it is not base64");
     if (is_gzip && gzip_inflate(buf_span(&packed), text, err) < 0)
         return err_prefix(err, "message: ");
+    *is_too_large = text->full;
     if (text->full)
         return err_set(err, ERR_INPUT, "message: more than %zu bytes are packed in it",
                        reader->limits.text_bytes_max);
@@ -389,15 +428,15 @@ static int message_make_room(struct message_reader *reader, size_t *index, struc
     return 0;
 }
 
-static int message_part_check(const struct message_reader *reader, const json_t *text,
+static int message_part_check(const struct message_limits *limits, const json_t *text,
                               const struct message_outside *outside, struct err *err)
 {
     if (!outside->id || *outside->id == '\0')
         return err_set(err, ERR_INPUT, "message: a part without msgId");
-    if ((uint64_t)outside->split_count > reader->limits.parts_max)
+    if ((uint64_t)outside->split_count > limits->parts_max)
         return err_set(err, ERR_INPUT,
                        "message: cut into %" JSON_INTEGER_FORMAT " parts, at most %zu are read",
-                       outside->split_count, reader->limits.parts_max);
+                       outside->split_count, limits->parts_max);
     if (outside->split_index < 0 || outside->split_index >= outside->split_count)
         return err_set(err, ERR_INPUT,
                        "message: part %" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT
@@ -408,17 +447,36 @@ static int message_part_check(const struct message_reader *reader, const json_t 
     return 0;
 }
 
+int message_look(const struct message_limits *limits, const json_t *root,
+                 struct message_label *label, struct err *err)
+{
+    struct message_outside outside;
+
+    *label = (struct message_label){ .index = 1, .count = 1 };
+    if (message_outside_read(root, &outside, err) < 0)
+        return -1;
+    label->id = outside.id;
+    label->is_gzip = outside.is_gzip;
+    if (outside.split_count <= 1)
+        return 0;
+    if (message_part_check(limits, message_member(root, "message"), &outside, err) < 0)
+        return -1;
+    label->index = (size_t)outside.split_index;
+    label->count = (size_t)outside.split_count;
+    return 0;
+}
+
 /* Keeps a part. 1: it was the last to come, all is in *text, unpacked. */
 static int message_part_take(struct message_reader *reader, json_t *part,
                              const struct message_outside *outside, int64_t now_ms,
-                             struct buf *text, struct err *err)
+                             struct buf *text, bool *is_too_large, struct err *err)
 {
     AUTO(buf_done) struct buf base64 = { .max = SIZE_MAX };
     struct message_gathering *gathering;
     json_t **slot;
     size_t index, added;
 
-    if (message_part_check(reader, part, outside, err) < 0)
+    if (message_part_check(&reader->limits, part, outside, err) < 0)
         return -1;
     index = message_gathering_of(reader, outside, now_ms);
     gathering = &reader->waiting[index];
@@ -438,14 +496,16 @@ static int message_part_take(struct message_reader *reader, json_t *part,
         buf_append(&base64, json_string_value(gathering->parts[i]),
                    json_string_length(gathering->parts[i]));
     message_forget(reader, index);
-    return message_unpack(reader, buf_span(&base64), outside->is_gzip, text, err) < 0 ? -1 : 1;
+    return message_unpack(reader, buf_span(&base64), outside->is_gzip, text, is_too_large, err) < 0
+               ? -1
+               : 1;
 }
 
 /* Reads what was packed in place of what it was packed in. */
 static int message_enter(const struct message_reader *reader, struct span text, json_t **root,
-                         struct message_outside *outside, struct err *err)
+                         struct message_outside *outside, bool *is_too_large, struct err *err)
 {
-    json_t *inner = message_parse(reader, text, err);
+    json_t *inner = message_parse(&reader->limits, text, is_too_large, err);
 
     if (!inner)
         return -1;
@@ -482,25 +542,27 @@ static int message_finish(json_t *root, const struct message_outside *outside,
 }
 
 /* The envelope that came; parts first, since what they make up may be packed once more. */
-int message_read(struct message_reader *reader, struct span text, int64_t now_ms,
-                 struct message *message, struct err *err)
+int message_read_json(struct message_reader *reader, json_t *whole, int64_t now_ms,
+                      struct message *message, struct err *err)
 {
     AUTO(buf_done) struct buf joined = { .max = reader->limits.text_bytes_max };
     AUTO(buf_done) struct buf unzipped = { .max = reader->limits.text_bytes_max };
-    json_auto_t *root = message_parse(reader, text, err);
+    json_auto_t *root = json_incref(whole);
+    bool *is_too_large = &message->is_too_large;
     struct message_outside outside;
 
     *message = (struct message){ 0 };
-    if (!root || message_outside_read(root, &outside, err) < 0)
+    if (message_outside_read(root, &outside, err) < 0)
         return -1;
     if (outside.split_count > 1) {
         int rc = message_part_take(reader, message_member(root, "message"), &outside, now_ms,
-                                   &joined, err);
+                                   &joined, is_too_large, err);
 
         if (rc <= 0)
             return rc;
-        if (message_enter(reader, buf_span(&joined), &root, &outside, err) < 0)
+        if (message_enter(reader, buf_span(&joined), &root, &outside, is_too_large, err) < 0)
             return -1;
+        buf_done(&joined);
     }
     if (outside.is_gzip) {
         const json_t *packed = message_member(root, "message");
@@ -508,9 +570,19 @@ int message_read(struct message_reader *reader, struct span text, int64_t now_ms
 
         if (!base64.data)
             return err_set(err, ERR_INPUT, "message: what is packed in it is not a string");
-        if (message_unpack(reader, base64, true, &unzipped, err) < 0 ||
-            message_enter(reader, buf_span(&unzipped), &root, &outside, err) < 0)
+        if (message_unpack(reader, base64, true, &unzipped, is_too_large, err) < 0 ||
+            message_enter(reader, buf_span(&unzipped), &root, &outside, is_too_large, err) < 0)
             return -1;
     }
     return message_finish(root, &outside, message, err) < 0 ? -1 : 1;
+}
+
+int message_read(struct message_reader *reader, struct span text, int64_t now_ms,
+                 struct message *message, struct err *err)
+{
+    bool is_too_large;
+    json_auto_t *root = message_parse(&reader->limits, text, &is_too_large, err);
+
+    *message = (struct message){ .is_too_large = is_too_large };
+    return root ? message_read_json(reader, root, now_ms, message, err) : -1;
 }

@@ -65,6 +65,7 @@ struct batch *batch_new(struct submission *submissions, int64_t now_ms)
     uuid_random(&batch->key);
     batch->formed_ms = now_ms;
     batch->submissions = submissions;
+    batch->is_hook = submissions && submissions->is_hook;
     for (const struct submission *s = submissions; s; s = s->next) {
         for (int kind = 0; kind < EVENT_KINDS; kind++)
             len[kind] += s->list.received[kind];

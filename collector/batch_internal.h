@@ -73,6 +73,11 @@ struct batch {
     struct batch_rows lineage;     /* in order of arrival */
     bool must_stage;  /* two rows have one identity and different content: Postgres compares */
     int64_t batch_id; /* of the last attempt */
+
+    /* Of messages of hooks, which have no rows. */
+    bool is_hook;
+    char hook_xid[24]; /* of the attempt that sent COMMIT */
+    int64_t hook_messages, hook_rejected;
 };
 
 /* Takes the submissions. */

@@ -230,6 +230,10 @@ int client_answer_error(const struct client_answer *answer, struct err *err)
     const char *message = json_string_value(json_object_get(error, "message"));
     const char *field = json_string_value(json_object_get(error, "field"));
 
+    if (!error) { /* under /api/atlas errors have Atlas's form */
+        code = json_string_value(json_object_get(root, "errorCode"));
+        message = json_string_value(json_object_get(root, "errorMessage"));
+    }
     if (code && message)
         (void)err_set(err, ERR_INPUT, "HTTP %ld: %s (%s%s%s)", answer->status, message, code,
                       field ? ", " : "", field ? field : "");

@@ -83,6 +83,12 @@ static int rejected_show(struct rejects *rejects, int64_t id, struct err *err)
                : err_set(err, ERR_FATAL, "standard output: %s", strerror(errno));
 }
 
+/* The message of a hook goes where hooks send theirs. */
+static int rejected_hook_receipt(const struct client_answer *answer, struct err *err)
+{
+    return answer->status == 204 ? 0 : client_answer_error(answer, err);
+}
+
 /* Whether everything in the answer was taken, or was there already. */
 static int rejected_receipt(const struct client_answer *answer, struct err *err)
 {
@@ -106,16 +112,20 @@ static int rejected_replay(struct rejects *rejects, struct client *client, int64
     struct client_request request = { .path = "/v1/events", .content_type = "application/json" };
     struct client_answer answer = { 0 };
     struct rejected row;
+    bool is_hook;
     int rc;
 
     if (rejects_read(rejects, id, &row, err) < 0)
         return -1;
+    is_hook = strcmp(row.source, "hook") == 0;
+    if (is_hook)
+        request.path = "/api/atlas/v2/notification/topic/ATLAS_HOOK";
     if (row.is_cut)
         return err_set(err, ERR_INPUT, "only its first %zu bytes were kept", row.event.len);
     request.body = row.event;
-    rc = client_post(client, &request, &answer, err) == CLIENT_ANSWERED
-             ? rejected_receipt(&answer, err)
-             : -1;
+    rc = client_post(client, &request, &answer, err) == CLIENT_ANSWERED ? 0 : -1;
+    if (rc == 0)
+        rc = is_hook ? rejected_hook_receipt(&answer, err) : rejected_receipt(&answer, err);
     client_answer_done(&answer);
     return rc < 0 ? -1 : rejects_remove(rejects, id, err);
 }

@@ -70,8 +70,9 @@ struct serve {
     struct catalog *catalog;
     struct partitions *partitions;
     struct queue *queue, *graph_queue;
+    struct queue *hook_queue; /* NULL: no messages of hooks come by Kafka */
     struct type_cache *types;
-    struct committer *committers[COMMITTERS_MAX + 1]; /* the last one is that of graph_queue */
+    struct committer *committers[COMMITTERS_MAX + 2]; /* behind: of graph_queue and hook_queue */
     size_t committers_len;
     struct maintenance *maintenance;
     struct maintenance *folding;
@@ -127,6 +128,9 @@ static void serve_start_threads(struct serve *serve)
             committer_start(&setup, serve->queue, i == 0 ? 1 : COMMITTER_LOAD_BYTES, "metrics");
     serve->committers[serve->committers_len++] =
         committer_start(&setup, serve->graph_queue, 1, "graph");
+    if (serve->hook_queue)
+        serve->committers[serve->committers_len++] =
+            committer_start(&setup, serve->hook_queue, 1, "hooks");
     serve->maintenance = maintenance_start(&setup, "maintenance", store_maintain);
     if (serve->config->rollups)
         serve->folding = maintenance_start(&setup, "fold", store_fold);
@@ -153,6 +157,8 @@ static int serve_start(struct serve *serve, struct err *err)
     serve->types = type_cache_new();
     serve->queue = queue_new();
     serve->graph_queue = queue_new();
+    if (serve->config->kafka_brokers && serve->config->kafka_hook_topic)
+        serve->hook_queue = queue_new();
     if (config_publishes(serve->config) && !(serve->publisher = publisher_new(serve->config, err)))
         return -1;
     serve_start_threads(serve);
@@ -160,6 +166,7 @@ static int serve_start(struct serve *serve, struct err *err)
     kafka.stats = serve->stats;
     kafka.queue = serve->queue;
     kafka.graph_queue = serve->graph_queue;
+    kafka.hook_queue = serve->hook_queue;
     kafka.types = serve->types;
     kafka.dsn = serve->database.dsn;
     if (serve->config->kafka_brokers && !(serve->kafka = kafka_start(&kafka, err)))
@@ -205,6 +212,8 @@ static void serve_stop(struct serve *serve)
         kafka_stop(TAKE(serve->kafka));
         queue_close(serve->queue);
         queue_close(serve->graph_queue);
+        if (serve->hook_queue)
+            queue_close(serve->hook_queue);
         serve_join(serve);
     }
     publisher_free(serve->publisher);
@@ -212,6 +221,7 @@ static void serve_stop(struct serve *serve)
     cmd_database_close(&serve->database);
     queue_free(serve->queue);
     queue_free(serve->graph_queue);
+    queue_free(serve->hook_queue);
     type_cache_free(serve->types);
     partitions_free(serve->partitions);
     catalog_free(serve->catalog);

@@ -92,6 +92,10 @@ const struct config_key config_keys[] = {
     KEY(csv_columns_max, CONFIG_COUNT, "2000", 8, 100000, "columns of one CSV answer"),
     KEY(lineage_relations_max, CONFIG_COUNT, "10000", 1, 100000,
         "relations in one lineage answer; one that has more says so"),
+    KEY(hook_message_bytes_max, CONFIG_BYTES, "32MiB", 1024, GIB / 4,
+        "one message of an Atlas hook, put together and unpacked"),
+    KEY(hook_wait, CONFIG_MS, "15m", SECOND, DAY,
+        "how long parts of a hook's message wait for the others before it is given up"),
     KEY(outbox_retention, CONFIG_AGE, "7d", SECOND, AGE_MAX,
         "how long outgoing lineage messages are kept, from recording; longer while they are to be "
         "published"),
@@ -107,6 +111,8 @@ const struct config_key config_keys[] = {
     KAFKA(brokers, CONFIG_TEXT, "", 0, 0, "brokers to begin with, HOST:PORT,...; empty: no Kafka"),
     KAFKA(topics, CONFIG_TEXT, "plumbline.events", 0, 0, "topics to read, with commas between"),
     KAFKA(group, CONFIG_TEXT, "plumbline", 0, 0, "consumer group that the collectors are in"),
+    KAFKA(hook_topic, CONFIG_TEXT, "", 0, 0,
+          "topic with messages of Atlas's hooks to be read; empty: none"),
     KAFKA(queue_bytes_max, CONFIG_BYTES, "16MiB", 64 * 1024, GIB,
           "what of memory_bytes_max Kafka may have on its way to Postgres"),
     KAFKA(reject_bytes_max, CONFIG_BYTES, "1MiB", 0, GIB,
@@ -654,6 +660,13 @@ int config_check(const struct config *config, struct err *err)
                        "(%" PRId64 ") and would leave HTTP too little; lower it or raise "
                        "memory_bytes_max",
                        config->kafka_queue_bytes_max, config->memory_bytes_max);
+    if (config->kafka_brokers && config->kafka_hook_topic &&
+        config->hook_message_bytes_max > config->memory_bytes_max / 2)
+        return err_set(err, ERR_INPUT,
+                       "hook_message_bytes_max: %" PRId64 " is more than half of memory_bytes_max "
+                       "(%" PRId64 "), in which a message from kafka.hook_topic must fit; lower it "
+                       "or raise memory_bytes_max",
+                       config->hook_message_bytes_max, config->memory_bytes_max);
     if (config->partitions_ahead >= config->partitions_max)
         return err_set(err, ERR_INPUT,
                        "partitions_ahead: %" PRId64 " leaves no room below partitions_max (%" PRId64

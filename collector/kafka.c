@@ -163,6 +163,26 @@ static rd_kafka_topic_partition_list_t *kafka_topics(const struct config *config
     }
 }
 
+/* A message is of an event or of a hook. */
+static int kafka_check_hook(const struct config *config,
+                            const rd_kafka_topic_partition_list_t *topics, struct err *err)
+{
+    const char *topic = config->kafka_hook_topic;
+
+    for (int i = 0; topic && i < topics->cnt; i++) {
+        if (strcmp(topics->elems[i].topic, topic) == 0)
+            return err_set(err, ERR_INPUT,
+                           "kafka.hook_topic: %s is one of kafka.topics too, which have events",
+                           topic);
+    }
+    if (topic && config_publishes(config) && strcmp(topic, config->kafka_lineage_topic) == 0)
+        return err_set(err, ERR_INPUT,
+                       "kafka.hook_topic: %s is kafka.lineage_topic too: what goes out would come "
+                       "in again",
+                       topic);
+    return 0;
+}
+
 /* What goes out must not come in again. */
 static int kafka_check_out(const struct config *config,
                            const rd_kafka_topic_partition_list_t *topics, struct err *err)
@@ -194,7 +214,9 @@ int kafka_check(const struct config *config, struct err *err)
     topics = kafka_topics(config, err);
     if (!topics)
         return -1;
-    rc = kafka_check_out(config, topics, err);
+    rc = kafka_check_hook(config, topics, err);
+    if (rc == 0)
+        rc = kafka_check_out(config, topics, err);
     rd_kafka_topic_partition_list_destroy(topics);
     return rc;
 }
@@ -225,8 +247,9 @@ static void kafka_done(struct submission *submission)
 static void kafka_send(struct kafka *kafka, struct kafka_partition *partition)
 {
     struct submission *submission = TAKE(partition->ready);
-    struct queue *queue =
-        submission->list.has_lineage ? kafka->setup.graph_queue : kafka->setup.queue;
+    struct queue *queue = submission->is_hook            ? kafka->setup.hook_queue
+                          : submission->list.has_lineage ? kafka->setup.graph_queue
+                                                         : kafka->setup.queue;
 
     submission->origin->from = partition->stored;
     assert(submission->origin->to.incarnation != partition->stored.incarnation ||
@@ -597,6 +620,9 @@ static int kafka_subscribe(struct kafka *kafka, rd_kafka_conf_t *conf, struct er
         rd_kafka_conf_destroy(conf);
         return -1;
     }
+    if (kafka->setup.config->kafka_hook_topic)
+        (void)rd_kafka_topic_partition_list_add(topics, kafka->setup.config->kafka_hook_topic,
+                                                RD_KAFKA_PARTITION_UA);
     rd_kafka_conf_set_opaque(conf, kafka);
     rd_kafka_conf_set_rebalance_cb(conf, kafka_rebalance);
     rd_kafka_conf_set_error_cb(conf, kafka_on_error);

@@ -47,6 +47,8 @@ static struct kafka_partition *partition_new(struct kafka *kafka, const char *to
     partition->kafka = kafka;
     partition->topic = xstrdup(topic);
     partition->partition = number;
+    partition->is_hook = kafka->setup.config->kafka_hook_topic &&
+                         strcmp(topic, kafka->setup.config->kafka_hook_topic) == 0;
     partition->reported = -1;
     partition->next = kafka->partitions;
     kafka->partitions = partition;

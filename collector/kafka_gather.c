@@ -17,11 +17,13 @@ enum { GATHER_RECORDS_PER_BYTE = 4, GATHER_HEADERS_BYTES_MAX = 64 * 1024, GATHER
 /* A share of what Kafka may hold, so that a message always fits in once the others are gone. */
 enum { GATHER_VALUE_SHARE = 8 };
 
-static size_t gather_value_max(const struct kafka *kafka)
+static size_t gather_value_max(const struct kafka *kafka, bool is_hook)
 {
     size_t share = (size_t)kafka->setup.config->kafka_queue_bytes_max / GATHER_VALUE_SHARE;
     size_t body = (size_t)kafka->setup.config->body_bytes_max;
 
+    if (is_hook)
+        return (size_t)kafka->setup.config->hook_message_bytes_max;
     return share < body ? share : body;
 }
 
@@ -67,11 +69,12 @@ static void gather_headers(const rd_kafka_message_t *message, struct buf *out)
 }
 
 /* How much of the value is kept: of what is too large to be decoded, only what is shown of it. */
-static size_t gather_value_len(const struct kafka *kafka, const rd_kafka_message_t *message)
+static size_t gather_value_len(const struct kafka *kafka, bool is_hook,
+                               const rd_kafka_message_t *message)
 {
     size_t keep = (size_t)kafka->setup.config->kafka_reject_bytes_max;
 
-    if (message->len <= gather_value_max(kafka) || message->len <= keep)
+    if (message->len <= gather_value_max(kafka, is_hook) || message->len <= keep)
         return message->len;
     return keep;
 }
@@ -98,7 +101,8 @@ bool kafka_gather_add(struct kafka *kafka, struct kafka_partition *partition,
                       const rd_kafka_message_t *message)
 {
     struct kafka_gather *gather = &partition->gather;
-    size_t value_len = gather_value_len(kafka, message), before = gather->text.cap;
+    size_t value_len = gather_value_len(kafka, partition->is_hook, message),
+           before = gather->text.cap;
     size_t key_len = message->key_len;
     AUTO(buf_done) struct buf headers;
     size_t bytes;
@@ -222,8 +226,9 @@ static void gather_decode(struct kafka *kafka, struct submission *submission, ui
         stats_add(kafka->setup.stats, STAT_KAFKA_TOMBSTONES, 1);
         return;
     }
-    if (from->value.len > gather_value_max(kafka)) {
-        (void)snprintf(why, sizeof(why), "a message may have %zu bytes", gather_value_max(kafka));
+    if (from->value.len > gather_value_max(kafka, false)) {
+        (void)snprintf(why, sizeof(why), "a message may have %zu bytes",
+                       gather_value_max(kafka, false));
         gather_reject_message(submission, message, "too_large", why);
         return;
     }
@@ -266,8 +271,11 @@ static struct submission *gather_submission(struct kafka *kafka, struct kafka_pa
 
     submission->origin = origin;
     submission->budget = kafka->setup.budget;
-    submission->body = xmalloc(gather->text.len);
-    memcpy(submission->body, gather->text.data, gather->text.len);
+    submission->is_hook = partition->is_hook;
+    if (!partition->is_hook) {
+        submission->body = xmalloc(gather->text.len);
+        memcpy(submission->body, gather->text.data, gather->text.len);
+    }
     origin->cluster = xstrdup(kafka->cluster);
     origin->topic = xstrdup(partition->topic);
     origin->partition = partition->partition;
@@ -297,7 +305,25 @@ static struct submission *gather_submission(struct kafka *kafka, struct kafka_pa
     return submission;
 }
 
-bool kafka_gather_close(struct kafka *kafka, struct kafka_partition *partition)
+/* Messages of hooks are read when they are stored. */
+static bool gather_close_hook(struct kafka *kafka, struct kafka_partition *partition)
+{
+    struct kafka_gather *gather = &partition->gather;
+    size_t notes = gather->len * sizeof(struct origin_message);
+
+    if (!budget_reserve(kafka->setup.budget, notes))
+        return false;
+    gather_shrink(kafka, gather);
+    partition->ready = gather_submission(kafka, partition);
+    stats_add(kafka->setup.stats, STAT_KAFKA_MESSAGES, gather->len);
+    partition->ready->bytes = gather->text.cap + notes;
+    kafka->bytes += notes;
+    gather->text = (struct body){ 0 }; /* the origin has it now */
+    gather->len = 0;
+    return true;
+}
+
+static bool gather_close_events(struct kafka *kafka, struct kafka_partition *partition)
 {
     const struct config *config = kafka->setup.config;
     struct kafka_gather *gather = &partition->gather;
@@ -330,6 +356,12 @@ bool kafka_gather_close(struct kafka *kafka, struct kafka_partition *partition)
     gather->len = 0;
     partition->ready = submission;
     return true;
+}
+
+bool kafka_gather_close(struct kafka *kafka, struct kafka_partition *partition)
+{
+    return partition->is_hook ? gather_close_hook(kafka, partition)
+                              : gather_close_events(kafka, partition);
 }
 
 void kafka_ready_drop(struct kafka *kafka, struct kafka_partition *partition)

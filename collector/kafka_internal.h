@@ -48,6 +48,7 @@ struct kafka_partition {
     struct kafka *kafka; /* borrowed */
     char *topic;         /* owned */
     int32_t partition;
+    bool is_hook; /* of kafka.hook_topic */
     enum kafka_state state;
     struct origin_offset stored; /* what the database holds, as far as is known */
     int64_t incarnation;         /* of what is read now: stored.incarnation, or the one after it */

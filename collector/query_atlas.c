@@ -719,6 +719,7 @@ static const struct {
     { "v2/relationship", QUERY_PUT, query_relationship_change, false },
     { "v2/relationship/guid/*", QUERY_GET, query_relationship, false },
     { "v2/relationship/guid/*", QUERY_DELETE, query_relationship_delete, false },
+    { "v2/notification/topic/*", QUERY_POST, query_hook, false },
     { "v2/lineage/*", QUERY_GET, lineage, true },
     { "v2/lineage/uniqueAttribute/type/*", QUERY_GET, lineage, true },
     { "v2/lineage/*", QUERY_POST, lineage_on_demand, false },

@@ -93,6 +93,10 @@ atlas_run query_relationship_delete; /* DELETE */
 void atlas_put_tags(json_t *object, const struct tags *tags, size_t place,
                     const struct type *entity);
 
+/* ---- query_hook.c */
+
+atlas_run query_hook; /* POST v2/notification/topic/{topic} */
+
 /* ---- query_admin.c */
 
 atlas_run query_admin_version; /* admin/version */

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "atlas/message.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "collector/store_internal.h"
@@ -11,10 +12,6 @@
 enum {
     WRITE_AGAIN_MS = 100, /* between attempts to find out what became of one */
     WRITE_PIECE_BYTES = 256 * 1024,
-    /* What jansson makes of a value, an object and an array, and the copies that are stored. */
-    WRITE_VALUE_BYTES = 160,
-    WRITE_OBJECT_BYTES = 640,
-    WRITE_ARRAY_BYTES = 160,
 };
 
 void write_init(struct write *write, struct atlas *atlas, write_attempt *attempt, void *ctx)
@@ -32,36 +29,11 @@ void write_done(struct write *write)
 
 /* ------------------------------------------------------------------------------------- the body */
 
-/* No less than what reading it takes: a byte of it may be a value. */
-static size_t write_body_cost(struct span body)
-{
-    size_t cost = 3 * body.len + WRITE_VALUE_BYTES;
-    bool in_text = false;
-
-    for (size_t i = 0; i < body.len; i++) {
-        char c = body.data[i];
-
-        if (in_text && c == '\\')
-            i++;
-        else if (c == '"')
-            in_text = !in_text;
-        else if (in_text)
-            continue;
-        else if (c == '{')
-            cost += WRITE_OBJECT_BYTES;
-        else if (c == '[')
-            cost += WRITE_ARRAY_BYTES;
-        else if (c == ',' || c == ':')
-            cost += WRITE_VALUE_BYTES;
-    }
-    return cost;
-}
-
 int write_read_body(struct write *write)
 {
     struct atlas *atlas = write->atlas;
     struct span body = atlas->query->body;
-    size_t cost = write_body_cost(body), most = (size_t)atlas->query->config->memory_bytes_max;
+    size_t cost = message_cost(body), most = (size_t)atlas->query->config->memory_bytes_max;
     json_error_t error;
 
     if (cost > most)
@@ -113,6 +85,7 @@ static enum write_outcome write_try_on(struct write *write, PGconn *conn)
     };
 
     buf_clear(&write->answer);
+    write->has_written = false;
     if (entity_begin(conn, atlas->query->config->commit_timeout_ms, atlas->err) < 0 ||
         store_types_refresh(conn, atlas->query->type_cache, atlas->err) < 0)
         return WRITE_REFUSED;
@@ -126,7 +99,7 @@ static enum write_outcome write_try_on(struct write *write, PGconn *conn)
                           WRITE_ANSWER_BYTES_MAX);
         return WRITE_REFUSED;
     }
-    return writer.batch_id ? write_commit(write, conn) : WRITE_DONE;
+    return writer.batch_id || write->has_written ? write_commit(write, conn) : WRITE_DONE;
 }
 
 static enum write_outcome write_try(struct write *write)

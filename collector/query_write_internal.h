@@ -29,7 +29,8 @@ struct write {
     struct uuid seed;
     struct buf answer;
     unsigned status;
-    bool is_again; /* an attempt before this one may have been committed */
+    bool is_again;    /* an attempt before this one may have been committed */
+    bool has_written; /* the attempt: something besides a change of the graph is to be committed */
 };
 
 void write_init(struct write *write, struct atlas *atlas, write_attempt *attempt, void *ctx);

@@ -21,6 +21,7 @@
 #include "base/mem.h"
 #include "collector/kafka_publish.h"
 #include "collector/store_commit_internal.h"
+#include "collector/store_hook_internal.h"
 #include "collector/store_internal.h"
 #include "collector/type_cache.h"
 
@@ -1012,7 +1013,9 @@ enum store_result store_commit(struct store *store, struct batch *batch, struct 
     enum store_result result = STORE_NOT_STORED;
 
     store_busy(store, true);
-    if (commit_prepare(store, batch, err) == 0)
+    if (batch->is_hook)
+        result = hooks_commit(store, batch, err);
+    else if (commit_prepare(store, batch, err) == 0)
         result = commit_attempts(&attempt);
     else if (store->conn && PQstatus(store->conn) != CONNECTION_OK)
         store_disconnect(store);
@@ -1028,7 +1031,9 @@ enum store_result store_settle(struct store *store, struct batch *batch, struct 
     enum store_result result = STORE_UNKNOWN;
 
     store_busy(store, true);
-    if (store_ready(store, err) == 0) {
+    if (batch->is_hook) {
+        result = hooks_settle(store, batch, err);
+    } else if (store_ready(store, err) == 0) {
         enum step step = ledger_begin(&attempt, "BEGIN;");
 
         if (step == STEP_THERE)

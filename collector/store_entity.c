@@ -847,6 +847,35 @@ int entity_find_guids(PGconn *conn, const struct uuid *guids, size_t len, int64_
     return 0;
 }
 
+int entity_find_names(struct entity_writer *writer, struct entity_name *names, size_t len)
+{
+    AUTO(store_array_done) struct store_array keys;
+    AUTO(store_result_free) PGresult *result = NULL;
+    struct store_params params = { 0 };
+
+    store_array_init(&keys, STORE_OID_TEXT);
+    for (size_t i = 0; i < len; i++)
+        store_array_add_text(&keys, span_of(names[i].key));
+    store_param_binary(&params, store_array_end(&keys));
+    result = store_query_params(writer->conn, "SELECT * FROM entity_find($1, '{}')", &params,
+                                "find entities", writer->err);
+    if (!result)
+        return -1;
+    for (int row = 0; row < PQntuples(result); row++) {
+        struct entity_name *name = &names[store_get_i64(result, row, FIND_PLACE) - 1];
+        const struct type *type =
+            type_by_name(writer->types, store_get_span(result, row, FIND_TYPE));
+
+        if (!type || !type_is_a(type, name->type) || (name->id && type != name->type))
+            continue;
+        name->id = store_get_i64(result, row, FIND_ID);
+        name->found = type;
+        if (store_get_uuid(result, row, FIND_GUID, &name->guid) < 0)
+            name->id = 0;
+    }
+    return 0;
+}
+
 /* The compositions, and at which end of each the owner is. */
 static void writer_list_owners(const struct type_registry *types, struct store_array *names,
                                struct store_array *ends)

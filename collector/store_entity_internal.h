@@ -61,6 +61,19 @@ int entity_remove(struct entity_writer *writer, const int64_t *ids, size_t len,
 int entity_find_guids(PGconn *conn, const struct uuid *guids, size_t len, int64_t **ids,
                       size_t *ids_len, struct err *err) MUST_CHECK;
 
+/* An entity by its type, or one that inherits from it, and its key. */
+struct entity_name {
+    const struct type *type;
+    char *key;  /* owned by whoever asks */
+    int64_t id; /* 0: nobody has it */
+    struct uuid guid;
+    const struct type *found; /* its own type */
+};
+
+/* Finds those that are there and not deleted. */
+int entity_find_names(struct entity_writer *writer, struct entity_name *names,
+                      size_t len) MUST_CHECK;
+
 /* ---- relationships by themselves */
 
 struct relationship {

@@ -6,6 +6,7 @@
 #include "collector/balance.h"
 #include "collector/store_commit_internal.h"
 #include "collector/store_graph_internal.h"
+#include "collector/store_hook_internal.h"
 #include "collector/store_internal.h"
 #include "collector/store_outbox_internal.h"
 #include "collector/store_retention_internal.h"
@@ -91,7 +92,8 @@ static int maintain_gauges(struct store *store, PGconn *conn, struct err *err)
         "  FROM delayed_metric_waiting WHERE NOT searched),"
         " (SELECT coalesce(extract(epoch FROM clock_timestamp() - min(xact_start)), 0)::bigint"
         "  FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND datname = current_database()),"
-        " (SELECT count(*) FROM model_deployment)",
+        " (SELECT count(*) FROM model_deployment),"
+        " (SELECT count(*) FROM hook_message WHERE state = 'waiting')",
         "gauges", err);
 
     if (!result)
@@ -100,6 +102,7 @@ static int maintain_gauges(struct store *store, PGconn *conn, struct err *err)
     stats_set(stats, STAT_LABELS_WAITING_OLDEST_SECONDS, store_get_i64(result, 0, 1));
     stats_set(stats, STAT_SETTLED_AGE_SECONDS, store_get_i64(result, 0, 2));
     stats_set(stats, STAT_DEPLOYMENTS, store_get_i64(result, 0, 3));
+    stats_set(stats, STAT_HOOK_WAITING, store_get_i64(result, 0, 4));
     stats_set(stats, STAT_PARTITIONS, partitions_len(store->setup.partitions));
     return 0;
 }
@@ -115,7 +118,7 @@ static int maintain_round(struct store *store, int64_t now_ms, bool *more, struc
         maintain_labels(store, store->conn, more, err) < 0 || graph_round(store, more, err) < 0 ||
         store_call(store->conn, "SELECT ledger_fold()", &folded, err) < 0 ||
         maintain_deleted(store, err) < 0 || retention_round(store, now_ms, more, err) < 0 ||
-        outbox_retention_round(store, now_ms, more, err) < 0)
+        outbox_retention_round(store, now_ms, more, err) < 0 || hook_round(store, more, err) < 0)
         return -1;
     return maintain_gauges(store, store->conn, err);
 }

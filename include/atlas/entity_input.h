@@ -112,6 +112,12 @@ struct entity_input {
  * one. NULL: none, such an entity is known by its guid alone. */
 const struct type_attribute *entity_key_attribute(const struct type *type);
 
+/* Of a reference by {"typeName": ..., "uniqueAttributes": {...}}: the type that it says, and the
+ * key of the entity, owned. */
+int entity_reference_read(const struct type_registry *types, const json_t *reference,
+                          const struct type **type, char **key,
+                          struct entity_fault *fault) MUST_CHECK;
+
 /* Reads {"entity": ...} or {"entities": ...}; whatever the body is, *input is to be freed. Borrows
  * the registry until then, and not the body. The same body and seed give the same guids. */
 int entity_input_parse(struct entity_input *input, const struct type_registry *types,

@@ -69,7 +69,27 @@ struct message_limits {
     size_t parts_max;         /* of one message */
     size_t waiting_max;       /* messages whose parts are not all there, at least 1 */
     size_t waiting_bytes_max; /* what they take together */
+    size_t cost_max;          /* message_cost of a text that is read; 0: any */
 };
+
+/* No less than what reading the text takes, and the copies of what is in it: a byte may be a
+ * value. */
+size_t message_cost(struct span text);
+
+/* What a message says of itself before it is read. */
+struct message_label {
+    const char *id; /* borrowed from the message; NULL: not said */
+    bool is_gzip;
+    size_t index, count; /* count above 1: it is a part, numbered from 0 */
+};
+
+/* The JSON object that the text of a message is; owned. NULL, ERR_INPUT, with *is_too_large: a
+ * limit is in the way. */
+json_t *message_parse(const struct message_limits *limits, struct span text, bool *is_too_large,
+                      struct err *err) MUST_CHECK;
+/* -1, ERR_INPUT: nothing that message_read could read. */
+int message_look(const struct message_limits *limits, const json_t *root,
+                 struct message_label *label, struct err *err) MUST_CHECK;
 
 /* Reads messages and keeps parts until the others have come, in whatever order. */
 struct message_reader;
@@ -87,17 +107,26 @@ struct message {
     const char *source_ip;
     const char *created_by;
     int64_t created_ms; /* 0: not said */
+    bool is_too_large;  /* with -1: a limit is in the way */
 };
 
 /* 1: *message is whole. 0: `text` is a part and was kept, in place of the same part if that was
  * there; others are missing. -1, ERR_INPUT: it can't be read, or its version is later than 1.0.0;
- * err names the reason but quotes nothing of the text. *message is empty unless 1 is returned.
+ * err names the reason but quotes nothing of the text. *message is empty unless 1 is returned, but
+ * for is_too_large.
  * Where parts would take more than they may, those of the message that has been waiting for longest
  * are dropped; a part that does not fit all the same is refused together with the others of its
  * message. */
 int message_read(struct message_reader *reader, struct span text, int64_t now_ms,
                  struct message *message, struct err *err) MUST_CHECK;
+/* The same for a text that was parsed. `root` is borrowed. */
+int message_read_json(struct message_reader *reader, json_t *root, int64_t now_ms,
+                      struct message *message, struct err *err) MUST_CHECK;
 void message_done(struct message *message);
+static inline void message_done_auto(struct message *message) /* AUTO(message_done) */
+{
+    message_done(message);
+}
 
 /* Drops messages whose first part came before `before_ms`, and returns how many. */
 size_t message_reader_expire(struct message_reader *reader, int64_t before_ms);

@@ -50,8 +50,10 @@ struct config {
     int64_t retention_1d;
     int64_t label_wait; /* of a label whose prediction does not come */
     int64_t csv_columns_max;
-    int64_t lineage_relations_max; /* in one answer */
-    int64_t outbox_retention;      /* milliseconds or CONFIG_FOREVER */
+    int64_t lineage_relations_max;  /* in one answer */
+    int64_t hook_message_bytes_max; /* of a message of a hook, put together and unpacked */
+    int64_t hook_wait;              /* how long parts of one wait for the others */
+    int64_t outbox_retention;       /* milliseconds or CONFIG_FOREVER */
     int64_t outbox_messages_max;
 
     int64_t committers;
@@ -61,6 +63,7 @@ struct config {
     char *kafka_brokers; /* NULL: no Kafka */
     char *kafka_topics;  /* with commas between */
     char *kafka_group;
+    char *kafka_hook_topic;        /* NULL: no messages of hooks */
     int64_t kafka_queue_bytes_max; /* of the budget: what Kafka may have on its way to Postgres */
     bool kafka_lineage_messages;
     char *kafka_lineage_topic;

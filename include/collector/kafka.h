@@ -27,6 +27,7 @@ struct kafka_setup {
     struct stats *stats;
     struct queue *queue;
     struct queue *graph_queue; /* submissions that hold a lineage event */
+    struct queue *hook_queue;  /* messages of hooks; NULL: no kafka.hook_topic */
     struct type_cache *types;
     const char *dsn; /* for reading offsets; a connection of its own */
 };

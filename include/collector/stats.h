@@ -41,7 +41,10 @@ enum stats_item {
     STAT_READ_ROWS,
     STAT_CONNECTIONS,         /* gauge: HTTP connections open */
     STAT_CONNECTIONS_EXPIRED, /* closed because a request took too long to arrive */
-    STAT_KAFKA_UP,            /* gauge: 1 while a broker can be reached */
+    STAT_HOOK_MESSAGES,
+    STAT_HOOK_REJECTED, /* messages of hooks that are rows of rejected_event */
+    STAT_HOOK_WAITING,  /* gauge: messages of hooks whose parts are not all there */
+    STAT_KAFKA_UP,      /* gauge: 1 while a broker can be reached */
     STAT_KAFKA_MESSAGES,
     STAT_KAFKA_REJECTED, /* events and messages that can't be taken */
     STAT_KAFKA_TOMBSTONES,

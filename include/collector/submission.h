@@ -7,6 +7,7 @@
 #ifndef COLLECTOR_SUBMISSION_H
 #define COLLECTOR_SUBMISSION_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "metrics/event.h"
@@ -28,6 +29,7 @@ struct submission {
                                 database  refuses (conflicts, limits), and to list.warnings */
     char *body;              /* owned; the list's spans point into it */
     struct origin *origin;   /* owned; NULL: by HTTP */
+    bool is_hook;            /* origin has messages of hooks, list is empty and body NULL */
     size_t bytes;            /* its share of the memory budget, held until submission_free */
     struct budget *budget;   /* borrowed; gets the bytes back */
     int64_t deadline_mono_ms; /* past it and not begun: NOT_STORED; INT64_MAX: never */

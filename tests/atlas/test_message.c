@@ -548,7 +548,7 @@ END_TEST
 /* What waits takes at most what the limit says, whatever comes. */
 START_TEST(too_much_waits)
 {
-    const struct message_limits tight = { 10000, 10000, 10, 1000 };
+    const struct message_limits tight = { 10000, 10000, 10, 1000, 0 };
     AUTO(message_reader_free) struct message_reader *reader = message_reader_new(&tight);
     AUTO(mem_free) char *text = xcalloc(1, 1001);
 
@@ -652,7 +652,7 @@ START_TEST(bounded)
         { 1, -1, "message: 401 bytes, at most 400 are read",
           "message: more than 400 bytes are packed in it" },
     };
-    const struct message_limits tight = { 400, 100, 10, 10000 };
+    const struct message_limits tight = { 400, 100, 10, 10000, 0 };
 
     for (size_t i = 0; i < LENGTH(cases); i++) {
         AUTO(message_reader_free) struct message_reader *reader = message_reader_new(&tight);

@@ -349,6 +349,11 @@ static const struct {
     { "too much for Kafka", "kafka:\n  brokers: x:1\n  queue_bytes_max: 33MiB\n",
       "kafka.queue_bytes_max: 34603008 is more than half of memory_bytes_max (67108864) and would "
       "leave HTTP too little; lower it or raise memory_bytes_max" },
+    { "too large for hooks",
+      "hook_message_bytes_max: 33MiB\nkafka:\n  brokers: x:1\n  hook_topic: h\n",
+      "hook_message_bytes_max: 34603008 is more than half of memory_bytes_max (67108864), in which "
+      "a "
+      "message from kafka.hook_topic must fit; lower it or raise memory_bytes_max" },
     { "a namespace that is none", "atlas:\n  namespace: a@b\n",
       "atlas.namespace: \"a@b\" is not a word of letters, digits, '.', '_' and '-'" },
     { "more ahead than there may be", "partitions_max: 8\npartitions_ahead: 8\n",

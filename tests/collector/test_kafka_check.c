@@ -38,6 +38,12 @@ static const struct {
       "kafka.lineage_topic: ATLAS_HOOK is one of kafka.topics too, which are read" },
     { "out of what comes in", "kafka.lineage_topic", "plumbline.events",
       "kafka.lineage_topic: plumbline.events is one of kafka.topics too, which are read" },
+    { "hooks of a topic", "kafka.hook_topic", "hooks", NULL },
+    { "hooks from where it goes out", "kafka.hook_topic", "ATLAS_HOOK",
+      "kafka.hook_topic: ATLAS_HOOK is kafka.lineage_topic too: what goes out would come in "
+      "again" },
+    { "hooks among events", "kafka.hook_topic", "plumbline.events",
+      "kafka.hook_topic: plumbline.events is one of kafka.topics too, which have events" },
     { "the largest message", "kafka.message_bytes_max", "512MiB", NULL },
     { "an empty topic", "kafka.topics", "a,,b", "kafka.topics: a name is empty in \"a,,b\"" },
     { "an empty topic at the end", "kafka.topics", "a,",
@@ -73,6 +79,9 @@ START_TEST(nothing_goes_out)
     ck_assert(config_publishes(&config));
     ck_assert_int_eq(config_set(&config, "kafka.lineage_messages", "false", &err), 0);
     ck_assert(!config_publishes(&config));
+    ck_assert_int_eq(kafka_check(&config, &err), 0);
+    ck_assert_int_eq(config_set(&config, "kafka.topics", "a", &err), 0);
+    ck_assert_int_eq(config_set(&config, "kafka.hook_topic", "ATLAS_HOOK", &err), 0);
     ck_assert_int_eq(kafka_check(&config, &err), 0);
 }
 END_TEST

@@ -1,4 +1,5 @@
-/* Lineage messages as they stand in a topic, read by Apache Atlas's own classes. */
+/* Lineage messages as they stand in a topic, read by Apache Atlas's own classes, and messages that
+ * these write, read by us. */
 #include <check.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -80,6 +81,24 @@ static json_t *atlas_read(const struct broker_records *records)
     return file_read(to);
 }
 
+/* The messages that Atlas's hooks would send, cut at 8 KiB. Owned. */
+static json_t *atlas_write(void)
+{
+    AUTO(mem_free) char *jars = jars_path("atlas"), *dir = temp_dir();
+    AUTO(mem_free) char *compiles = xasprintf("%s/*", jars);
+    AUTO(mem_free) char *runs = xasprintf("%s:%s/*", dir, jars);
+    AUTO(mem_free) char *to = xasprintf("%s/to", dir);
+    AUTO(mem_free) char *conf = xasprintf("-Datlas.conf=%s", dir);
+
+    file_write(dir, "atlas-application.properties",
+               "atlas.notification.message.max.length.bytes=8192\n");
+    java((const char *const[]){ "-cp", compiles, "org.eclipse.jdt.internal.compiler.batch.Main",
+                                "-11", "-nowarn", "-d", dir, "tests/kafka/SendHook.java", NULL });
+    java((const char *const[]){ "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", conf, "-cp", runs,
+                                "SendHook", to, NULL });
+    return file_read(to);
+}
+
 /* ---- the messages ---- */
 
 /* A daemon that publishes to a topic of one partition, in messages of 8 KiB. */
@@ -152,6 +171,73 @@ static void check_read(const json_t *have, const json_t *want)
         service_check_same(json_array_get(have, i), json_array_get(want, i), "a notification");
 }
 
+static int64_t active(const char *dsn, const char *what)
+{
+    return pg_query_i64(dsn,
+                        "SELECT count(*) FROM entity WHERE to_batch IS NULL AND NOT is_deleted"
+                        " AND %s",
+                        what);
+}
+
+/* What the messages have made. */
+static void check_graph(const char *dsn)
+{
+    AUTO(mem_free) char *whole = NULL, *packed = NULL;
+
+    ck_assert_int_eq(active(dsn, "type = 'hive_table'"), 3);
+    ck_assert_int_eq(active(dsn, "type = 'hive_column'"), 32);
+    ck_assert_int_eq(active(dsn, "type = 'hive_process'"), 1);
+    ck_assert_int_eq(active(dsn, "is_incomplete AND qualified_name = 'later@cm'"), 1);
+    ck_assert_int_eq(pg_query_i64(dsn, "SELECT count(*) FROM entity WHERE to_batch IS NULL"
+                                       " AND is_deleted"),
+                     501);
+    whole = pg_query_text(dsn, "SELECT concat_ws(' ', attributes ->> 'comment', updated_by) FROM"
+                               " entity WHERE qualified_name = 'whole@cm' AND to_batch IS NULL");
+    ck_assert_str_eq(whole, "changed eve");
+    packed = pg_query_text(dsn, "SELECT concat_ws(' ', attributes ->> 'comment', attributes ->>"
+                                " 'owner', attributes ->> 'createTime', updated_by) FROM entity"
+                                " WHERE qualified_name = 'packed@cm' AND to_batch IS NULL");
+    ck_assert_str_eq(packed,
+                     "Gr\xC3\xBC\xC3\x9F \xF0\x9F\x8C\xB3 \"quoted\" ada 1704067200000 bob");
+    ck_assert_int_eq(pg_query_i64(dsn, "SELECT count(*) FROM rejected_event"), 0);
+}
+
+START_TEST(what_atlas_sends_is_read)
+{
+    AUTO(broker_free) struct broker *broker = broker_mock();
+    AUTO(rig_done) struct rig rig = { .topic = broker_topic_name("in") };
+    AUTO(producer_free) struct producer *producer = producer_new(broker, NULL);
+    AUTO(mem_free) char *topic = broker_topic_name("hook");
+    json_auto_t *messages = atlas_write();
+    AUTO(mem_free) char *body = json_dumps(messages, 0);
+    AUTO(service_free) struct service *other = service_start();
+    size_t packed = 0, len = json_array_size(messages);
+
+    broker_topic_make(broker, rig.topic, 1, NULL);
+    broker_topic_make(broker, topic, 1, NULL);
+    rig.variables[4] = xasprintf("PLUMBLINE_KAFKA_HOOK_TOPIC=%s", topic);
+    rig_start(&rig, broker, rig.topic, NULL, "session.timeout.ms=8000\n");
+    for (size_t i = 0; i < len; i++) {
+        const json_t *message = json_array_get(messages, i);
+        AUTO(mem_free) char *text = json_dumps(message, JSON_COMPACT);
+
+        packed += strcmp(service_text(message, "msgCompressionKind"), "GZIP") == 0;
+        producer_send_text(producer, topic, text);
+    }
+    ck_assert_uint_gt(len, 8); /* of seven notifications */
+    ck_assert_uint_eq(packed, len - 5);
+    producer_flush(producer);
+    WAIT_UNTIL(PUBLISH_MS_MAX, pg_query_i64(rig.service->dsn,
+                                            "SELECT coalesce(max(next_offset), 0) FROM kafka_offset"
+                                            " WHERE topic = '%s'",
+                                            topic) == (int64_t)len);
+    check_graph(rig.service->dsn);
+    ck_assert_ptr_null(service_call(other, 204, "POST",
+                                    "/api/atlas/v2/notification/topic/ATLAS_HOOK", body, NULL));
+    check_graph(other->dsn);
+}
+END_TEST
+
 static size_t count_kind(const struct broker_records *records, bool is_cut)
 {
     size_t count = 0;
@@ -201,6 +287,7 @@ Suite *kafka_atlas_suite(void)
     tcase_set_timeout(tcase, 240);
     tcase_add_unchecked_fixture(tcase, pg_shared_start, NULL);
     tcase_add_test(tcase, atlas_reads_what_is_sent);
+    tcase_add_test(tcase, what_atlas_sends_is_read);
     suite_add_tcase(suite, tcase);
     return suite;
 }
