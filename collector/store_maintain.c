@@ -92,8 +92,8 @@ static int maintain_gauges(struct store *store, PGconn *conn, struct err *err)
         "  FROM delayed_metric_waiting WHERE NOT searched),"
         " (SELECT coalesce(extract(epoch FROM clock_timestamp() - min(xact_start)), 0)::bigint"
         "  FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND datname = current_database()),"
-        " (SELECT count(*) FROM model_deployment),"
-        " (SELECT count(*) FROM hook_message WHERE state = 'waiting')",
+        " (SELECT count(*) FROM hook_message WHERE state = 'waiting'),"
+        " (SELECT count(*) FROM model_deployment)",
         "gauges", err);
 
     if (!result)
@@ -101,8 +101,8 @@ static int maintain_gauges(struct store *store, PGconn *conn, struct err *err)
     stats_set(stats, STAT_LABELS_WAITING, store_get_i64(result, 0, 0));
     stats_set(stats, STAT_LABELS_WAITING_OLDEST_SECONDS, store_get_i64(result, 0, 1));
     stats_set(stats, STAT_SETTLED_AGE_SECONDS, store_get_i64(result, 0, 2));
-    stats_set(stats, STAT_DEPLOYMENTS, store_get_i64(result, 0, 3));
-    stats_set(stats, STAT_HOOK_WAITING, store_get_i64(result, 0, 4));
+    stats_set(stats, STAT_HOOK_WAITING, store_get_i64(result, 0, 3));
+    stats_set(stats, STAT_DEPLOYMENTS, store_get_i64(result, 0, 4));
     stats_set(stats, STAT_PARTITIONS, partitions_len(store->setup.partitions));
     return 0;
 }
