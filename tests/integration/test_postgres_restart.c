@@ -23,14 +23,7 @@ static void stop_immediate(struct pg *pg)
     pg_stop(pg, PG_STOP_IMMEDIATE);
 }
 
-static const struct {
-    const char *name;
-    void (*stop)(struct pg *pg);
-} stops[] = {
-    { "fast", stop_fast },
-    { "immediate", stop_immediate },
-    { "kill -9", pg_kill9 },
-};
+static void (*const stops[])(struct pg *pg) = { stop_fast, stop_immediate, pg_kill9 };
 
 START_TEST(nothing_is_lost_over_restarts)
 {
@@ -46,10 +39,10 @@ START_TEST(nothing_is_lost_over_restarts)
 
     for (size_t i = 0; i < LENGTH(stops); i++) {
         load_await(load, 30);
-        stops[i].stop(pg);
+        stops[i](pg);
         load_await_refused(load, 12);
-        ck_assert_msg(daemon_status(daemon, "/readyz") == 503,
-                      "ready while Postgres is stopped: %s", stops[i].name);
+        /* the first answers may be of batches whose connection broke, before another was tried */
+        WAIT_UNTIL(10000, daemon_status(daemon, "/readyz") == 503);
         ck_assert_int_eq(daemon_status(daemon, "/healthz"), 200);
         pg_resume(pg);
         load_await(load, 30);
