@@ -16,6 +16,7 @@
 #include "base/utf8.h"
 #include "collector/queries.h"
 #include "collector/query_atlas_internal.h"
+#include "collector/store_graph_batch_internal.h"
 #include "collector/store_internal.h"
 #include "collector/store_types_internal.h"
 
@@ -68,6 +69,19 @@ int atlas_begin_read(struct atlas *atlas)
         return 0;
     atlas->is_stale = true;
     return err_set(atlas->err, ERR_RETRY, "the types change all the time");
+}
+
+enum store_result atlas_settle(struct atlas *atlas, int64_t batch_id)
+{
+    enum store_result result = STORE_UNKNOWN;
+
+    store_pool_give(atlas->pool, TAKE(atlas->conn), false);
+    if (atlas_connect(atlas) == 0)
+        result = graph_batch_settle(atlas->conn, batch_id, atlas->err);
+    if (result != STORE_UNKNOWN &&
+        store_types_refresh(atlas->conn, atlas->query->type_cache, atlas->err) < 0)
+        return STORE_UNKNOWN;
+    return result;
 }
 
 /* ----------------------------------------------------------------------------------- parameters */

@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "base/span.h"
 #include "collector/query.h"
+#include "collector/store.h"
 #include "collector/store_atlas_internal.h"
 #include "collector/store_pool.h"
 #include "collector/store_tags_internal.h"
@@ -62,6 +63,9 @@ int atlas_no_guid(struct atlas *atlas, struct span guid);
 
 /* Takes a connection, if there is none yet. */
 int atlas_connect(struct atlas *atlas) MUST_CHECK;
+/* The connection broke while a batch of the graph was committed: asks another one what came of it,
+ * and has the types of now. STORE_UNKNOWN when that can't be known. */
+enum store_result atlas_settle(struct atlas *atlas, int64_t batch_id) MUST_CHECK;
 /* Takes a connection and the snapshot of the request. Before anything is written or sent: if the
  * snapshot has newer types it fails, and the request begins anew with them. */
 int atlas_begin_read(struct atlas *atlas) MUST_CHECK;

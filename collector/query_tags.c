@@ -7,6 +7,7 @@
 #include "atlas/classification.h"
 #include "base/mem.h"
 #include "collector/query_atlas_internal.h"
+#include "collector/store_graph_batch_internal.h"
 #include "collector/store_internal.h"
 #include "collector/store_types_internal.h"
 
@@ -138,7 +139,7 @@ static int tagging_begin(struct tagging *tagging)
     struct atlas *atlas = tagging->atlas;
     struct query *query = atlas->query;
 
-    if (atlas_connect(atlas) < 0 || tag_write_begin(atlas->conn, atlas->err) < 0 ||
+    if (atlas_connect(atlas) < 0 || graph_batch_lock(atlas->conn, atlas->err) < 0 ||
         store_types_refresh(atlas->conn, query->type_cache, atlas->err) < 0)
         return -1;
     type_registry_free(query->types);
@@ -182,29 +183,13 @@ static void tagging_add_write(struct tagging *tagging, size_t entity,
         (struct tag_write){ tagging->entities.items[entity].id, classification };
 }
 
-/* The connection broke while the change was committed: asks another one what came of it. */
-static int tagging_settle(struct atlas *atlas, int64_t batch_id)
-{
-    enum store_types_result result = STORE_TYPES_UNKNOWN;
-
-    store_pool_give(atlas->pool, TAKE(atlas->conn), false);
-    if (atlas_connect(atlas) == 0)
-        result = store_types_settle(atlas->conn, atlas->query->type_cache, batch_id, atlas->err);
-    if (result == STORE_TYPES_DONE)
-        return 0;
-    if (result == STORE_TYPES_FAILED)
-        return -1;
-    return ATLAS_FAULT(atlas, 500, "ATLAS-500-00-001",
-                       "Internal server error the database went away while the change was "
-                       "committed: ask for the classifications");
-}
-
 typedef int tagging_write(PGconn *conn, const struct tag_write *writes, size_t len,
                           const char *user, int64_t *batch_id, struct err *err);
 
 static int tagging_commit(struct tagging *tagging, tagging_write *write)
 {
     struct atlas *atlas = tagging->atlas;
+    enum store_result result;
     int64_t batch_id;
 
     *atlas->status = 204;
@@ -213,15 +198,14 @@ static int tagging_commit(struct tagging *tagging, tagging_write *write)
     if (write(atlas->conn, tagging->writes, tagging->writes_len, ATLAS_USER, &batch_id,
               atlas->err) < 0)
         return -1;
-    switch (tag_write_commit(atlas->conn, atlas->err)) {
-    case TAG_COMMITTED:
-        return 0;
-    case TAG_NOT_COMMITTED:
-        return -1;
-    case TAG_COMMIT_UNKNOWN:
-        break;
-    }
-    return tagging_settle(atlas, batch_id);
+    result = graph_batch_commit(atlas->conn, atlas->err);
+    if (result == STORE_UNKNOWN)
+        result = atlas_settle(atlas, batch_id);
+    if (result != STORE_UNKNOWN)
+        return result == STORE_COMMITTED ? 0 : -1;
+    return ATLAS_FAULT(atlas, 500, "ATLAS-500-00-001",
+                       "Internal server error the database went away while the change was "
+                       "committed: ask for the classifications");
 }
 
 /* ---- to add ---- */

@@ -64,19 +64,11 @@ int query_types_one(struct atlas *atlas, json_t **answer)
 
 /* ------------------------------------------------------------------------------------ changing */
 
-/* The connection broke while the change was committed: asks another one what came of it. */
-static enum store_types_result types_settle(struct atlas *atlas, int64_t batch_id)
-{
-    store_pool_give(atlas->pool, TAKE(atlas->conn), false);
-    return atlas_connect(atlas) < 0
-               ? STORE_TYPES_UNKNOWN
-               : store_types_settle(atlas->conn, atlas->query->type_cache, batch_id, atlas->err);
-}
-
 static int types_change(struct atlas *atlas, struct type_givens *givens, enum type_change_kind kind,
                         struct type_change *change)
 {
     enum store_types_result result;
+    enum store_result settled;
     struct type_fault fault;
     int64_t batch_id = 0;
 
@@ -84,8 +76,6 @@ static int types_change(struct atlas *atlas, struct type_givens *givens, enum ty
         return -1;
     result = store_types_change(atlas->conn, atlas->query->type_cache, givens, kind, change,
                                 &batch_id, &fault, atlas->err);
-    if (result == STORE_TYPES_UNKNOWN)
-        result = types_settle(atlas, batch_id);
     switch (result) {
     case STORE_TYPES_DONE:
         return 0;
@@ -96,6 +86,9 @@ static int types_change(struct atlas *atlas, struct type_givens *givens, enum ty
     case STORE_TYPES_UNKNOWN:
         break;
     }
+    settled = atlas_settle(atlas, batch_id);
+    if (settled != STORE_UNKNOWN)
+        return settled == STORE_COMMITTED ? 0 : -1;
     return ATLAS_FAULT(atlas, 500, "ATLAS-500-00-001",
                        "Internal server error the database went away while the change was "
                        "committed: ask whether the types are there");

@@ -6,6 +6,7 @@
 #include "atlas/message.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "collector/store_graph_batch_internal.h"
 #include "collector/store_internal.h"
 #include "collector/store_types_internal.h"
 
@@ -67,9 +68,14 @@ static enum write_outcome write_commit(struct write *write, PGconn *conn)
 
     if (query_reserve(atlas->query, write->answer.cap) < 0)
         return WRITE_REFUSED;
-    if (entity_commit(conn, atlas->err) == 0)
+    switch (graph_batch_commit(conn, atlas->err)) {
+    case STORE_COMMITTED:
         return WRITE_DONE;
-    return PQstatus(conn) == CONNECTION_OK ? WRITE_REFUSED : WRITE_UNKNOWN;
+    case STORE_UNKNOWN:
+        return WRITE_UNKNOWN;
+    default:
+        return WRITE_REFUSED;
+    }
 }
 
 static enum write_outcome write_try_on(struct write *write, PGconn *conn)

@@ -268,6 +268,21 @@ void store_array_add_text(struct store_array *array, struct span text)
     array->len++;
 }
 
+void store_array_add_bool(struct store_array *array, bool value)
+{
+    store_array_add_text(array, (struct span){ value ? "\1" : "\0", 1 });
+}
+
+void store_array_add_json(struct store_array *array, const json_t *json)
+{
+    AUTO(mem_free) char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+
+    if (text)
+        store_array_add_text(array, span_of(text));
+    else
+        store_array_add_null(array);
+}
+
 const struct buf *store_array_end(struct store_array *array)
 {
     uint32_t len = htobe32(array->len);

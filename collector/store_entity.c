@@ -9,6 +9,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/utf8.h"
+#include "collector/store_graph_batch_internal.h"
 #include "collector/store_internal.h"
 
 void entity_changes_done(struct entity_changes *changes)
@@ -41,23 +42,11 @@ int entity_begin(PGconn *conn, int64_t wait_ms_max, struct err *err)
     return store_exec(conn, sql, "lock graph", err);
 }
 
-int entity_commit(PGconn *conn, struct err *err)
-{
-    return store_exec(conn, "COMMIT", "commit graph", err);
-}
-
 /* A write of the graph's own begins with its first change. */
 static int writer_begin(struct entity_writer *writer, char number[24])
 {
-    AUTO(store_result_free) PGresult *result = NULL;
-
-    if (!writer->batch_id) {
-        result =
-            store_query(writer->conn, "SELECT graph_begin()", "begin graph batch", writer->err);
-        if (!result)
-            return -1;
-        writer->batch_id = store_get_i64(result, 0, 0);
-    }
+    if (!writer->batch_id && graph_batch_number(writer->conn, &writer->batch_id, writer->err) < 0)
+        return -1;
     (void)snprintf(number, 24, "%" PRId64, writer->batch_id);
     return 0;
 }
@@ -65,22 +54,6 @@ static int writer_begin(struct entity_writer *writer, char number[24])
 static struct span writer_key(const int64_t *id)
 {
     return (struct span){ (const char *)id, sizeof(*id) };
-}
-
-static void array_add_json(struct store_array *array, const json_t *json)
-{
-    char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
-
-    if (text)
-        store_array_add_text(array, span_of(text));
-    else
-        store_array_add_null(array);
-    free(text);
-}
-
-static void array_add_bool(struct store_array *array, bool value)
-{
-    store_array_add_text(array, (struct span){ value ? "\1" : "\0", 1 });
 }
 
 /* ------------------------------------------------------------------------------- what is there */
@@ -406,8 +379,8 @@ static int writer_make_entities(struct entity_writer *writer, struct entity_inpu
             store_array_add_text(&names, span_of(node->key));
         else
             store_array_add_null(&names);
-        array_add_bool(&shells, node->is_shell);
-        array_add_json(&attributes, node->attributes);
+        store_array_add_bool(&shells, node->is_shell);
+        store_array_add_json(&attributes, node->attributes);
     }
     if (guids.len == 0)
         return 0;
@@ -471,9 +444,9 @@ static int change_columns_add(struct change_columns *columns, struct entity_writ
         store_array_add_text(&columns->names, span_of(node->key));
     else
         store_array_add_null(&columns->names);
-    array_add_json(&columns->attributes, node->attributes);
-    array_add_json(&columns->joined, node->joined);
-    array_add_json(&columns->owned, json_array_size(own) ? own : NULL);
+    store_array_add_json(&columns->attributes, node->attributes);
+    store_array_add_json(&columns->joined, node->joined);
+    store_array_add_json(&columns->owned, json_array_size(own) ? own : NULL);
     return 0;
 }
 
@@ -621,7 +594,7 @@ static int edge_columns_add(struct edge_columns *columns, const struct entity_in
     store_array_add_i64(&columns->end1, ends[0]);
     store_array_add_i64(&columns->end2, ends[1]);
     store_array_add_i64(&columns->single, edge_single(def));
-    array_add_json(&columns->attributes, edge->attributes);
+    store_array_add_json(&columns->attributes, edge->attributes);
     if (guid)
         store_array_add_uuid(&columns->guids, guid);
     else

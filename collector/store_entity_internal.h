@@ -46,8 +46,6 @@ struct entity_writer {
 /* BEGIN, and the GRAPH lock; ERR_RETRY when that takes longer than wait_ms_max. */
 int entity_begin(PGconn *conn, int64_t wait_ms_max, struct err *err) MUST_CHECK;
 
-int entity_commit(PGconn *conn, struct err *err) MUST_CHECK;
-
 /* Makes and changes what the input says, all or nothing. What changes nothing writes nothing: then
  * batch_id stays 0. */
 int entity_store(struct entity_writer *writer, struct entity_input *input,

@@ -17,6 +17,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "collector/store_commit_internal.h"
+#include "collector/store_graph_batch_internal.h"
 #include "collector/store_graph_internal.h"
 #include "collector/store_internal.h"
 #include "collector/store_outbox_internal.h"
@@ -259,11 +260,6 @@ static const char *graph_user(const char *user)
     return *user ? user : "plumbline";
 }
 
-static void graph_array_add_bool(struct store_array *array, bool value)
-{
-    store_array_add_text(array, (struct span){ value ? "\1" : "\0", 1 });
-}
-
 static void graph_param_batch(struct store_params *params, const struct graph_work *work,
                               char number[24])
 {
@@ -290,7 +286,7 @@ static PGresult *graph_put_entities(struct graph_work *work)
 
         store_array_add_text(&types, span_of(entity->type));
         store_array_add_text(&names, span_of(entity->qualified_name));
-        graph_array_add_bool(&complete, entity->is_complete);
+        store_array_add_bool(&complete, entity->is_complete);
         store_array_add_text(&attributes, span_of(text));
         store_array_add_text(&users, span_of(graph_user(entity->user)));
     }
@@ -324,8 +320,8 @@ static int graph_link_entities(struct graph_work *work, const PGresult *ids)
         store_array_add_text(&types, span_of(edge->type));
         store_array_add_i64(&ends1, store_get_i64(ids, (int)edge->end1, 0));
         store_array_add_i64(&ends2, store_get_i64(ids, (int)edge->end2, 0));
-        graph_array_add_bool(&single, edge->is_single);
-        graph_array_add_bool(&fresh, store_get_bool(ids, (int)edge->end1, 1) ||
+        store_array_add_bool(&single, edge->is_single);
+        store_array_add_bool(&fresh, store_get_bool(ids, (int)edge->end1, 1) ||
                                          store_get_bool(ids, (int)edge->end2, 1));
         store_array_add_text(&users, span_of(graph_user(graph->entities[edge->end2].user)));
     }
@@ -548,7 +544,6 @@ static int graph_write_unseen(struct graph_work *work, bool *more)
 {
     AUTO(store_result_free)
     PGresult *unseen = graph_read_unseen(work->conn, work->setup, work->err);
-    AUTO(store_result_free) PGresult *begun = NULL;
     int len = unseen ? PQntuples(unseen) : 0;
 
     if (len == 0) /* somebody else was faster */
@@ -558,11 +553,7 @@ static int graph_write_unseen(struct graph_work *work, bool *more)
             graph_note_unseen(work, unseen, i);
     }
     if (map_len(work->deployments)) {
-        begun = store_query(work->conn, "SELECT graph_begin()", "begin graph batch", work->err);
-        if (!begun)
-            return -1;
-        work->batch_id = store_get_i64(begun, 0, 0);
-        if (graph_write(work) < 0)
+        if (graph_batch_number(work->conn, &work->batch_id, work->err) < 0 || graph_write(work) < 0)
             return -1;
     }
     if (graph_settle_unseen(work, unseen) < 0)
@@ -576,14 +567,11 @@ int graph_round(struct store *store, bool *more, struct err *err)
     AUTO(store_result_free)
     PGresult *unseen = graph_read_unseen(store->conn, &store->setup, err);
     struct graph_work work;
-    char sql[96];
     int rc;
 
     if (!unseen || PQntuples(unseen) == 0)
         return unseen ? 0 : -1;
-    (void)snprintf(sql, sizeof(sql), "BEGIN; SELECT pg_advisory_xact_lock(%d, %d)",
-                   STORE_LOCK_CLASS, STORE_LOCK_GRAPH);
-    if (store_exec(store->conn, sql, "lock graph", err) < 0 || graph_take_types(store, err) < 0)
+    if (graph_batch_lock(store->conn, err) < 0 || graph_take_types(store, err) < 0)
         return -1;
     graph_work_init(&work, store, err);
     rc = graph_write_unseen(&work, more);

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "collector/batch_internal.h"
 #include "collector/origin.h"
+#include "collector/store_graph_batch_internal.h"
 #include "collector/store_hook_internal.h"
 #include "collector/store_internal.h"
 #include "collector/store_types_internal.h"
@@ -106,9 +107,7 @@ static enum store_result hooks_try(struct store *store, struct batch *batch, str
         return step == STEP_FENCED ? STORE_FENCED : STORE_NOT_STORED;
     if (hook_commit_all(store, batch, err) < 0)
         return STORE_NOT_STORED;
-    if (entity_commit(store->conn, err) == 0)
-        return STORE_COMMITTED;
-    return PQstatus(store->conn) == CONNECTION_OK ? STORE_NOT_STORED : STORE_UNKNOWN;
+    return graph_batch_commit(store->conn, err);
 }
 
 enum store_result hooks_commit(struct store *store, struct batch *batch, struct err *err)

@@ -3,6 +3,7 @@
 #ifndef COLLECTOR_STORE_INTERNAL_H
 #define COLLECTOR_STORE_INTERNAL_H
 
+#include <jansson.h>
 #include <libpq-fe.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -139,6 +140,9 @@ void store_array_add_uuid(struct store_array *array, const struct uuid *uuid);
 void store_array_add_i64(struct store_array *array, int64_t value);
 /* Text, or any other element whose binary form is given. */
 void store_array_add_text(struct store_array *array, struct span text);
+void store_array_add_bool(struct store_array *array, bool value);
+/* As compact text; NULL: null. */
+void store_array_add_json(struct store_array *array, const json_t *json);
 /* Finishes the header; the buf is borrowed from the array. */
 const struct buf *store_array_end(struct store_array *array);
 static inline void store_array_done_auto(struct store_array *array)

@@ -10,6 +10,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "collector/store_commit_internal.h"
+#include "collector/store_graph_batch_internal.h"
 #include "collector/store_graph_internal.h"
 #include "collector/store_internal.h"
 #include "collector/type_cache.h"
@@ -137,11 +138,7 @@ static void lineage_check_types(const struct type_registry *types, struct batch 
 
 enum step lineage_lock(struct attempt *attempt)
 {
-    char sql[96];
-
-    (void)snprintf(sql, sizeof(sql), "BEGIN; SELECT pg_advisory_xact_lock(%d, %d)",
-                   STORE_LOCK_CLASS, STORE_LOCK_GRAPH);
-    if (store_exec(attempt->store->conn, sql, "lock graph", attempt->err) < 0 ||
+    if (graph_batch_lock(attempt->store->conn, attempt->err) < 0 ||
         graph_take_types(attempt->store, attempt->err) < 0)
         return STEP_FAIL;
     lineage_check_types(attempt->store->types, attempt->batch);

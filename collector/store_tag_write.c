@@ -3,33 +3,9 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "collector/store_graph_batch_internal.h"
 #include "collector/store_internal.h"
 #include "collector/store_tags_internal.h"
-
-int tag_write_begin(PGconn *conn, struct err *err)
-{
-    char sql[96];
-
-    (void)snprintf(sql, sizeof(sql), "BEGIN; SELECT pg_advisory_xact_lock(%d, %d)",
-                   STORE_LOCK_CLASS, STORE_LOCK_GRAPH);
-    return store_exec(conn, sql, "lock graph", err);
-}
-
-static int tag_write_batch(PGconn *conn, int64_t *batch_id, struct err *err)
-{
-    AUTO(store_result_free)
-    PGresult *result = store_query(conn, "SELECT graph_begin()", "begin graph batch", err);
-
-    if (!result)
-        return -1;
-    *batch_id = store_get_i64(result, 0, 0);
-    return 0;
-}
-
-static void tag_write_add_bool(struct store_array *array, bool value)
-{
-    store_array_add_text(array, (struct span){ value ? "\1" : "\0", 1 });
-}
 
 /* One array for each column. */
 struct tag_arrays {
@@ -63,27 +39,17 @@ static void tag_arrays_done_auto(struct tag_arrays *arrays) /* AUTO(tag_arrays_d
     tag_arrays_done(arrays);
 }
 
-static void tag_arrays_add_json(struct store_array *array, const json_t *json)
-{
-    AUTO(mem_free) char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
-
-    if (text)
-        store_array_add_text(array, span_of(text));
-    else
-        store_array_add_null(array);
-}
-
 static void tag_arrays_add(struct tag_arrays *arrays, const struct tag_write *write)
 {
     const struct classification *classification = write->classification;
 
     store_array_add_i64(&arrays->entities, write->entity_id);
     store_array_add_text(&arrays->types, span_of(classification->type->def->name));
-    tag_arrays_add_json(&arrays->attributes, classification->attributes);
-    tag_arrays_add_json(&arrays->periods, classification->periods);
-    tag_write_add_bool(&arrays->propagates, classification->propagates);
-    tag_write_add_bool(&arrays->removes, classification->removes_propagations);
-    tag_write_add_bool(&arrays->restricted, classification->is_restricted);
+    store_array_add_json(&arrays->attributes, classification->attributes);
+    store_array_add_json(&arrays->periods, classification->periods);
+    store_array_add_bool(&arrays->propagates, classification->propagates);
+    store_array_add_bool(&arrays->removes, classification->removes_propagations);
+    store_array_add_bool(&arrays->restricted, classification->is_restricted);
 }
 
 /* Of the writer's function, whose first parameters are batch, entities and types and whose last is
@@ -97,7 +63,7 @@ static int tag_write_run(PGconn *conn, const struct tag_write *writes, size_t le
     char number[24];
 
     tag_arrays_init(&arrays);
-    if (tag_write_batch(conn, batch_id, err) < 0)
+    if (graph_batch_number(conn, batch_id, err) < 0)
         return -1;
     for (size_t i = 0; i < len; i++)
         tag_arrays_add(&arrays, &writes[i]);
@@ -131,11 +97,4 @@ int tag_write_end(PGconn *conn, const struct tag_write *writes, size_t len, cons
                   int64_t *batch_id, struct err *err)
 {
     return tag_write_run(conn, writes, len, false, user, batch_id, err);
-}
-
-enum tag_commit tag_write_commit(PGconn *conn, struct err *err)
-{
-    if (store_exec(conn, "COMMIT", "classifications", err) == 0)
-        return TAG_COMMITTED;
-    return PQstatus(conn) == CONNECTION_OK ? TAG_NOT_COMMITTED : TAG_COMMIT_UNKNOWN;
 }

@@ -75,21 +75,13 @@ struct tag_write {
     const struct classification *classification;
 };
 
-/* Begins a transaction and takes the graph lock. */
-int tag_write_begin(PGconn *conn, struct err *err) MUST_CHECK;
-/* In a batch of its own: all stand as they are given, each (entity, type) once. */
+/* Under the graph lock, in a batch of its own: all stand as they are given, each (entity, type)
+ * once. */
 int tag_write_put(PGconn *conn, const struct tag_write *writes, size_t len, const char *user,
                   int64_t *batch_id, struct err *err) MUST_CHECK;
 /* The same: all of these types go. */
 int tag_write_end(PGconn *conn, const struct tag_write *writes, size_t len, const char *user,
                   int64_t *batch_id, struct err *err) MUST_CHECK;
-
-enum tag_commit {
-    TAG_COMMITTED,
-    TAG_NOT_COMMITTED,  /* err says why */
-    TAG_COMMIT_UNKNOWN, /* the connection broke: ask store_types_settle for the batch */
-};
-enum tag_commit tag_write_commit(PGconn *conn, struct err *err) MUST_CHECK;
 
 /* ---- of some classifications: who has them ---- */
 

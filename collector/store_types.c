@@ -10,6 +10,7 @@
 #include "atlas/type_parse.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "collector/store_graph_batch_internal.h"
 #include "collector/store_internal.h"
 
 /* ------------------------------------------------------------------------------------- reading */
@@ -112,15 +113,6 @@ struct types_work {
     struct err *err;
 };
 
-static int types_lock(PGconn *conn, struct err *err)
-{
-    char sql[96];
-
-    (void)snprintf(sql, sizeof(sql), "BEGIN; SELECT pg_advisory_xact_lock(%d, %d)",
-                   STORE_LOCK_CLASS, STORE_LOCK_GRAPH);
-    return store_exec(conn, sql, "lock graph", err);
-}
-
 /* Those that are to go must be the types of nothing. */
 static enum store_types_result types_check_use(const struct types_work *work)
 {
@@ -146,7 +138,6 @@ static enum store_types_result types_check_use(const struct types_work *work)
 static int types_write(const struct types_work *work, enum type_change_kind kind, int64_t *batch_id)
 {
     AUTO(store_array_done) struct store_array names, categories, definitions;
-    AUTO(store_result_free) PGresult *begun = NULL;
     AUTO(store_result_free) PGresult *result = NULL;
     struct store_params params = { 0 };
     char number[24];
@@ -154,10 +145,8 @@ static int types_write(const struct types_work *work, enum type_change_kind kind
     store_array_init(&names, STORE_OID_TEXT);
     store_array_init(&categories, STORE_OID_TEXT);
     store_array_init(&definitions, STORE_OID_TEXT);
-    begun = store_query(work->conn, "SELECT graph_begin()", "begin graph batch", work->err);
-    if (!begun)
+    if (graph_batch_number(work->conn, batch_id, work->err) < 0)
         return -1;
-    *batch_id = store_get_i64(begun, 0, 0);
     for (size_t i = 0; i < work->change->changed_len; i++) {
         const struct type_def *def = work->change->changed[i]->def;
         json_auto_t *json = type_def_json(def);
@@ -209,38 +198,17 @@ enum store_types_result store_types_change(PGconn *conn, struct type_cache *cach
 {
     struct types_work work = { conn, cache, change, fault, err };
     enum store_types_result result;
+    enum store_result committed;
 
     *change = (struct type_change){ 0 };
-    if (types_lock(conn, err) < 0)
+    if (graph_batch_lock(conn, err) < 0)
         return STORE_TYPES_FAILED;
     result = types_change(&work, givens, kind, batch_id);
     if (result != STORE_TYPES_DONE || !change->changed_len)
         return result; /* the pool rolls back */
-    if (store_exec(conn, "COMMIT", "types", err) < 0)
-        return PQstatus(conn) == CONNECTION_OK ? STORE_TYPES_FAILED : STORE_TYPES_UNKNOWN;
+    committed = graph_batch_commit(conn, err);
+    if (committed != STORE_COMMITTED)
+        return committed == STORE_UNKNOWN ? STORE_TYPES_UNKNOWN : STORE_TYPES_FAILED;
     type_cache_put(cache, type_registry_ref(change->after), *batch_id);
     return STORE_TYPES_DONE;
-}
-
-enum store_types_result store_types_settle(PGconn *conn, struct type_cache *cache, int64_t batch_id,
-                                           struct err *err)
-{
-    AUTO(store_result_free) PGresult *result = NULL;
-    struct store_params params = { 0 };
-    char number[24];
-
-    (void)snprintf(number, sizeof(number), "%" PRId64, batch_id);
-    store_param_text(&params, number);
-    if (types_lock(conn, err) < 0)
-        return STORE_TYPES_UNKNOWN;
-    result =
-        store_query_params(conn,
-                           "SELECT EXISTS (SELECT FROM graph_batch WHERE batch_id = $1::bigint)",
-                           &params, "look for batch", err);
-    if (!result || store_types_refresh(conn, cache, err) < 0)
-        return STORE_TYPES_UNKNOWN;
-    if (store_get_bool(result, 0, 0))
-        return STORE_TYPES_DONE;
-    (void)err_set(err, ERR_RETRY, "the database went away before the types were stored");
-    return STORE_TYPES_FAILED;
 }

@@ -18,7 +18,7 @@ enum store_types_result {
     STORE_TYPES_DONE,
     STORE_TYPES_REFUSED, /* the fault says why; nothing is changed */
     STORE_TYPES_FAILED,  /* err says why; nothing is changed */
-    STORE_TYPES_UNKNOWN, /* the connection broke during COMMIT: ask store_types_settle */
+    STORE_TYPES_UNKNOWN, /* the connection broke during COMMIT: ask graph_batch_settle */
 };
 
 /* Makes, changes or deletes types, in a transaction of its own under the graph lock. *batch_id is
@@ -28,8 +28,5 @@ enum store_types_result store_types_change(PGconn *conn, struct type_cache *cach
                                            struct type_givens *givens, enum type_change_kind kind,
                                            struct type_change *change, int64_t *batch_id,
                                            struct type_fault *fault, struct err *err) MUST_CHECK;
-/* On another connection: whether that batch is in. Waits for its transaction. */
-enum store_types_result store_types_settle(PGconn *conn, struct type_cache *cache, int64_t batch_id,
-                                           struct err *err) MUST_CHECK;
 
 #endif
