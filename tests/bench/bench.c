@@ -101,7 +101,7 @@ int bench_main(const char *theme, void (*run)(struct bench *bench))
     tcase_add_test(tc, benchmark);
     suite_add_tcase(suite, tc);
     runner = srunner_create(suite);
-    temp_start();
+    temp_start(TEMP_ON_DISK);
     srunner_run_all(runner, CK_SILENT);
     failed = srunner_ntests_failed(runner);
     if (failed)

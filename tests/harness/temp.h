@@ -1,8 +1,8 @@
 /* The temporary directory of a test binary, with everything that its tests put on disk, and what is
  * shown of it when a test fails.
  *
- *   /tmp/plt-XXXXXX/           temp_root(): made by the runner, removed by a guard process when the
- *     logs/                    runner is gone, however it went
+ *   /dev/shm/plt-XXXXXX/       temp_root(), or below /tmp: made by the runner, removed by a guard
+ *     logs/                    process when the runner is gone, however it went
  *       1234.daemon-0.log      of the test that ran as process 1234: kept when that test failed
  *     1234-0/                  temp_dir()
  */
@@ -14,8 +14,11 @@
 
 #include "base/attr.h"
 
-/* Runner only: makes the directory and its guard. */
-void temp_start(void);
+/* Runner only: makes the directory and its guard. In memory if there is plenty (tests kill
+ * processes, not the machine: what was written is there either way), on disk where disks are
+ * measured. */
+enum temp_where { TEMP_IN_MEMORY, TEMP_ON_DISK };
+void temp_start(enum temp_where where);
 /* Runner only: stops every server below the directory and removes it. */
 void temp_stop(void);
 /* Runner only, after a suite: prints the logs that failed tests left, and removes them. */
