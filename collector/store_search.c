@@ -20,6 +20,7 @@ void search_sql_init(struct search_sql *sql)
     buf_init(&sql->text, SEARCH_SQL_BYTES_MAX);
     sql->values = NULL;
     sql->values_len = 0;
+    sql->has_one = false;
     sql->origins = NULL;
 }
 
@@ -49,7 +50,7 @@ static void search_put_value(struct search_sql *sql, struct span text)
 {
     sql->values = xreallocarray(sql->values, (size_t)sql->values_len + 1, sizeof(*sql->values));
     sql->values[sql->values_len++] = xmemdup0(text.len ? text.data : "", text.len);
-    buf_append_fmt(&sql->text, "$%d::text", sql->values_len);
+    buf_append_fmt(&sql->text, sql->has_one ? "($1::text[])[%d]" : "$%d::text", sql->values_len);
 }
 
 /* A name as a constant, which the planner has to see to find an index. People who define types
@@ -587,6 +588,26 @@ static int search_run(const struct atlas_view *view, struct search_sql *sql,
     return rc;
 }
 
+#define SEARCH_TOO_LARGE "the search is larger than any that is looked for"
+
+/* Who is classified as the search wants. */
+static int search_find_tags(const struct atlas_view *view, const struct search *search,
+                            struct tag_origins *origins, struct err *err)
+{
+    AUTO(search_sql_done) struct search_sql sql;
+    struct tags_condition condition;
+
+    search_sql_init(&sql);
+    if (!search->has_tag_filter)
+        return tags_find(view, &search->tag_types, origins, err);
+    sql.has_one = true;
+    search_put_filter(&sql, &search->tag_filter);
+    if (sql.text.full)
+        return err_set(err, ERR_INPUT, SEARCH_TOO_LARGE);
+    condition = (struct tags_condition){ buf_text(&sql.text), sql.values, (size_t)sql.values_len };
+    return tags_find_where(view, &search->tag_types, &condition, origins, err);
+}
+
 int store_search(PGconn *conn, const struct type_registry *types, const struct search *search,
                  search_found *found, void *ctx, int64_t *count, struct err *err)
 {
@@ -596,11 +617,11 @@ int store_search(PGconn *conn, const struct type_registry *types, const struct s
 
     search_sql_init(&sql);
     atlas_view_init(&view, conn, types, ATLAS_NOW);
-    if (search->tags && tags_find(&view, &search->tag_types, &origins, err) < 0)
+    if (search->tags && search_find_tags(&view, search, &origins, err) < 0)
         return -1;
     sql.origins = search->tags ? &origins : NULL;
     store_search_write(&sql, search);
     if (sql.text.full) /* cut anywhere it may mean something else */
-        return err_set(err, ERR_INPUT, "the search is larger than any that is looked for");
+        return err_set(err, ERR_INPUT, SEARCH_TOO_LARGE);
     return search_run(&view, &sql, search, found, ctx, count, err);
 }

@@ -21,6 +21,7 @@ struct search_sql {
     struct buf text;
     char **values;
     int values_len;
+    bool has_one; /* all of them are elements of $1 */
     const struct tag_origins
         *origins; /* borrowed; of the classifications that are searched for, and
                                         * what they reach; NULL: nobody is classified */

@@ -97,6 +97,8 @@ struct search {
     struct type_list types; /* owned list; those that an entity may have; empty: any */
     enum search_tags tags;
     struct type_list tag_types; /* owned list */
+    bool has_tag_filter;        /* CLASSIFIED, by a classification of which this is true: */
+    struct search_filter tag_filter;
     bool excludes_deleted;
     char **words; /* owned; all are wanted; `*` is any text, `?` any character */
     size_t words_len;

@@ -192,6 +192,95 @@ START_TEST(searches_by_filters)
 }
 END_TEST
 
+/* ---- classifications ---- */
+
+#define TAG_TYPES                                                                                  \
+    "{'classificationDefs':[{'name':'PII','attributeDefs':[{'name':'level','typeName':'int',"      \
+    "'isOptional':true},{'name':'why','typeName':'string','isOptional':true}]},"                   \
+    "{'name':'EMAIL','superTypes':['PII']}]}"
+
+static void classify(struct service *service, const char *table, const char *body)
+{
+    AUTO(mem_free)
+    char *path = xasprintf("/api/atlas/v2/entity/uniqueAttribute/type/hive_table/classifications"
+                           "?attr:qualifiedName=%s",
+                           table);
+    AUTO(mem_free) char *sent = quoted(body);
+
+    ck_assert_ptr_null(service_call(service, 204, "POST", path, sent, NULL));
+}
+
+/* x.t, and so b1, is PII of level 3; y.t_2, and so b1 too, EMAIL of level 1. */
+static struct service *search_start_classified(void)
+{
+    struct service *service = search_start();
+    AUTO(mem_free) char *types = quoted(TAG_TYPES);
+
+    json_decref(service_post(service, 200, "/api/atlas/v2/types/typedefs", types));
+    classify(service, "x.t@cm", "[{'typeName':'PII','attributes':{'level':3,'why':'it\\u0027s'}}]");
+    classify(service, "y.t_2@cm", "[{'typeName':'EMAIL','attributes':{'level':1}}]");
+    return service;
+}
+
+#define TAGGED(classification, types, filter)                                                      \
+    "{'classification':'" classification "','typeName':'" types "','sortBy':'qualifiedName',"      \
+    "'tagFilters':" filter "}"
+#define TABLES_BUILDS "hive_table,ml_model_build"
+
+static const struct {
+    const char *body, *want;
+} tagged_cases[] = {
+    { TAGGED("PII", TABLES_BUILDS, TEST("level", "gte", "2")), "b1 x.t" },
+    { TAGGED("PII", TABLES_BUILDS, TEST("level", "lt", "2")), "b1 y.t_2" },
+    { TAGGED("PII", TABLES_BUILDS, TEST("level", "eq", "2")), "" },
+    { TAGGED("EMAIL", "hive_table", TEST("level", "gt", "0")), "y.t_2" },
+    { TAGGED("PII", "hive_table", TEST("why", "startsWith", "it")), "x.t" },
+    { TAGGED("PII", "hive_table", TEST("why", "isNull", "")), "y.t_2" },
+    { TAGGED("PII", "hive_table", TEST("why", "eq", "it\\u0027s")), "x.t" },
+    { TAGGED("PII", "hive_table", TEST("why", "eq", "\\u0027) OR true --")), "" },
+    { TAGGED("*", "hive_table", TEST("level", "in", "1")), NULL },
+    { TAGGED("*", "hive_table", TEST("__typeName", "eq", "PII")), "x.t" },
+    { TAGGED("_CLASSIFIED", "hive_table", TEST("__createdBy", "eq", "plumbline")), "x.t y.t_2" },
+    { TAGGED("_CLASSIFIED", "hive_table", TEST("__timestamp", "gt", "1704067200000")),
+      "x.t y.t_2" },
+    { TAGGED("PII", "hive_table", TEST("__modificationTimestamp", "lt", "1704067200000")), "" },
+    /* of one classification, not of several */
+    { TAGGED("PII", "ml_model_build",
+             "{'criterion':[" TEST("level", "eq", "1") "," TEST("why", "notNull", "") "]}"),
+      "" },
+    { TAGGED("PII", "ml_model_build",
+             "{'criterion':[" TEST("level", "eq", "3") "," TEST("why", "notNull", "") "]}"),
+      "b1" },
+    { TAGGED("PII", "ml_model_build",
+             "{'condition':'OR','criterion':[" TEST("level", "eq", "7") "," TEST("level", "eq",
+                                                                                 "1") "]}"),
+      "b1" },
+    { "{'classification':'PII','typeName':'ml_model_deployment','query':'d*','tagFilters':" TEST(
+          "level", "eq", "3") ",'entityFilters':" TEST("status", "eq", "stopped") "}",
+      "d1" },
+};
+
+START_TEST(searches_by_filters_of_classifications)
+{
+    AUTO(service_free) struct service *service = search_start_classified();
+
+    for (size_t i = 0; i < LENGTH(tagged_cases); i++) {
+        AUTO(mem_free) char *body = quoted(tagged_cases[i].body);
+        const char *want = tagged_cases[i].want;
+        json_auto_t *answer = service_post(service, want ? 200 : 400, SEARCH "basic", body);
+        int64_t count = want && *want != '\0';
+
+        for (const char *c = want; c && *c; c++)
+            count += *c == ' ';
+        if (want)
+            check_found(answer, want, count, tagged_cases[i].body);
+        else
+            ck_assert_str_eq(service_text(answer, "errorMessage"),
+                             "operator in does not go with attribute level");
+    }
+}
+END_TEST
+
 /* A body may be compressed, as that of events. */
 START_TEST(searches_by_compressed_filters)
 {
@@ -711,6 +800,7 @@ Suite *search_suite(void)
     tcase_add_unchecked_fixture(tc, pg_shared_start, NULL);
     tcase_add_test(tc, searches_by_get);
     tcase_add_test(tc, searches_by_filters);
+    tcase_add_test(tc, searches_by_filters_of_classifications);
     tcase_add_test(tc, searches_by_compressed_filters);
     tcase_add_test(tc, answer_is_that_of_atlas);
     tcase_add_test(tc, deleted_ones_are_found_unless_excluded);
