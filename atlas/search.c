@@ -1,5 +1,6 @@
 #include "atlas/search.h"
 
+#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -831,6 +832,76 @@ int search_parse(struct search *search, const struct type_registry *types, const
     if (rc < 0)
         search_done(search);
     return rc;
+}
+
+/* ---------------------------------------------------------------------------------------- quick */
+
+static bool search_is_letter(char c)
+{
+    return isalpha((unsigned char)c) || (unsigned char)c >= 0x80;
+}
+
+/* Whether Atlas's index has it as one word: a point, colon or apostrophe parts no letters. */
+static bool search_is_one_word(const char *text)
+{
+    for (const char *c = text; *c; c++) {
+        if (search_is_letter(*c) || isdigit((unsigned char)*c) || *c == '_')
+            continue;
+        if (!strchr(".:'", *c) || c == text || !search_is_letter(c[-1]) || !search_is_letter(c[1]))
+            return false;
+    }
+    return *text != '\0';
+}
+
+/* The parameters as those of a basic search. Owned. */
+static json_t *search_quick_json(const json_t *parameters)
+{
+    static const char *const names[] = { "query",
+                                         "typeName",
+                                         "entityFilters",
+                                         "limit",
+                                         "offset",
+                                         "excludeDeletedEntities",
+                                         "sortBy",
+                                         "sortOrder",
+                                         "includeSubTypes",
+                                         "attributes",
+                                         "excludeHeaderAttributes" };
+    json_t *json = json_object();
+    const char *query;
+
+    for (size_t i = 0; i < LENGTH(names); i++) {
+        json_t *value = json_object_get(parameters, names[i]);
+
+        if (value && !json_is_null(value))
+            (void)json_object_set(json, names[i], value);
+    }
+    if (!json_object_get(json, "includeSubTypes"))
+        (void)json_object_set_new(json, "includeSubTypes", json_false());
+    query = json_string_value(json_object_get(json, "query"));
+    if (query && search_is_one_word(query)) {
+        AUTO(mem_free) char *begun = xasprintf("%s*", query);
+
+        (void)json_object_set_new(json, "query", json_string(begun));
+    }
+    return json;
+}
+
+int search_parse_quick(struct search *search, const struct type_registry *types,
+                       const json_t *parameters, struct search_fault *fault)
+{
+    json_auto_t *basic = NULL;
+
+    *search = (struct search){ 0 };
+    if (!json_is_object(parameters))
+        return search_fail(fault, SEARCH_BAD_REQUEST, "the body must be a JSON object");
+    basic = search_quick_json(parameters);
+    if (search_parse(search, types, basic, fault) < 0)
+        return -1;
+    if (!search->has_filter || json_object_get(search->parameters, "typeName"))
+        return 0;
+    search_done(search);
+    return search_fail(fault, SEARCH_BAD_REQUEST, "EntityFilters specified without Type name");
 }
 
 static void search_filter_done(struct search_filter *filter)

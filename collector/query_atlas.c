@@ -739,6 +739,8 @@ static const struct {
     { "v2/lineage/*", QUERY_POST, lineage_on_demand, false },
     { "v2/search/basic", QUERY_GET | QUERY_POST, query_search_basic, false },
     { "v2/search/attribute", QUERY_GET, query_search_attribute, false },
+    { "v2/search/quick", QUERY_GET | QUERY_POST, query_search_quick, false },
+    { "v2/search/suggestions", QUERY_GET, query_search_suggestions, false },
     { "admin/version", QUERY_GET, query_admin_version, false },
     { "admin/status", QUERY_GET, query_admin_status, false },
     { "admin/session", QUERY_GET, query_admin_session, false },

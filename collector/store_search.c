@@ -11,8 +11,9 @@
 
 enum {
     SEARCH_SQL_BYTES_MAX = 4 * 1024 * 1024,
-    SEARCH_KEY_BYTES_MAX = 500, /* as many as entity_text keeps at least */
-    SEARCH_ROWS_LARGE = 8,      /* at once, where attributes of any size are shown */
+    SEARCH_KEY_BYTES_MAX = 500,  /* as many as entity_text keeps at least */
+    SEARCH_ROWS_LARGE = 8,       /* at once, where attributes of any size are shown */
+    SEARCH_WORDS_OF_MAX = 10000, /* entities whose words are counted for a suggestion */
 };
 
 void search_sql_init(struct search_sql *sql)
@@ -492,7 +493,8 @@ static void search_put_hits(struct search_sql *sql, const struct search *search)
                    SEARCH_COUNT_MAX, search->limit, search->offset);
 }
 
-/* Those of some types alone: an index counts them, and another one or the same has the page. */
+/* Those of some types alone, or by the beginning of a name: an index counts them, and another one or
+ * the same has the page. */
 static void search_put_page(struct search_sql *sql, const struct search *search)
 {
     buf_append_text(&sql->text, "WITH n AS (SELECT count(*) FROM (SELECT FROM entity AS e");
@@ -624,4 +626,106 @@ int store_search(PGconn *conn, const struct type_registry *types, const struct s
     if (sql.text.full) /* cut anywhere it may mean something else */
         return err_set(err, ERR_INPUT, SEARCH_TOO_LARGE);
     return search_run(&view, &sql, search, found, ctx, count, err);
+}
+
+/* --------------------------------------------------------------------------------------- counts */
+
+/* Which facet, the name, how many. */
+static void search_put_counts(struct search_sql *sql, const struct search *search)
+{
+    buf_append_text(&sql->text, "WITH hit AS MATERIALIZED (SELECT e.type, e.is_deleted,"
+                                " left(e.attributes ->> 'owner', 500) AS owner FROM entity AS e");
+    search_put_condition(sql, search);
+    buf_append_fmt(&sql->text,
+                   " LIMIT %d) SELECT * FROM (SELECT %d::bigint AS facet, type AS name, count(*)"
+                   " FROM hit GROUP BY type UNION ALL SELECT %d, CASE WHEN is_deleted THEN"
+                   " 'DELETED' ELSE 'ACTIVE' END, count(*) FROM hit GROUP BY is_deleted UNION ALL"
+                   " (SELECT %d, owner, count(*) FROM hit WHERE owner <> '' GROUP BY owner"
+                   " ORDER BY count(*) DESC, owner COLLATE \"C\" LIMIT %d)) AS counted"
+                   " ORDER BY facet, count DESC, name COLLATE \"C\"",
+                   SEARCH_COUNT_MAX, SEARCH_BY_TYPE, SEARCH_BY_STATE, SEARCH_BY_OWNER,
+                   SEARCH_OWNERS_MAX);
+}
+
+int store_search_count(PGconn *conn, const struct search *search, search_counted *counted,
+                       void *ctx, struct err *err)
+{
+    AUTO(store_cursor_done) struct store_cursor cursor = { 0 };
+    AUTO(search_sql_done) struct search_sql sql;
+    int rc;
+
+    search_sql_init(&sql);
+    search_put_counts(&sql, search);
+    if (sql.text.full)
+        return err_set(err, ERR_INPUT, SEARCH_TOO_LARGE);
+    if (store_cursor_open_texts(&cursor, conn, "counts", buf_text(&sql.text),
+                                (const char *const *)sql.values, sql.values_len, err) < 0)
+        return -1;
+    while ((rc = store_cursor_next(&cursor, err)) > 0)
+        counted(ctx, (enum search_facet)store_get_i64(cursor.rows, cursor.row, 0),
+                store_get_span(cursor.rows, cursor.row, 1),
+                store_get_i64(cursor.rows, cursor.row, 2));
+    return rc;
+}
+
+/* ---------------------------------------------------------------------------------- suggestions */
+
+/* Of what entity_text is made. */
+static const struct {
+    const char *name, *sql;
+} search_word_fields[] = {
+    { "qualifiedName", "e.qualified_name" },
+    { "name", "e.attributes ->> 'name'" },
+    { "displayName", "e.attributes ->> 'displayName'" },
+    { "description", "e.attributes ->> 'description'" },
+    { "userDescription", "e.attributes ->> 'userDescription'" },
+    { "owner", "e.attributes ->> 'owner'" },
+    { "userName", "e.attributes ->> 'userName'" },
+};
+
+/* NULL: no words are known of it. */
+static const char *search_word_sql(const char *field)
+{
+    for (size_t i = 0; i < LENGTH(search_word_fields); i++) {
+        if (strcmp(field, search_word_fields[i].name) == 0)
+            return search_word_fields[i].sql;
+    }
+    return NULL;
+}
+
+bool store_search_suggests(const char *field)
+{
+    return search_word_sql(field) != NULL;
+}
+
+int store_search_suggest(PGconn *conn, const char *prefix, const char *field,
+                         search_suggested *suggested, void *ctx, struct err *err)
+{
+    AUTO(store_cursor_done) struct store_cursor cursor = { 0 };
+    AUTO(mem_free) char *key = xasprintf("'%s':*", prefix);
+    const char *const values[] = { key, prefix };
+    AUTO(mem_free)
+    char *text = field ? xasprintf("lower(left(%s, 500))", search_word_sql(field))
+                       : xstrdup(SEARCH_TEXT_SQL);
+    AUTO(mem_free)
+    char *sql = xasprintf(
+        "SELECT k.word FROM (SELECT %s AS text FROM entity AS e WHERE e.to_batch IS NULL AND"
+        " entity_words(" SEARCH_TEXT_SQL ") @@ lower($1::text)::tsquery LIMIT %d) AS h CROSS JOIN"
+        " LATERAL (SELECT DISTINCT w.word FROM regexp_split_to_table(h.text, '[^[:alnum:]_]+')"
+        "  AS w(word) WHERE starts_with(w.word, lower($2::text))) AS k"
+        " GROUP BY k.word ORDER BY count(*) DESC, k.word COLLATE \"C\" LIMIT %d",
+        text, SEARCH_WORDS_OF_MAX, SEARCH_SUGGESTIONS_MAX);
+    int rc;
+
+    if (!*prefix || strlen(prefix) > SEARCH_KEY_BYTES_MAX)
+        return 0;
+    for (const char *c = prefix; *c; c++) {
+        if (!search_is_key_char(*c))
+            return 0; /* no word has it */
+    }
+    if (store_cursor_open_texts(&cursor, conn, "suggestions", sql, values, LENGTH(values), err) < 0)
+        return -1;
+    while ((rc = store_cursor_next(&cursor, err)) > 0)
+        suggested(ctx, store_get_span(cursor.rows, cursor.row, 0));
+    return rc;
 }

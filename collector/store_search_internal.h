@@ -53,4 +53,29 @@ typedef int search_found(void *ctx, const struct entity *entity, const struct ta
 int store_search(PGconn *conn, const struct type_registry *types, const struct search *search,
                  search_found *found, void *ctx, int64_t *count, struct err *err) MUST_CHECK;
 
+/* What those that are found are counted by. */
+enum search_facet { SEARCH_BY_TYPE, SEARCH_BY_STATE, SEARCH_BY_OWNER };
+
+enum {
+    SEARCH_OWNERS_MAX = 100, /* the most frequent ones */
+    SEARCH_SUGGESTIONS_MAX = 5,
+};
+
+/* `name` is borrowed for the call. */
+typedef void search_counted(void *ctx, enum search_facet facet, struct span name, int64_t count);
+
+/* Calls `counted` for each type, state and owner among what the search finds, the most frequent
+ * first; of more than SEARCH_COUNT_MAX some are looked at. Before store_search in its transaction.
+ * ERR_INPUT as there. */
+int store_search_count(PGconn *conn, const struct search *search, search_counted *counted,
+                       void *ctx, struct err *err) MUST_CHECK;
+
+/* Whether words are suggested of this attribute. */
+bool store_search_suggests(const char *field);
+typedef void search_suggested(void *ctx, struct span word);
+/* Calls `suggested` for the most frequent words that begin with the prefix in one attribute, or
+ * with NULL in all that words are looked for in. In a transaction of store_search_begin. */
+int store_search_suggest(PGconn *conn, const char *prefix, const char *field,
+                         search_suggested *suggested, void *ctx, struct err *err) MUST_CHECK;
+
 #endif

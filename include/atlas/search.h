@@ -123,6 +123,10 @@ struct search_fault {
  * the reverse. -1: the fault says why, and there is nothing to be done with. */
 int search_parse(struct search *search, const struct type_registry *types, const json_t *parameters,
                  struct search_fault *fault) MUST_CHECK;
+/* The same for QuickSearchParameters: of one word the beginning is enough, and types that inherit
+ * are not meant unless it says so. */
+int search_parse_quick(struct search *search, const struct type_registry *types,
+                       const json_t *parameters, struct search_fault *fault) MUST_CHECK;
 void search_done(struct search *search);
 
 #endif

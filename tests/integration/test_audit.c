@@ -209,7 +209,6 @@ static const struct {
       "no such path: v2/search/dsl" },
     { "v2/search/fulltext?query=x", NULL, 404, "ATLAS-404-00-000",
       "no such path: v2/search/fulltext" },
-    { "v2/search/quick", "{}", 404, "ATLAS-404-00-000", "no such path: v2/search/quick" },
     { "v2/glossary", NULL, 404, "ATLAS-404-00-000", "no such path: v2/glossary" },
     { "admin/stack", NULL, 404, "ATLAS-404-00-000", "no such path: admin/stack" },
     { "admin/version", "{}", 405, "ATLAS-405-00-001", "admin/version takes GET, HEAD" },

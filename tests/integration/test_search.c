@@ -310,6 +310,115 @@ START_TEST(searches_by_compressed_filters)
 }
 END_TEST
 
+/* ---- quick search ---- */
+
+#define BUILDS_NAMED "'typeName':'ml_model_build','entityFilters':" TEST("name", "eq", "fraud_a")
+
+static const struct {
+    const char *query, *body; /* NULL: a GET */
+    const char *want;
+    int64_t count;
+} quick_cases[] = {
+    { "quick?query=chur&typeName=ml_project", NULL, "p1", 1 },
+    { "quick?query=chur&limit=2&sortBy=qualifiedName", NULL, "b1:train_build b1", 6 },
+    { "quick?query=churn+model&typeName=ml_model_build", NULL, "b1", 1 },
+    { "quick?query=churn+mod&typeName=ml_model_build", NULL, "", 0 },
+    { "quick?query=t_2@c&typeName=hive_table", NULL, "", 0 },
+    { "quick?query=t_2@c*&typeName=hive_table", NULL, "y.t_2", 1 },
+    { "quick?typeName=hive_table&offset=1", NULL, "y.t_2", 2 },
+    { "quick?typeName=DataSet", NULL, "", 0 },
+    { "quick", "{'typeName':'DataSet','query':'fra','includeSubTypes':true}", "p2 b2 d2", 3 },
+    { "quick", "{'typeName':'DataSet','query':'fra','includeSubTypes':null}", "", 0 },
+    { "quick", "{'query':null,'classification':'none'," BUILDS_NAMED "}", "b2", 1 },
+};
+
+START_TEST(searches_quickly)
+{
+    AUTO(service_free) struct service *service = search_start();
+
+    for (size_t i = 0; i < LENGTH(quick_cases); i++) {
+        AUTO(mem_free) char *path = xasprintf(SEARCH "%s", quick_cases[i].query);
+        AUTO(mem_free) char *body = quick_cases[i].body ? quoted(quick_cases[i].body) : NULL;
+        json_auto_t *answer =
+            body ? service_post(service, 200, path, body) : service_get(service, 200, path);
+
+        check_found(json_object_get(answer, "searchResults"), quick_cases[i].want,
+                    quick_cases[i].count, body ? body : path);
+        ck_assert(json_is_object(json_object_get(answer, "aggregationMetrics")));
+    }
+}
+END_TEST
+
+/* All that are found are counted, not the page alone. */
+START_TEST(quick_search_counts)
+{
+    AUTO(service_free) struct service *service = search_start();
+    AUTO(mem_free)
+    char *text = quoted(
+        "{'__typeName':[{'name':'ml_model_deployment','count':2},{'name':'ml_project','count':2}],"
+        "'__state':[{'name':'ACTIVE','count':3},{'name':'DELETED','count':1}],"
+        "'Asset.owner':[{'name':'eve','count':2},{'name':'ada','count':1},{'name':'bob','count':1}"
+        "],'ServiceType':[{'name':'ml','count':4}]}");
+    AUTO(mem_free)
+    char *body = quoted("{'typeName':'ml_project,ml_model_deployment','limit':1,'query':'*'}");
+    json_auto_t *want = service_json(text);
+    json_auto_t *answer = NULL, *none = NULL;
+    const json_t *results;
+
+    pg_exec(service->dsn, "UPDATE entity SET is_deleted = true WHERE qualified_name = 'p1@cm'");
+    answer = service_post(service, 200, SEARCH "quick", body);
+    results = json_object_get(answer, "searchResults");
+    check_found(results, "p1", 4, "counted");
+    ck_assert_str_eq(service_text(results, "queryType"), "BASIC");
+    ck_assert_str_eq(service_text(results, "queryText"), "*");
+    service_check_same(json_object_get(answer, "aggregationMetrics"), want, "counts");
+
+    none = service_get(service, 200, SEARCH "quick?query=nothing");
+    json_decref(want);
+    free(text);
+    text = quoted("{'__typeName':[],'__state':[],'Asset.owner':[],'ServiceType':[]}");
+    want = service_json(text);
+    service_check_same(json_object_get(none, "aggregationMetrics"), want, "nothing");
+    ck_assert_str_eq(service_text(json_object_get(none, "searchResults"), "queryText"), "nothing*");
+}
+END_TEST
+
+static const struct {
+    const char *query, *want; /* suggestions, with spaces between them */
+} suggest_cases[] = {
+    { "prefixString=chu", "churn" },
+    { "prefixString=CHU&fieldName=name", "churn" },
+    { "prefixString=c", "cm churn create" },
+    { "prefixString=b&fieldName=qualifiedName", "b1 b2" },
+    { "prefixString=e&fieldName=owner", "eve" },
+    { "prefixString=t", "train_build t t_2" },
+    { "prefixString=x.t", "" },
+    { "prefixString=%27%29", "" },
+    { "prefixString=zzz&fieldName=", "" },
+};
+
+START_TEST(suggests_words)
+{
+    AUTO(service_free) struct service *service = search_start();
+
+    for (size_t i = 0; i < LENGTH(suggest_cases); i++) {
+        AUTO(mem_free)
+        char *path = xasprintf(SEARCH "suggestions?%s", suggest_cases[i].query);
+        json_auto_t *answer = service_get(service, 200, path);
+        const json_t *words = json_object_get(answer, "suggestions"), *word;
+        AUTO(buf_done) struct buf have;
+        size_t n;
+
+        buf_init(&have, SIZE_MAX);
+        json_array_foreach(words, n, word)
+            buf_append_fmt(&have, "%s%s", n ? " " : "", json_string_value(word));
+        ck_assert_msg(strcmp(buf_text(&have), suggest_cases[i].want) == 0, "%s: \"%s\"", path,
+                      buf_text(&have));
+        ck_assert_ptr_nonnull(json_object_get(answer, "prefixString"));
+    }
+}
+END_TEST
+
 /* ---- the answer ---- */
 
 START_TEST(answer_is_that_of_atlas)
@@ -766,6 +875,30 @@ static const struct {
     { "attribute?attrName=%ff&attrValuePrefix=x", NULL, 400, "ATLAS-400-00-029",
       "attrName or attrValuePrefix is not UTF-8" },
     { "attribute", "{}", 405, "ATLAS-405-00-001", "v2/search/attribute takes GET, HEAD" },
+    { "quick", NULL, 400, "ATLAS-400-00-047",
+      "No search parameter was found. One of the following MUST be specified in the request; "
+      "typeName, classification, termName or queryText" },
+    { "quick",
+      "{\"query\":\"x\",\"entityFilters\":{\"attributeName\":\"name\",\"operator\":\"eq\","
+      "\"attributeValue\":\"x\"}}",
+      400, "ATLAS-400-00-029", "EntityFilters specified without Type name" },
+    { "quick", "[]", 400, "ATLAS-400-00-029", "the body must be a JSON object" },
+    { "quick", "{\"query\":\"x\",\"limit\":-1}", 400, "ATLAS-400-00-029",
+      "Limit/offset should be non-negative" },
+    { "quick?query=x&offset=-1", NULL, 400, "ATLAS-400-00-029",
+      "Limit/offset should be non-negative" },
+    { "quick?typeName=none", NULL, 400, "ATLAS-400-00-00A", "none: Unknown/invalid typename" },
+    { "quick", "{\"query\":\"x\",\"excludeHeaderAttributes\":true}", 400, "ATLAS-400-00-029",
+      "excludeHeaderAttributes is not supported" },
+    { "quick?query=x&as_of=5", NULL, 400, "ATLAS-400-00-029",
+      "\"as_of\" is for entities, their audit and lineage: this has no history" },
+    { "suggestions", NULL, 400, "ATLAS-400-00-01A", "invalid parameters: prefixString : null" },
+    { "suggestions?prefixString=a&fieldName=comment", NULL, 400, "ATLAS-400-00-029",
+      "nothing is suggested of fieldName comment" },
+    { "suggestions?prefixString=%ff", NULL, 400, "ATLAS-400-00-029", "prefixString is not UTF-8" },
+    { "suggestions?prefixString=a&as_of=5", NULL, 400, "ATLAS-400-00-029",
+      "\"as_of\" is for entities, their audit and lineage: this has no history" },
+    { "suggestions", "{}", 405, "ATLAS-405-00-001", "v2/search/suggestions takes GET, HEAD" },
 };
 
 START_TEST(errors_are_those_of_atlas)
@@ -802,6 +935,9 @@ Suite *search_suite(void)
     tcase_add_test(tc, searches_by_filters);
     tcase_add_test(tc, searches_by_filters_of_classifications);
     tcase_add_test(tc, searches_by_compressed_filters);
+    tcase_add_test(tc, searches_quickly);
+    tcase_add_test(tc, quick_search_counts);
+    tcase_add_test(tc, suggests_words);
     tcase_add_test(tc, answer_is_that_of_atlas);
     tcase_add_test(tc, deleted_ones_are_found_unless_excluded);
     tcase_add_test(tc, pages_of_many);
