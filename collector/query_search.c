@@ -1,5 +1,5 @@
-/* Basic, attribute and quick search, as Atlas's clients ask and are answered. Entities are written one by
- * one, so that memory does not grow with the answer. */
+/* Basic, attribute and quick search, as Atlas's clients ask and are answered. Entities are written
+ * one by one, so that memory does not grow with the answer. */
 #include <jansson.h>
 #include <string.h>
 

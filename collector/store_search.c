@@ -12,6 +12,7 @@
 enum {
     SEARCH_SQL_BYTES_MAX = 4 * 1024 * 1024,
     SEARCH_KEY_BYTES_MAX = 500,  /* as many as entity_text keeps at least */
+    SEARCH_LABEL_CHARS = 300,    /* of names, that the index entity_label has */
     SEARCH_ROWS_LARGE = 8,       /* at once, where attributes of any size are shown */
     SEARCH_WORDS_OF_MAX = 10000, /* entities whose words are counted for a suggestion */
 };
@@ -162,6 +163,19 @@ static void search_put_keys(struct search_sql *sql, const char *word)
     "AS b"                                                                                         \
     " WHERE b.batch_id = e." batch "))"
 
+/* What an index has in order: the attribute `name`. */
+static bool search_is_label(const struct search_field *field)
+{
+    return field->place == SEARCH_IN_ATTRIBUTES && field->kind == SEARCH_TEXT &&
+           strcmp(field->name, "name") == 0;
+}
+
+static void search_put_label(struct search_sql *sql)
+{
+    buf_append_fmt(&sql->text, "left(e.attributes ->> 'name', %d) COLLATE \"C\"",
+                   SEARCH_LABEL_CHARS);
+}
+
 /* Texts as text, all else as jsonb, whose order is that of numbers and which no value can make
  * fail. */
 static void search_put_field(struct search_sql *sql, const struct search_field *field)
@@ -195,7 +209,12 @@ static void search_put_field(struct search_sql *sql, const struct search_field *
 static void search_put_like(struct search_sql *sql, const struct search_filter *filter,
                             const char *before, const char *value, const char *after)
 {
-    search_put_field(sql, &filter->field);
+    /* as much as the index has tells of all */
+    if (filter->operator== SEARCH_STARTS_WITH && search_is_label(&filter->field) &&
+        strlen(value) <= SEARCH_LABEL_CHARS)
+        search_put_label(sql);
+    else
+        search_put_field(sql, &filter->field);
     buf_append_text(&sql->text, " LIKE ");
     search_put_pattern(sql, before, value, after, filter->operator== SEARCH_LIKE);
 }
@@ -444,9 +463,36 @@ static void search_put_condition(struct search_sql *sql, const struct search *se
     }
 }
 
+/* Of a search for nothing but the beginning of a name: what it is the beginning of, as an index has
+ * these names in order. NULL: it is another one. */
+static const struct search_field *search_prefixed(const struct search *search)
+{
+    const struct search_filter *filter = &search->filter;
+
+    if (!search->has_filter || search->words_len || search->tags || search->has_sort)
+        return NULL;
+    while (filter->children_len == 1)
+        filter = &filter->children[0];
+    if (filter->children_len || filter->operator!= SEARCH_STARTS_WITH ||
+                                    strlen(filter->values[0]) > SEARCH_LABEL_CHARS)
+        return NULL;
+    return filter->field.place == SEARCH_IN_QUALIFIED_NAME || search_is_label(&filter->field)
+               ? &filter->field
+               : NULL;
+}
+
 static void search_put_order(struct search_sql *sql, const struct search *search)
 {
+    const struct search_field *prefixed = search_prefixed(search);
+
     buf_append_text(&sql->text, " ORDER BY ");
+    if (prefixed) {
+        if (prefixed->place == SEARCH_IN_QUALIFIED_NAME)
+            search_put_field(sql, prefixed);
+        else
+            search_put_label(sql);
+        buf_append_text(&sql->text, ", e.type COLLATE \"C\", ");
+    }
     if (search->has_sort) {
         search_put_field(sql, &search->sort);
         buf_append_text(&sql->text, search->is_descending ? " DESC" : " ASC");
@@ -493,14 +539,21 @@ static void search_put_hits(struct search_sql *sql, const struct search *search)
                    SEARCH_COUNT_MAX, search->limit, search->offset);
 }
 
-/* Those of some types alone, or by the beginning of a name: an index counts them, and another one or
- * the same has the page. */
+/* Those of some types alone, or by the beginning of a name: an index counts them, and another one
+ * or the same has the page. */
 static void search_put_page(struct search_sql *sql, const struct search *search)
 {
+    int64_t count_max = SEARCH_COUNT_MAX;
+
+    if (search_prefixed(search) && search->offset + search->limit < SEARCH_COUNT_MAX)
+        count_max = search->offset + search->limit + SEARCH_COUNT_BEYOND;
     buf_append_text(&sql->text, "WITH n AS (SELECT count(*) FROM (SELECT FROM entity AS e");
     search_put_condition(sql, search);
-    buf_append_fmt(&sql->text, " LIMIT %d) AS e), page AS (SELECT e.entity_id, row_number() OVER (",
-                   SEARCH_COUNT_MAX);
+    if (search_prefixed(search))
+        search_put_order(sql, search);
+    buf_append_fmt(&sql->text,
+                   " LIMIT %" PRId64 ") AS e), page AS (SELECT e.entity_id, row_number() OVER (",
+                   count_max);
     search_put_order(sql, search);
     buf_append_text(&sql->text, ") AS place FROM entity AS e");
     search_put_condition(sql, search);
@@ -509,11 +562,18 @@ static void search_put_page(struct search_sql *sql, const struct search *search)
                    search->offset);
 }
 
+const char *store_search_plans(const struct search *search)
+{
+    return search_prefixed(search) ? "SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan ="
+                                     " off; SET LOCAL enable_seqscan = off"
+                                   : "SET LOCAL enable_sort = on";
+}
+
 /* The count is there without a page, too. What is shown is looked up row by row: OFFSET 0 leaves
  * the planner nothing but a nested loop. */
 void store_search_write(struct search_sql *sql, const struct search *search)
 {
-    if (search->has_filter || search->words_len || search->tags)
+    if ((search->has_filter && !search_prefixed(search)) || search->words_len || search->tags)
         search_put_hits(sql, search);
     else
         search_put_page(sql, search);
@@ -572,9 +632,12 @@ static int search_run(const struct atlas_view *view, struct search_sql *sql,
     AUTO(tags_done) struct tags tags = { 0 };
     int rc;
 
-    if (store_cursor_open_texts(&cursor, view->conn, "search", buf_text(&sql->text),
+    if (store_exec(view->conn, store_search_plans(search), "search", err) < 0 ||
+        store_cursor_open_texts(&cursor, view->conn, "search", buf_text(&sql->text),
                                 (const char *const *)sql->values, sql->values_len, err) < 0 ||
-        store_exec(view->conn, ATLAS_PLANS, "search", err) < 0)
+        store_exec(view->conn,
+                   "SET LOCAL enable_sort = on; SET LOCAL enable_bitmapscan = on;" ATLAS_PLANS,
+                   "search", err) < 0)
         return -1;
     if (search->attributes_len)
         cursor.rows_at_once = SEARCH_ROWS_LARGE;

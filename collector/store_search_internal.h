@@ -13,8 +13,10 @@
 #include "collector/store_internal.h"
 #include "collector/store_tags_internal.h"
 
-/* What is found is counted up to this number. */
-enum { SEARCH_COUNT_MAX = 100000 };
+enum {
+    SEARCH_COUNT_MAX = 100000,  /* what is found is counted up to this number, */
+    SEARCH_COUNT_BEYOND = 1000, /* by the beginning of a name so far beyond the page */
+};
 
 /* A statement that is written, and its parameters, $1 and so on: texts, owned. */
 struct search_sql {
@@ -36,6 +38,9 @@ static inline void search_sql_done_auto(struct search_sql *sql) /* AUTO(search_s
 
 /* The statement of store_search, below; what EXPLAIN is asked in the tests. */
 void store_search_write(struct search_sql *sql, const struct search *search);
+/* What the transaction is told before: what is found by the beginning of a name an index has in
+ * order, and Postgres, which knows little of how many there are, would rather sort all of it. */
+const char *store_search_plans(const struct search *search);
 
 /* Begins the transaction of a search, each statement of which takes 30 seconds at most: one that
  * takes longer ends as store_is_cancelled. ERR_RETRY: the server is away. */

@@ -518,6 +518,37 @@ START_TEST(pages_of_many)
 }
 END_TEST
 
+/* By the beginning of a name in the order of names, whatever was made first, and counted not far
+ * beyond the page. */
+START_TEST(names_in_order)
+{
+    AUTO(service_free) struct service *service = search_start();
+    json_auto_t *qualified = NULL, *named = NULL, *nested = NULL, *last = NULL;
+
+    pg_exec(service->dsn,
+            "INSERT INTO entity (entity_id, from_batch, created_batch, guid, type, qualified_name,"
+            " is_incomplete, created_by, updated_by, attributes)"
+            " SELECT 1000 + i, e.from_batch, e.created_batch, gen_random_uuid(), e.type,"
+            " 'z.' || lpad((3001 - i)::text, 5, '0') || '@cm', true, 'ada', 'ada',"
+            " jsonb_build_object('name', 'n%%_' || lpad((i * 7 %% 3001)::text, 5, '0'))"
+            " FROM entity AS e, generate_series(1, 3000) AS i WHERE e.qualified_name = 'x.t@cm'");
+    qualified = service_get(service, 200, SEARCH "attribute?attrValuePrefix=z.&limit=2&offset=1");
+    check_found(qualified, "z.00002 z.00003", 1003, "qualified");
+    named = service_get(service, 200,
+                        SEARCH "attribute?attrName=name&attrValuePrefix=n%25_&limit=2"
+                               "&typeName=hive_table,ml_project");
+    check_found(named, "z.01286 z.02572", 1002, "named");
+    nested =
+        service_post(service, 200, SEARCH "basic",
+                     "{\"limit\":1,\"entityFilters\":{\"condition\":\"AND\",\"criterion\":[{"
+                     "\"attributeName\":\"name\",\"operator\":\"startsWith\",\"attributeValue\":"
+                     "\"n%_0300\"}]}}");
+    check_found(nested, "z.01715", 1, "nested");
+    last = service_get(service, 200, SEARCH "attribute?attrValuePrefix=z.02&limit=5&offset=997");
+    check_found(last, "z.02997 z.02998 z.02999", 1000, "last");
+}
+END_TEST
+
 /* What an index can't hold is no reason to refuse an event; the beginning is found. */
 START_TEST(long_texts_are_found_by_their_beginning)
 {
@@ -561,6 +592,11 @@ static const struct {
     { "{'query':'name77* z'}", "entity_word" },
     { "{'typeName':'hive_table','entityFilters':" TEST("qualifiedName", "startsWith", "z.000") "}",
       "entity_prefix" },
+    { "{'typeName':'hive_table','entityFilters':" TEST("qualifiedName", "startsWith", "z") "}",
+      "entity_prefix" },
+    { "{'typeName':'hive_table','entityFilters':" TEST("name", "startsWith", "name77") "}",
+      "entity_label" },
+    { "{'entityFilters':{'criterion':[" TEST("name", "startsWith", "n") "]}}", "entity_label" },
     { "{'entityFilters':" TEST("qualifiedName", "eq", "z.00001@cm") "}", "entity_prefix" },
 };
 
@@ -617,12 +653,15 @@ static char *plan_of(PGconn *conn, const struct search *search)
     search_sql_init(&sql);
     buf_init(&plan, SIZE_MAX);
     store_search_write(&sql, search);
+    PQclear(PQexec(conn, "BEGIN"));
+    PQclear(PQexec(conn, store_search_plans(search)));
     explain = xasprintf("EXPLAIN %s", buf_text(&sql.text));
     result = PQexecParams(conn, explain, sql.values_len, NULL, (const char *const *)sql.values,
                           NULL, NULL, 0);
     ck_assert_msg(PQresultStatus(result) == PGRES_TUPLES_OK, "%s", PQerrorMessage(conn));
     for (int row = 0; row < PQntuples(result); row++)
         buf_append_fmt(&plan, "%s\n", PQgetvalue(result, row, 0));
+    PQclear(PQexec(conn, "ROLLBACK"));
     return xstrdup(buf_text(&plan));
 }
 
@@ -941,6 +980,7 @@ Suite *search_suite(void)
     tcase_add_test(tc, answer_is_that_of_atlas);
     tcase_add_test(tc, deleted_ones_are_found_unless_excluded);
     tcase_add_test(tc, pages_of_many);
+    tcase_add_test(tc, names_in_order);
     tcase_add_test(tc, long_texts_are_found_by_their_beginning);
     tcase_add_test(tc, names_are_quoted);
     tcase_add_test(tc, indexes_are_used);
