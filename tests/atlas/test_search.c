@@ -391,6 +391,52 @@ START_TEST(what_can_not_be_answered_is_refused)
 }
 END_TEST
 
+/* ---- quick ---- */
+
+static const struct {
+    const char *parameters, *want; /* or what is said */
+} quick_cases[] = {
+    { "{'query':'chu'}", "types=0 word=chu* limit=100 offset=0" },
+    { "{'query':'a_1','limit':5}", "types=0 word=a_1* limit=5 offset=0" },
+    { "{'query':'db.table'}", "types=0 word=db.table* limit=100 offset=0" },
+    { "{'query':'db.1'}", "types=0 word=db.1 limit=100 offset=0" },
+    { "{'query':'.db'}", "types=0 word=.db limit=100 offset=0" },
+    { "{'query':'db.'}", "types=0 word=db. limit=100 offset=0" },
+    { "{'query':'a b'}", "types=0 word=a word=b limit=100 offset=0" },
+    { "{'query':'a-b'}", "types=0 word=a-b limit=100 offset=0" },
+    { "{'query':'a*'}", "types=0 word=a* limit=100 offset=0" },
+    { "{'query':'\xc3\xa4'}", "types=0 word=\xc3\xa4* limit=100 offset=0" },
+    { "{'typeName':'DataSet'}", "types=1 limit=100 offset=0" },
+    { "{'typeName':'ml_project','classification':'none','tagFilters':7,'unknown':1}",
+      "types=1 limit=100 offset=0" },
+    { FILTER("version", "lt", "7"), "types=1 filter=version/0/1 0 <7> limit=100 offset=0" },
+    { "{}", NOTHING },
+    { "[]", "the body must be a JSON object" },
+    { "{'query':'','typeName':null}", NOTHING },
+    { "{'entityFilters':{" TEST("name", "eq", "x") "}}",
+      "EntityFilters specified without Type name" },
+    { "{'query':'x','entityFilters':{" TEST("name", "eq", "x") "}}",
+      "EntityFilters specified without Type name" },
+    { "{'query':'x','offset':-1}", "Limit/offset should be non-negative" },
+};
+
+START_TEST(quick_parameters_are_read)
+{
+    json_auto_t *parameters = json_of(quick_cases[_i].parameters);
+    AUTO(buf_done) struct buf have;
+    struct search_fault fault;
+    struct search search;
+
+    buf_init(&have, SIZE_MAX);
+    if (search_parse_quick(&search, registry, parameters, &fault) == 0)
+        write_search(&have, &search);
+    else
+        buf_append_text(&have, fault.message);
+    ck_assert_str_eq(buf_text(&have), quick_cases[_i].want);
+    search_done(&search);
+}
+END_TEST
+
 START_TEST(long_texts_are_refused)
 {
     AUTO(mem_free) char *text = xcalloc(SEARCH_TEXT_BYTES_MAX + 2, 1);
@@ -422,6 +468,7 @@ Suite *search_suite(void)
     tcase_add_loop_test(tc, parameters_are_read, 0, LENGTH(read_cases));
     tcase_add_test(tc, every_spelling_of_an_operator);
     tcase_add_loop_test(tc, what_can_not_be_answered_is_refused, 0, LENGTH(refused_cases));
+    tcase_add_loop_test(tc, quick_parameters_are_read, 0, LENGTH(quick_cases));
     tcase_add_test(tc, long_texts_are_refused);
     suite_add_tcase(suite, tc);
     return suite;
