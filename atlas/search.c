@@ -1,5 +1,6 @@
 #include "atlas/search.h"
 
+#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,13 +10,22 @@
 
 #include "base/mem.h"
 
+/* What filters are about, and may name attributes of. */
+struct search_scope {
+    enum type_category category;
+    const char *all; /* what all types are called */
+    const struct search_field *system;
+    size_t system_len;
+    struct type_list named; /* owned list; the types that the client named */
+};
+
 /* A search that is read. */
 struct search_reader {
     struct search *search;
     const struct type_registry *types;
-    struct type_list named; /* owned list; the types that the client named */
-    size_t filters_len;
-    size_t values_len; /* of all filters */
+    struct search_scope entities, tags;
+    size_t filters_len; /* of both */
+    size_t values_len;  /* of all filters */
     struct search_fault *fault;
 };
 
@@ -169,8 +179,8 @@ static int search_read_types(struct search_reader *reader, json_t *parameters)
         if (!type || type->def->category != TYPE_ENTITY)
             return search_fail(reader->fault, "ATLAS-400-00-00A", "%.*s: Unknown/invalid typename",
                                (int)(len < 64 ? len : 64), text);
-        search_list_add(&reader->named, type);
-        if (reader->named.len > SEARCH_TYPES_MAX)
+        search_list_add(&reader->entities.named, type);
+        if (reader->entities.named.len > SEARCH_TYPES_MAX)
             return search_fail(reader->fault, SEARCH_BAD_REQUEST, "typeName has more than %d types",
                                SEARCH_TYPES_MAX);
         search_list_add(&search->types, type);
@@ -184,7 +194,7 @@ static int search_read_tag_types(struct search_reader *reader, const char *text,
                                  bool with_sub_types)
 {
     struct search *search = reader->search;
-    size_t len, named = 0;
+    size_t len;
 
     (void)search_next_name(text, &len);
     if (!len)
@@ -197,7 +207,8 @@ static int search_read_tag_types(struct search_reader *reader, const char *text,
             return search_fail(reader->fault, "ATLAS-400-00-046",
                                "%.*s: Unknown/invalid classification", (int)(len < 64 ? len : 64),
                                text);
-        if (++named > SEARCH_TYPES_MAX)
+        search_list_add(&reader->tags.named, type);
+        if (reader->tags.named.len > SEARCH_TYPES_MAX)
             return search_fail(reader->fault, SEARCH_BAD_REQUEST,
                                "classification has more than %d types", SEARCH_TYPES_MAX);
         search_list_add(&search->tag_types, type);
@@ -245,6 +256,15 @@ static const struct search_field search_system[] = {
     { SEARCH_IN_INCOMPLETE, SEARCH_BOOLEAN, "__isIncomplete" },
 };
 
+/* Of a classification. */
+static const struct search_field search_tag_system[] = {
+    { SEARCH_IN_TYPE_NAME, SEARCH_TEXT, "__typeName" },
+    { SEARCH_IN_CREATED_BY, SEARCH_TEXT, "__createdBy" },
+    { SEARCH_IN_MODIFIED_BY, SEARCH_TEXT, "__modifiedBy" },
+    { SEARCH_IN_TIMESTAMP, SEARCH_DATE, "__timestamp" },
+    { SEARCH_IN_MODIFICATION_TIMESTAMP, SEARCH_DATE, "__modificationTimestamp" },
+};
+
 static enum search_kind search_kind_of(const struct search_reader *reader, const char *type_name)
 {
     static const struct {
@@ -266,12 +286,14 @@ static enum search_kind search_kind_of(const struct search_reader *reader, const
     return type && type->def->category == TYPE_ENUM ? SEARCH_TEXT : SEARCH_OTHER;
 }
 
-/* NULL: no entity that is searched has it. */
+/* NULL: nothing of that category has it. */
 static const struct type_attribute *search_attribute_of(const struct type_list *list,
+                                                        enum type_category category,
                                                         struct span name)
 {
     for (size_t i = 0; i < list->len; i++) {
-        const struct type_attribute *attribute = type_attribute(list->items[i], name);
+        const struct type_attribute *attribute =
+            list->items[i]->def->category == category ? type_attribute(list->items[i], name) : NULL;
 
         if (attribute)
             return attribute;
@@ -289,42 +311,44 @@ static bool search_is_relation(const struct type_list *list, struct span name)
 }
 
 /* The types whose attributes a search without a type may name. */
-static struct type_list search_types(const struct search_reader *reader)
+static struct type_list search_types(const struct search_reader *reader,
+                                     const struct search_scope *scope)
 {
-    return reader->named.len ? reader->named : type_registry_types(reader->types);
+    return scope->named.len ? scope->named : type_registry_types(reader->types);
 }
 
-static int search_find_field(struct search_reader *reader, const char *name,
-                             struct search_field *field)
+static int search_find_field(struct search_reader *reader, const struct search_scope *scope,
+                             const char *name, struct search_field *field)
 {
-    struct type_list types = search_types(reader);
+    struct type_list types = search_types(reader, scope);
+    bool of_entities = scope->category == TYPE_ENTITY;
     const struct type_attribute *attribute;
 
-    for (size_t i = 0; i < LENGTH(search_system); i++) {
-        if (strcmp(name, search_system[i].name) == 0) {
-            *field = search_system[i];
+    for (size_t i = 0; i < scope->system_len; i++) {
+        if (strcmp(name, scope->system[i].name) == 0) {
+            *field = scope->system[i];
             return 0;
         }
     }
     if (strncmp(name, "__", 2) == 0)
         return search_fail(reader->fault, SEARCH_BAD_REQUEST,
                            "attribute " SEARCH_QUOTE " can't be searched by", name);
-    if (search_is_relation(&types, span_of(name)))
+    if (of_entities && search_is_relation(&types, span_of(name)))
         return search_fail(reader->fault, SEARCH_BAD_REQUEST,
                            "attribute " SEARCH_QUOTE " is a relationship, which can't be searched "
                            "by: read the entity",
                            name);
-    for (size_t i = 0; i < reader->named.len; i++) {
-        if (!type_attribute(reader->named.items[i], span_of(name)))
+    for (size_t i = 0; i < scope->named.len; i++) {
+        if (!type_attribute(scope->named.items[i], span_of(name)))
             return search_fail(reader->fault, "ATLAS-400-00-023",
                                "Attribute " SEARCH_QUOTE " not found for type %s", name,
-                               reader->named.items[i]->def->name);
+                               scope->named.items[i]->def->name);
     }
-    attribute = search_attribute_of(&types, span_of(name));
+    attribute = search_attribute_of(&types, scope->category, span_of(name));
     if (!attribute)
         return search_fail(reader->fault, "ATLAS-400-00-023",
-                           "Attribute " SEARCH_QUOTE " not found for type _ALL_ENTITY_TYPES", name);
-    *field = (struct search_field){ .place = strcmp(name, "qualifiedName") == 0
+                           "Attribute " SEARCH_QUOTE " not found for type %s", name, scope->all);
+    *field = (struct search_field){ .place = of_entities && strcmp(name, "qualifiedName") == 0
                                                  ? SEARCH_IN_QUALIFIED_NAME
                                                  : SEARCH_IN_ATTRIBUTES,
                                     .kind = search_kind_of(reader, attribute->type_name),
@@ -483,8 +507,8 @@ static int search_read_values(struct search_reader *reader, struct search_filter
     return 0;
 }
 
-static int search_read_test(struct search_reader *reader, json_t *json,
-                            struct search_filter *filter)
+static int search_read_test(struct search_reader *reader, const struct search_scope *scope,
+                            json_t *json, struct search_filter *filter)
 {
     const char *name, *operator, * value;
 
@@ -494,7 +518,7 @@ static int search_read_test(struct search_reader *reader, json_t *json,
         return -1;
     if (!name)
         return search_fail(reader->fault, SEARCH_BAD_REQUEST, "a filter has no attributeName");
-    if (search_find_field(reader, name, &filter->field) < 0)
+    if (search_find_field(reader, scope, name, &filter->field) < 0)
         return -1;
     filter->operator= operator? search_find_operator(operator) : SEARCH_OPERATORS;
     if (filter->operator== SEARCH_OPERATORS)
@@ -507,11 +531,11 @@ static int search_read_test(struct search_reader *reader, json_t *json,
     return search_read_values(reader, filter, value);
 }
 
-static int search_read_filter(struct search_reader *reader, json_t *json, int depth,
-                              struct search_filter *filter);
+static int search_read_filter(struct search_reader *reader, const struct search_scope *scope,
+                              json_t *json, int depth, struct search_filter *filter);
 
-static int search_read_criterion(struct search_reader *reader, json_t *json, int depth,
-                                 struct search_filter *filter)
+static int search_read_criterion(struct search_reader *reader, const struct search_scope *scope,
+                                 json_t *json, int depth, struct search_filter *filter)
 {
     const json_t *criterion = json_object_get(json, "criterion");
     const char *condition;
@@ -525,15 +549,15 @@ static int search_read_criterion(struct search_reader *reader, json_t *json, int
     filter->children = xcalloc(json_array_size(criterion), sizeof(*filter->children));
     for (size_t i = 0; i < json_array_size(criterion); i++) {
         filter->children_len++;
-        if (search_read_filter(reader, json_array_get(criterion, i), depth + 1,
+        if (search_read_filter(reader, scope, json_array_get(criterion, i), depth + 1,
                                &filter->children[i]) < 0)
             return -1;
     }
     return 0;
 }
 
-static int search_read_filter(struct search_reader *reader, json_t *json, int depth,
-                              struct search_filter *filter)
+static int search_read_filter(struct search_reader *reader, const struct search_scope *scope,
+                              json_t *json, int depth, struct search_filter *filter)
 {
     const json_t *criterion = json_object_get(json, "criterion");
 
@@ -546,8 +570,8 @@ static int search_read_filter(struct search_reader *reader, json_t *json, int de
     if (criterion && !json_is_null(criterion) && !json_is_array(criterion))
         return search_fail(reader->fault, SEARCH_BAD_REQUEST, "criterion must be a list");
     if (json_array_size(criterion))
-        return search_read_criterion(reader, json, depth, filter);
-    return search_read_test(reader, json, filter);
+        return search_read_criterion(reader, scope, json, depth, filter);
+    return search_read_test(reader, scope, json, filter);
 }
 
 /* Neither criterion nor attribute: as good as not there. */
@@ -558,6 +582,27 @@ static bool search_filter_is_empty(const json_t *json)
     return !json || json_is_null(json) ||
            (json_is_object(json) && (!name || !*name) &&
             !json_array_size(json_object_get(json, "criterion")));
+}
+
+static int search_read_filters(struct search_reader *reader, const json_t *parameters)
+{
+    json_t *entities = json_object_get(parameters, "entityFilters");
+    json_t *tags = json_object_get(parameters, "tagFilters");
+    struct search *search = reader->search;
+
+    if (search->has_filter &&
+        search_read_filter(reader, &reader->entities, entities, 1, &search->filter) < 0)
+        return -1;
+    search->has_tag_filter = !search_filter_is_empty(tags);
+    if (!search->has_tag_filter)
+        return 0;
+    if (!search->tags)
+        return search_fail(reader->fault, SEARCH_BAD_REQUEST,
+                           "TagFilters specified without tag name");
+    if (search->tags == SEARCH_NOT_CLASSIFIED)
+        return search_fail(reader->fault, SEARCH_BAD_REQUEST,
+                           "tagFilters do not go with classification _NOT_CLASSIFIED");
+    return search_read_filter(reader, &reader->tags, tags, 1, &search->tag_filter);
 }
 
 /* ---------------------------------------------------------------------------------------- words */
@@ -613,7 +658,7 @@ static int search_read_sort(struct search_reader *reader, json_t *parameters)
                            order);
     if (!by)
         return 0;
-    if (search_find_field(reader, by, &search->sort) < 0)
+    if (search_find_field(reader, &reader->entities, by, &search->sort) < 0)
         return -1;
     if (search->sort.kind >= SEARCH_LIST)
         return search_fail(reader->fault, SEARCH_BAD_REQUEST,
@@ -636,7 +681,8 @@ static int search_read_attributes(struct search_reader *reader, const json_t *pa
 {
     const json_t *list = json_object_get(parameters, "attributes");
     struct search *search = reader->search;
-    struct type_list types = search->types.len ? search->types : search_types(reader);
+    const struct search_scope *scope = &reader->entities;
+    struct type_list types = search->types.len ? search->types : search_types(reader, scope);
 
     if (list && !json_is_null(list) && !json_is_array(list))
         return search_fail(reader->fault, SEARCH_BAD_REQUEST, "attributes must be a list");
@@ -647,13 +693,12 @@ static int search_read_attributes(struct search_reader *reader, const json_t *pa
     for (size_t i = 0; i < json_array_size(list); i++) {
         const char *name = json_string_value(json_array_get(list, i));
         const struct type_attribute *attribute =
-            name ? search_attribute_of(&types, span_of(name)) : NULL;
+            name ? search_attribute_of(&types, TYPE_ENTITY, span_of(name)) : NULL;
 
         if (!attribute)
             return search_fail(reader->fault, "ATLAS-400-00-023",
                                "Attribute " SEARCH_QUOTE " not found for type %s", name ? name : "",
-                               reader->named.len ? reader->named.items[0]->def->name
-                                                 : "_ALL_ENTITY_TYPES");
+                               scope->named.len ? scope->named.items[0]->def->name : scope->all);
         if (search_is_relation(&types, span_of(name)))
             return search_fail(reader->fault, SEARCH_BAD_REQUEST,
                                "attribute %s is a relationship, which a search does not show: read "
@@ -683,10 +728,9 @@ static int search_refuse(struct search_reader *reader, json_t *parameters)
             return search_fail(reader->fault, SEARCH_BAD_REQUEST, "%s is not supported",
                                refused[i]);
     }
-    if (!search_filter_is_empty(json_object_get(parameters, "tagFilters")) ||
-        !search_filter_is_empty(json_object_get(parameters, "relationshipFilters")))
+    if (!search_filter_is_empty(json_object_get(parameters, "relationshipFilters")))
         return search_fail(reader->fault, SEARCH_BAD_REQUEST,
-                           "tagFilters and relationshipFilters are not supported");
+                           "relationshipFilters are not supported");
     if (search_get_flag(parameters, "excludeHeaderAttributes", &is_bare, reader->fault) < 0)
         return -1;
     return is_bare ? search_fail(reader->fault, SEARCH_BAD_REQUEST,
@@ -723,6 +767,8 @@ static json_t *search_parameters_json(const struct search *search, const json_t 
     (void)json_object_set_new(json, "offset", json_integer(search->offset));
     if (search->has_filter)
         (void)json_object_set(json, "entityFilters", json_object_get(parameters, "entityFilters"));
+    if (search->has_tag_filter)
+        (void)json_object_set(json, "tagFilters", json_object_get(parameters, "tagFilters"));
     if (search->attributes_len)
         (void)json_object_set(json, "attributes", json_object_get(parameters, "attributes"));
     return json;
@@ -750,8 +796,8 @@ static int search_read(struct search_reader *reader, json_t *parameters)
     if (search_get_flag(parameters, "excludeDeletedEntities", &search->excludes_deleted,
                         reader->fault) < 0 ||
         search_read_types(reader, parameters) < 0 || search_read_query(reader, query) < 0 ||
-        (search->has_filter && search_read_filter(reader, filter, 1, &search->filter) < 0) ||
-        search_read_sort(reader, parameters) < 0 || search_read_attributes(reader, parameters) < 0)
+        search_read_filters(reader, parameters) < 0 || search_read_sort(reader, parameters) < 0 ||
+        search_read_attributes(reader, parameters) < 0)
         return -1;
     search->parameters = search_parameters_json(search, parameters);
     return 0;
@@ -760,7 +806,19 @@ static int search_read(struct search_reader *reader, json_t *parameters)
 int search_parse(struct search *search, const struct type_registry *types, const json_t *parameters,
                  struct search_fault *fault)
 {
-    struct search_reader reader = { .search = search, .types = types, .fault = fault };
+    struct search_reader reader = { .search = search,
+                                    .types = types,
+                                    .entities = { TYPE_ENTITY,
+                                                  "_ALL_ENTITY_TYPES",
+                                                  search_system,
+                                                  LENGTH(search_system),
+                                                  { 0 } },
+                                    .tags = { TYPE_CLASSIFICATION,
+                                              "_ALL_CLASSIFICATION_TYPES",
+                                              search_tag_system,
+                                              LENGTH(search_tag_system),
+                                              { 0 } },
+                                    .fault = fault };
     json_auto_t *own = NULL;
     int rc;
 
@@ -769,10 +827,81 @@ int search_parse(struct search *search, const struct type_registry *types, const
         return search_fail(fault, SEARCH_BAD_REQUEST, "the body must be a JSON object");
     own = json_deep_copy(parameters);
     rc = search_read(&reader, own);
-    free(reader.named.items);
+    free(reader.entities.named.items);
+    free(reader.tags.named.items);
     if (rc < 0)
         search_done(search);
     return rc;
+}
+
+/* ---------------------------------------------------------------------------------------- quick */
+
+static bool search_is_letter(char c)
+{
+    return isalpha((unsigned char)c) || (unsigned char)c >= 0x80;
+}
+
+/* Whether Atlas's index has it as one word: a point, colon or apostrophe parts no letters. */
+static bool search_is_one_word(const char *text)
+{
+    for (const char *c = text; *c; c++) {
+        if (search_is_letter(*c) || isdigit((unsigned char)*c) || *c == '_')
+            continue;
+        if (!strchr(".:'", *c) || c == text || !search_is_letter(c[-1]) || !search_is_letter(c[1]))
+            return false;
+    }
+    return *text != '\0';
+}
+
+/* The parameters as those of a basic search. Owned. */
+static json_t *search_quick_json(const json_t *parameters)
+{
+    static const char *const names[] = { "query",
+                                         "typeName",
+                                         "entityFilters",
+                                         "limit",
+                                         "offset",
+                                         "excludeDeletedEntities",
+                                         "sortBy",
+                                         "sortOrder",
+                                         "includeSubTypes",
+                                         "attributes",
+                                         "excludeHeaderAttributes" };
+    json_t *json = json_object();
+    const char *query;
+
+    for (size_t i = 0; i < LENGTH(names); i++) {
+        json_t *value = json_object_get(parameters, names[i]);
+
+        if (value && !json_is_null(value))
+            (void)json_object_set(json, names[i], value);
+    }
+    if (!json_object_get(json, "includeSubTypes"))
+        (void)json_object_set_new(json, "includeSubTypes", json_false());
+    query = json_string_value(json_object_get(json, "query"));
+    if (query && search_is_one_word(query)) {
+        AUTO(mem_free) char *begun = xasprintf("%s*", query);
+
+        (void)json_object_set_new(json, "query", json_string(begun));
+    }
+    return json;
+}
+
+int search_parse_quick(struct search *search, const struct type_registry *types,
+                       const json_t *parameters, struct search_fault *fault)
+{
+    json_auto_t *basic = NULL;
+
+    *search = (struct search){ 0 };
+    if (!json_is_object(parameters))
+        return search_fail(fault, SEARCH_BAD_REQUEST, "the body must be a JSON object");
+    basic = search_quick_json(parameters);
+    if (search_parse(search, types, basic, fault) < 0)
+        return -1;
+    if (!search->has_filter || json_object_get(search->parameters, "typeName"))
+        return 0;
+    search_done(search);
+    return search_fail(fault, SEARCH_BAD_REQUEST, "EntityFilters specified without Type name");
 }
 
 static void search_filter_done(struct search_filter *filter)
@@ -791,6 +920,7 @@ void search_done(struct search *search)
         free(search->words[i]);
     free(search->words);
     search_filter_done(&search->filter);
+    search_filter_done(&search->tag_filter);
     free(search->types.items);
     free(search->tag_types.items);
     free(search->attributes);

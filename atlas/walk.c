@@ -33,6 +33,10 @@ struct walk {
     size_t fresh_len;
     size_t fresh_cap;
     int64_t fresh_id_max; /* an edge behind it can't be taken in this step */
+    struct map *counted;  /* with limits: entities, where in `counts` */
+    struct walk_count *counts;
+    size_t counts_len;
+    size_t counts_cap;
     struct walk_side upstream;
     struct walk_side downstream;
 };
@@ -145,16 +149,103 @@ static void walk_take(struct walk *walk, const struct walk_edge *edge)
     walk_reach(walk->side, walk_far_end(walk->side, edge));
 }
 
+/* ---- limits ---- */
+
+static int walk_compare_exceptions(const void *key, const void *exception)
+{
+    return walk_compare_ids(key, &((const struct walk_exception *)exception)->id);
+}
+
+static struct walk_limit walk_limit_of(const struct walk_limits *limits, int64_t id)
+{
+    const struct walk_exception *exception =
+        limits->exceptions_len ? bsearch(&id, limits->exceptions, limits->exceptions_len,
+                                         sizeof(*limits->exceptions), walk_compare_exceptions)
+                               : NULL;
+
+    return exception ? exception->limit : limits->usual;
+}
+
+/* Its counts; NULL: it is not in the answer yet. */
+static struct walk_count *walk_counts_find(const struct walk *walk, int64_t id)
+{
+    const uint64_t *place = map_get(walk->counted, walk_key(&id));
+
+    return place ? &walk->counts[*place] : NULL;
+}
+
+static struct walk_count *walk_counts_add(struct walk *walk, int64_t id)
+{
+    bool added;
+    uint64_t *place = map_put(walk->counted, walk_key(&id), walk->counts_len, &added);
+
+    if (!added)
+        return &walk->counts[*place];
+    walk->counts = walk_grow(walk->counts, walk->counts_len, &walk->counts_cap, SIZE_MAX,
+                             sizeof(*walk->counts));
+    walk->counts[walk->counts_len] = (struct walk_count){ 0 };
+    return &walk->counts[walk->counts_len++];
+}
+
+/* Whether both ends have room for the edge; if not, who has more is noted. */
+static bool walk_admit(struct walk *walk, const struct walk_edge *edge)
+{
+    const struct walk_limits *limits = walk->request->limits;
+    bool upstream = walk->side->direction == WALK_INPUT;
+    struct walk_count *from, *to;
+    bool from_full, to_full;
+
+    if (!limits)
+        return true;
+    from = walk_counts_find(walk, edge->from);
+    to = walk_counts_find(walk, edge->to);
+    from_full = from && from->outputs >= walk_limit_of(limits, edge->from).outputs;
+    to_full = to && to->inputs >= walk_limit_of(limits, edge->to).inputs;
+    if (!from_full && !to_full) {
+        walk_counts_add(walk, edge->from)->outputs++;
+        walk_counts_add(walk, edge->to)->inputs++;
+        return true;
+    }
+    if (to && (to_full || upstream))
+        to->more_inputs = true;
+    if (from && (from_full || !upstream))
+        from->more_outputs = true;
+    return false;
+}
+
+/* As many edges of each entity of the frontier as there may be, and one that tells of more. Owned;
+ * NULL: all. */
+static size_t *walk_each_max(const struct walk *walk, const struct walk_side *side)
+{
+    const struct walk_limits *limits = walk->request->limits;
+    size_t *each;
+
+    if (!limits)
+        return NULL;
+    each = xcalloc(side->frontier.len, sizeof(*each));
+    for (size_t i = 0; i < side->frontier.len; i++) {
+        struct walk_limit limit = walk_limit_of(limits, side->frontier.items[i]);
+
+        each[i] = side->direction == WALK_INPUT ? limit.inputs : limit.outputs;
+        each[i] += each[i] < SIZE_MAX;
+    }
+    return each;
+}
+
+/* ---- steps ---- */
+
 /* One step of one direction: its whole frontier in one call. */
 static int walk_expand(struct walk *walk, struct walk_side *side, bool is_process,
                        walk_source *source, void *ctx, struct err *err)
 {
+    AUTO(mem_free) size_t *each_max = walk_each_max(walk, side);
     struct walk_frontier frontier = {
         .direction = side->direction,
         .is_process = is_process,
         .ids = side->frontier.items,
         .len = side->frontier.len,
         .edges_max = walk->request->relations_max + 1,
+        .each_max = each_max,
     };
     struct walk_ids expanded = side->frontier;
     size_t room = walk_room(walk);
@@ -168,8 +259,10 @@ static int walk_expand(struct walk *walk, struct walk_side *side, bool is_proces
         return -1;
     walk_fresh_sort(walk);
     walk->result->truncated = walk->fresh_len > room;
-    for (size_t i = 0; i < walk->fresh_len && i < room; i++)
-        walk_take(walk, &walk->fresh[i]);
+    for (size_t i = 0; i < walk->fresh_len && i < room; i++) {
+        if (walk_admit(walk, &walk->fresh[i]))
+            walk_take(walk, &walk->fresh[i]);
+    }
     side->frontier = side->following;
     if (side->frontier.len)
         qsort(side->frontier.items, side->frontier.len, sizeof(int64_t), walk_compare_ids);
@@ -229,6 +322,15 @@ static void walk_list_entities(struct walk_result *result, int64_t start)
     }
 }
 
+static void walk_list_counts(const struct walk *walk, struct walk_result *result)
+{
+    if (!walk->request->limits)
+        return;
+    result->counts = xcalloc(result->entities_len, sizeof(*result->counts));
+    for (size_t i = 0; i < result->entities_len; i++)
+        result->counts[i] = *walk_counts_find(walk, result->entities[i]);
+}
+
 static void walk_side_init(struct walk_side *side, enum walk_direction direction,
                            const struct walk_request *request)
 {
@@ -250,7 +352,9 @@ static void walk_side_done(struct walk_side *side)
 int walk_run(const struct walk_request *request, walk_source *source, void *ctx,
              struct walk_result *result, struct err *err)
 {
-    struct walk walk = { .request = request, .result = result, .taken = map_new() };
+    struct walk walk = {
+        .request = request, .result = result, .taken = map_new(), .counted = map_new()
+    };
     int rc;
 
     assert(request->relations_max < UINT32_MAX);
@@ -258,13 +362,17 @@ int walk_run(const struct walk_request *request, walk_source *source, void *ctx,
     walk_side_init(&walk.upstream, WALK_INPUT, request);
     walk_side_init(&walk.downstream, WALK_OUTPUT, request);
     rc = walk_steps(&walk, source, ctx, err);
-    if (rc < 0)
+    if (rc < 0) {
         walk_result_done(result);
-    else
+    } else {
         walk_list_entities(result, request->start);
+        walk_list_counts(&walk, result);
+    }
     walk_side_done(&walk.upstream);
     walk_side_done(&walk.downstream);
     map_free(walk.taken);
+    map_free(walk.counted);
+    free(walk.counts);
     free(walk.fresh);
     return rc;
 }
@@ -276,5 +384,6 @@ void walk_result_done(struct walk_result *result)
     free(result->relations);
     free(result->entities);
     free(result->ends);
+    free(result->counts);
     *result = (struct walk_result){ 0 };
 }

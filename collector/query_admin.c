@@ -34,7 +34,7 @@ int query_admin_session(struct atlas *atlas, json_t **answer)
     *answer = json_pack("{s:b, s:b, s:b, s:s, s:b, s:s, s:[]}", "atlas.rest-csrf.enabled", false,
                         "atlas.entity.create.allowed", true, "atlas.entity.update.allowed", true,
                         "atlas.ui.editable.entity.types", "", "atlas.lineage.on.demand.enabled",
-                        false, "userName", "anonymous", "groups");
+                        true, "userName", "anonymous", "groups");
     return 0;
 }
 

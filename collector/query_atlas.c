@@ -9,6 +9,7 @@
 
 #include "atlas/entity_input.h"
 #include "atlas/entity_json.h"
+#include "atlas/lineage_demand.h"
 #include "atlas/walk.h"
 #include "base/clock.h"
 #include "base/map.h"
@@ -486,17 +487,7 @@ static int entity_bulk_names(struct atlas *atlas, json_t **answer)
 
 /* -------------------------------------------------------------------------------------- lineage */
 
-static const struct {
-    const char *name;
-    enum walk_direction direction;
-} lineage_directions[] = {
-    { "BOTH", WALK_BOTH },
-    { "INPUT", WALK_INPUT },
-    { "OUTPUT", WALK_OUTPUT },
-};
-
-/* Direction and depth; *name is the direction's. */
-static int lineage_request(struct atlas *atlas, struct walk_request *request, const char **name)
+static int lineage_request(struct atlas *atlas, struct walk_request *request)
 {
     struct span direction = atlas_parameter(atlas, "direction");
     struct span depth = atlas_parameter(atlas, "depth");
@@ -504,15 +495,8 @@ static int lineage_request(struct atlas *atlas, struct walk_request *request, co
     long number;
 
     request->depth = ATLAS_DEPTH_DEFAULT;
-    *name = direction.len ? NULL : lineage_directions[0].name;
-    request->direction = WALK_BOTH;
-    for (size_t i = 0; i < LENGTH(lineage_directions); i++) {
-        if (!span_is(direction, lineage_directions[i].name))
-            continue;
-        *name = lineage_directions[i].name;
-        request->direction = lineage_directions[i].direction;
-    }
-    if (!*name)
+    request->direction = direction.len ? lineage_direction_by_name(direction) : WALK_BOTH;
+    if (!request->direction)
         return ATLAS_FAULT(atlas, 400, "ATLAS-400-00-026",
                            "Invalid lineage query parameters passed direction: %.*s",
                            fault_quote_len(direction.len), direction.data);
@@ -614,9 +598,30 @@ static int lineage_write_relations(struct atlas *atlas, const struct walk_result
     return 0;
 }
 
+/* "relationsOnDemand": entities that have more relations than are shown. */
+static void lineage_write_more(struct atlas *atlas, const struct walk_result *result,
+                               char (*guids)[UUID_TEXT_LEN + 1])
+{
+    const char *separator = "";
+
+    for (size_t i = 0; result->counts && i < result->entities_len; i++) {
+        const struct walk_count *count = &result->counts[i];
+
+        if (!*guids[i] || (!count->more_inputs && !count->more_outputs))
+            continue;
+        buf_append_fmt(atlas->out,
+                       "%s\"%s\":{\"hasMoreInputs\":%s,\"hasMoreOutputs\":%s,"
+                       "\"inputRelationsCount\":%zu,\"outputRelationsCount\":%zu}",
+                       separator, guids[i], count->more_inputs ? "true" : "false",
+                       count->more_outputs ? "true" : "false", count->inputs, count->outputs);
+        separator = ",";
+    }
+}
+
+/* `payload`: what was asked for on demand, or NULL. */
 static int lineage_write(struct atlas *atlas, const struct entity *base,
-                         const struct walk_request *request, const char *direction,
-                         const struct walk_result *result)
+                         const struct walk_request *request, const struct walk_result *result,
+                         const json_t *payload)
 {
     struct buf *out = atlas->out;
     AUTO(mem_free) void *guids = xcalloc(result->entities_len, UUID_TEXT_LEN + 1);
@@ -627,66 +632,147 @@ static int lineage_write(struct atlas *atlas, const struct entity *base,
     buf_append_fmt(out,
                    "{\"baseEntityGuid\":\"%s\",\"lineageDirection\":\"%s\",\"lineageDepth\":%d,"
                    "\"guidEntityMap\":{",
-                   base->guid, direction, request->depth);
+                   base->guid, lineage_direction_name(request->direction), request->depth);
     if (lineage_write_entities(atlas, result, &tags, guids) < 0)
         return -1;
     buf_append_text(out, "},\"relations\":[");
     if (lineage_write_relations(atlas, result, guids) < 0)
         return -1;
-    buf_append_fmt(out, "],\"relationsOnDemand\":{},\"truncated\":%s%s}",
-                   result->truncated ? "true" : "false",
+    buf_append_text(out, "],\"relationsOnDemand\":{");
+    lineage_write_more(atlas, result, guids);
+    buf_append_text(out, payload ? "},\"lineageOnDemandPayload\":" : "}");
+    if (payload)
+        atlas_append_json(out, payload);
+    buf_append_fmt(out, ",\"truncated\":%s%s}", result->truncated ? "true" : "false",
                    tags.is_truncated ? ",\"classificationsTruncated\":true" : "");
     return 0;
 }
 
 static int lineage_walk(struct atlas *atlas, const struct entity *base,
-                        struct walk_request *request, const char *direction)
+                        const struct walk_request *request, const json_t *payload)
 {
     struct walk_result result;
     int rc;
 
     if (walk_run(request, atlas_walk_step, &atlas->view, &result, atlas->err) < 0)
         return -1;
-    rc = lineage_write(atlas, base, request, direction, &result);
+    rc = lineage_write(atlas, base, request, &result, payload);
     walk_result_done(&result);
     return rc;
 }
 
-/* v2/lineage/X, v2/lineage/uniqueAttribute/type/T; written as it is read. */
-static int lineage(struct atlas *atlas, json_t **answer UNUSED)
+/* Where the walk begins. */
+static int lineage_find_start(struct atlas *atlas, struct entity_list *list,
+                              struct walk_request *request)
 {
     struct span type = atlas->segments_len == 5 ? atlas->segments[4] : (struct span){ 0 };
-    AUTO(entity_list_done) struct entity_list list;
-    struct walk_request request = {
-        .relations_max = (size_t)atlas->query->config->lineage_relations_max,
-    };
     const struct entity *base;
-    const char *direction;
 
-    entity_list_init(&list);
-    if (lineage_request(atlas, &request, &direction) < 0 || atlas_begin_read(atlas) < 0 ||
-        atlas_find_wanted(atlas, type, atlas->segments[2], &list) < 0)
+    if (atlas_begin_read(atlas) < 0 || atlas_find_wanted(atlas, type, atlas->segments[2], list) < 0)
         return -1;
-    base = &list.items[0];
-    request.start = base->id;
-    request.start_is_process =
+    base = &list->items[0];
+    request->start = base->id;
+    request->start_is_process =
         type_is_a(base->type, type_by_name(atlas_types(atlas), SPAN_LITERAL("Process")));
-    if (!request.start_is_process &&
+    request->relations_max = (size_t)atlas->query->config->lineage_relations_max;
+    if (!request->start_is_process &&
         !type_is_a(base->type, type_by_name(atlas_types(atlas), SPAN_LITERAL("DataSet"))))
         return ATLAS_FAULT(
             atlas, 404, "ATLAS-404-00-011",
             "Given instance guid %s with type %s is not a valid lineage entity type.", base->guid,
             base->type->def->name);
-    return lineage_walk(atlas, base, &request, direction);
+    return 0;
 }
 
-/* What it asks for is the whole of the lineage, a little at a time: the walk gives it at once. */
-static int lineage_on_demand(struct atlas *atlas, json_t **answer)
+/* v2/lineage/X, v2/lineage/uniqueAttribute/type/T; written as it is read. */
+static int lineage(struct atlas *atlas, json_t **answer UNUSED)
 {
-    (void)answer;
-    return ATLAS_FAULT(atlas, 400, "ATLAS-400-00-100",
-                       "Lineage on demand config: %s is not enabled",
-                       "atlas.lineage.on.demand.enabled");
+    AUTO(entity_list_done) struct entity_list list;
+    struct walk_request request = { 0 };
+
+    entity_list_init(&list);
+    if (lineage_request(atlas, &request) < 0 || lineage_find_start(atlas, &list, &request) < 0)
+        return -1;
+    return lineage_walk(atlas, &list.items[0], &request, NULL);
+}
+
+/* ---- on demand ---- */
+
+static int lineage_compare_exceptions(const void *a, const void *b)
+{
+    const struct walk_exception *one = a, *two = b;
+
+    return (one->id > two->id) - (one->id < two->id);
+}
+
+/* The limits of those that the demand names; *exceptions is owned. */
+static int lineage_find_limits(struct atlas *atlas, const struct lineage_demand *demand,
+                               struct walk_exception **exceptions, size_t *len)
+{
+    AUTO(mem_free) struct uuid *guids = xcalloc(demand->len, sizeof(*guids));
+    AUTO(entity_list_done) struct entity_list list;
+    size_t missing;
+
+    entity_list_init(&list);
+    *len = 0;
+    for (size_t i = 0; i < demand->len; i++)
+        guids[i] = demand->items[i].guid;
+    if (demand->len &&
+        atlas_read_guids(&atlas->view, guids, demand->len, &list, &missing, atlas->err) < 0)
+        return -1;
+    *exceptions = xcalloc(list.len, sizeof(**exceptions));
+    for (size_t i = 0; i < list.len; i++) {
+        struct lineage_constraints constraints;
+        struct uuid guid;
+
+        if (uuid_parse(&guid, span_of(list.items[i].guid)) < 0)
+            continue;
+        constraints = lineage_demand_of(demand, &guid);
+        (*exceptions)[(*len)++] =
+            (struct walk_exception){ list.items[i].id, lineage_limit(&constraints) };
+    }
+    if (*len)
+        qsort(*exceptions, *len, sizeof(**exceptions), lineage_compare_exceptions);
+    return 0;
+}
+
+static int lineage_walk_demand(struct atlas *atlas, const struct lineage_demand *demand)
+{
+    AUTO(mem_free) struct walk_exception *exceptions = NULL;
+    AUTO(entity_list_done) struct entity_list list;
+    struct walk_limits limits = { .usual = { LINEAGE_DEMAND_RELATIONS, LINEAGE_DEMAND_RELATIONS } };
+    struct walk_request request = { .limits = &limits };
+    struct lineage_constraints start;
+    json_auto_t *payload = NULL;
+    struct uuid guid;
+
+    entity_list_init(&list);
+    if (lineage_find_start(atlas, &list, &request) < 0 ||
+        lineage_find_limits(atlas, demand, &exceptions, &limits.exceptions_len) < 0)
+        return -1;
+    if (uuid_parse(&guid, span_of(list.items[0].guid)) < 0)
+        return atlas_no_guid(atlas, atlas->segments[2]);
+    limits.exceptions = exceptions;
+    start = lineage_demand_of(demand, &guid);
+    request.direction = start.direction;
+    request.depth = start.depth;
+    payload = lineage_demand_json(demand, &guid);
+    return lineage_walk(atlas, &list.items[0], &request, payload);
+}
+
+/* POST v2/lineage/X: of each entity a few relations, of those that a client wants more more. */
+static int lineage_on_demand(struct atlas *atlas, json_t **answer UNUSED)
+{
+    AUTO(lineage_demand_done) struct lineage_demand demand = { 0 };
+    struct lineage_fault fault;
+    json_auto_t *body =
+        atlas->query->body.len ? atlas_read_body(atlas, "ask for fewer guids") : json_object();
+
+    if (!body)
+        return -1;
+    if (lineage_demand_parse(&demand, body, &fault) < 0)
+        return ATLAS_FAULT(atlas, 400, fault.code, "%s", fault.message);
+    return lineage_walk_demand(atlas, &demand);
 }
 
 /* ---------------------------------------------------------------------------------------- paths */
@@ -736,9 +822,11 @@ static const struct {
     { "v2/notification/topic/*", QUERY_POST, query_hook, false },
     { "v2/lineage/*", QUERY_GET, lineage, true },
     { "v2/lineage/uniqueAttribute/type/*", QUERY_GET, lineage, true },
-    { "v2/lineage/*", QUERY_POST, lineage_on_demand, false },
+    { "v2/lineage/*", QUERY_POST, lineage_on_demand, true },
     { "v2/search/basic", QUERY_GET | QUERY_POST, query_search_basic, false },
     { "v2/search/attribute", QUERY_GET, query_search_attribute, false },
+    { "v2/search/quick", QUERY_GET | QUERY_POST, query_search_quick, false },
+    { "v2/search/suggestions", QUERY_GET, query_search_suggestions, false },
     { "admin/version", QUERY_GET, query_admin_version, false },
     { "admin/status", QUERY_GET, query_admin_status, false },
     { "admin/session", QUERY_GET, query_admin_session, false },

@@ -114,8 +114,10 @@ atlas_run query_audit; /* v2/entity/{guid}/audit */
 
 /* ---- query_search.c */
 
-atlas_run query_search_basic;     /* v2/search/basic */
-atlas_run query_search_attribute; /* v2/search/attribute */
+atlas_run query_search_basic;       /* v2/search/basic */
+atlas_run query_search_attribute;   /* v2/search/attribute */
+atlas_run query_search_quick;       /* v2/search/quick */
+atlas_run query_search_suggestions; /* v2/search/suggestions */
 
 /* ---- query_tags.c */
 

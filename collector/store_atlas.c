@@ -534,27 +534,53 @@ void atlas_write_edges(struct buf *sql, const struct atlas_view *view,
                        frontier->is_process ? "end1" : "end2");
 }
 
+/* The same, of each entity so many as $3 says. */
+static void atlas_write_edges_of_each(struct buf *sql, const struct atlas_view *view,
+                                      const struct walk_frontier *frontier, const char *columns)
+{
+    bool is_inputs = (frontier->direction == WALK_INPUT) == frontier->is_process;
+
+    buf_append_text(sql, "SELECT e.* FROM unnest($1::bigint[], $3::bigint[]) AS f(id, most)"
+                         " CROSS JOIN LATERAL (");
+    for (size_t i = 0; i < view->parts_len; i++)
+        buf_append_fmt(sql, "%sSELECT %s FROM relationship WHERE %s AND type = '%s' AND %s = f.id",
+                       i ? " UNION ALL " : "", columns, view->parts[i],
+                       is_inputs ? "dataset_process_inputs" : "process_dataset_outputs",
+                       frontier->is_process ? "end1" : "end2");
+    buf_append_text(sql, " ORDER BY relationship_id LIMIT f.most) AS e");
+}
+
 int atlas_walk_step(void *ctx, const struct walk_frontier *frontier, struct walk *walk,
                     struct err *err)
 {
     const struct atlas_view *view = ctx;
     bool is_inputs = (frontier->direction == WALK_INPUT) == frontier->is_process;
-    AUTO(store_array_done) struct store_array array;
+    const char *columns =
+        is_inputs ? "relationship_id, end2, end1, guid" : "relationship_id, end1, end2, guid";
+    AUTO(store_array_done) struct store_array array, most;
     AUTO(store_result_free) PGresult *result = NULL;
     AUTO(buf_done) struct buf sql;
     struct store_params params = { 0 };
     char limit[24];
 
     store_array_init(&array, STORE_OID_INT8);
+    store_array_init(&most, STORE_OID_INT8);
     buf_init(&sql, SIZE_MAX);
     for (size_t i = 0; i < frontier->len; i++)
         store_array_add_i64(&array, frontier->ids[i]);
+    for (size_t i = 0; frontier->each_max && i < frontier->len; i++)
+        store_array_add_i64(&most, frontier->each_max[i] < frontier->edges_max
+                                       ? (int64_t)frontier->each_max[i]
+                                       : (int64_t)frontier->edges_max);
     (void)snprintf(limit, sizeof(limit), "%zu", frontier->edges_max);
     store_param_binary(&params, store_array_end(&array));
     store_param_text(&params, limit);
-    atlas_write_edges(&sql, view, frontier,
-                      is_inputs ? "relationship_id, end2, end1, guid"
-                                : "relationship_id, end1, end2, guid");
+    if (frontier->each_max) {
+        store_param_binary(&params, store_array_end(&most));
+        atlas_write_edges_of_each(&sql, view, frontier, columns);
+    } else {
+        atlas_write_edges(&sql, view, frontier, columns);
+    }
     buf_append_text(&sql, " ORDER BY relationship_id LIMIT $2::bigint");
     result = store_query_binary(view->conn, buf_text(&sql), &params, "walk", err);
     for (int row = 0; result && row < PQntuples(result); row++) {

@@ -11,8 +11,10 @@
 
 enum {
     SEARCH_SQL_BYTES_MAX = 4 * 1024 * 1024,
-    SEARCH_KEY_BYTES_MAX = 500, /* as many as entity_text keeps at least */
-    SEARCH_ROWS_LARGE = 8,      /* at once, where attributes of any size are shown */
+    SEARCH_KEY_BYTES_MAX = 500,  /* as many as entity_text keeps at least */
+    SEARCH_LABEL_CHARS = 300,    /* of names, that the index entity_label has */
+    SEARCH_ROWS_LARGE = 8,       /* at once, where attributes of any size are shown */
+    SEARCH_WORDS_OF_MAX = 10000, /* entities whose words are counted for a suggestion */
 };
 
 void search_sql_init(struct search_sql *sql)
@@ -20,6 +22,7 @@ void search_sql_init(struct search_sql *sql)
     buf_init(&sql->text, SEARCH_SQL_BYTES_MAX);
     sql->values = NULL;
     sql->values_len = 0;
+    sql->has_one = false;
     sql->origins = NULL;
 }
 
@@ -49,7 +52,7 @@ static void search_put_value(struct search_sql *sql, struct span text)
 {
     sql->values = xreallocarray(sql->values, (size_t)sql->values_len + 1, sizeof(*sql->values));
     sql->values[sql->values_len++] = xmemdup0(text.len ? text.data : "", text.len);
-    buf_append_fmt(&sql->text, "$%d::text", sql->values_len);
+    buf_append_fmt(&sql->text, sql->has_one ? "($1::text[])[%d]" : "$%d::text", sql->values_len);
 }
 
 /* A name as a constant, which the planner has to see to find an index. People who define types
@@ -160,6 +163,19 @@ static void search_put_keys(struct search_sql *sql, const char *word)
     "AS b"                                                                                         \
     " WHERE b.batch_id = e." batch "))"
 
+/* What an index has in order: the attribute `name`. */
+static bool search_is_label(const struct search_field *field)
+{
+    return field->place == SEARCH_IN_ATTRIBUTES && field->kind == SEARCH_TEXT &&
+           strcmp(field->name, "name") == 0;
+}
+
+static void search_put_label(struct search_sql *sql)
+{
+    buf_append_fmt(&sql->text, "left(e.attributes ->> 'name', %d) COLLATE \"C\"",
+                   SEARCH_LABEL_CHARS);
+}
+
 /* Texts as text, all else as jsonb, whose order is that of numbers and which no value can make
  * fail. */
 static void search_put_field(struct search_sql *sql, const struct search_field *field)
@@ -193,7 +209,12 @@ static void search_put_field(struct search_sql *sql, const struct search_field *
 static void search_put_like(struct search_sql *sql, const struct search_filter *filter,
                             const char *before, const char *value, const char *after)
 {
-    search_put_field(sql, &filter->field);
+    /* as much as the index has tells of all */
+    if (filter->operator== SEARCH_STARTS_WITH && search_is_label(&filter->field) &&
+        strlen(value) <= SEARCH_LABEL_CHARS)
+        search_put_label(sql);
+    else
+        search_put_field(sql, &filter->field);
     buf_append_text(&sql->text, " LIKE ");
     search_put_pattern(sql, before, value, after, filter->operator== SEARCH_LIKE);
 }
@@ -442,9 +463,36 @@ static void search_put_condition(struct search_sql *sql, const struct search *se
     }
 }
 
+/* Of a search for nothing but the beginning of a name: what it is the beginning of, as an index has
+ * these names in order. NULL: it is another one. */
+static const struct search_field *search_prefixed(const struct search *search)
+{
+    const struct search_filter *filter = &search->filter;
+
+    if (!search->has_filter || search->words_len || search->tags || search->has_sort)
+        return NULL;
+    while (filter->children_len == 1)
+        filter = &filter->children[0];
+    if (filter->children_len || filter->operator!= SEARCH_STARTS_WITH ||
+                                    strlen(filter->values[0]) > SEARCH_LABEL_CHARS)
+        return NULL;
+    return filter->field.place == SEARCH_IN_QUALIFIED_NAME || search_is_label(&filter->field)
+               ? &filter->field
+               : NULL;
+}
+
 static void search_put_order(struct search_sql *sql, const struct search *search)
 {
+    const struct search_field *prefixed = search_prefixed(search);
+
     buf_append_text(&sql->text, " ORDER BY ");
+    if (prefixed) {
+        if (prefixed->place == SEARCH_IN_QUALIFIED_NAME)
+            search_put_field(sql, prefixed);
+        else
+            search_put_label(sql);
+        buf_append_text(&sql->text, ", e.type COLLATE \"C\", ");
+    }
     if (search->has_sort) {
         search_put_field(sql, &search->sort);
         buf_append_text(&sql->text, search->is_descending ? " DESC" : " ASC");
@@ -491,13 +539,21 @@ static void search_put_hits(struct search_sql *sql, const struct search *search)
                    SEARCH_COUNT_MAX, search->limit, search->offset);
 }
 
-/* Those of some types alone: an index counts them, and another one or the same has the page. */
+/* Those of some types alone, or by the beginning of a name: an index counts them, and another one
+ * or the same has the page. */
 static void search_put_page(struct search_sql *sql, const struct search *search)
 {
+    int64_t count_max = SEARCH_COUNT_MAX;
+
+    if (search_prefixed(search) && search->offset + search->limit < SEARCH_COUNT_MAX)
+        count_max = search->offset + search->limit + SEARCH_COUNT_BEYOND;
     buf_append_text(&sql->text, "WITH n AS (SELECT count(*) FROM (SELECT FROM entity AS e");
     search_put_condition(sql, search);
-    buf_append_fmt(&sql->text, " LIMIT %d) AS e), page AS (SELECT e.entity_id, row_number() OVER (",
-                   SEARCH_COUNT_MAX);
+    if (search_prefixed(search))
+        search_put_order(sql, search);
+    buf_append_fmt(&sql->text,
+                   " LIMIT %" PRId64 ") AS e), page AS (SELECT e.entity_id, row_number() OVER (",
+                   count_max);
     search_put_order(sql, search);
     buf_append_text(&sql->text, ") AS place FROM entity AS e");
     search_put_condition(sql, search);
@@ -506,11 +562,18 @@ static void search_put_page(struct search_sql *sql, const struct search *search)
                    search->offset);
 }
 
+const char *store_search_plans(const struct search *search)
+{
+    return search_prefixed(search) ? "SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan ="
+                                     " off; SET LOCAL enable_seqscan = off"
+                                   : "SET LOCAL enable_sort = on";
+}
+
 /* The count is there without a page, too. What is shown is looked up row by row: OFFSET 0 leaves
  * the planner nothing but a nested loop. */
 void store_search_write(struct search_sql *sql, const struct search *search)
 {
-    if (search->has_filter || search->words_len || search->tags)
+    if ((search->has_filter && !search_prefixed(search)) || search->words_len || search->tags)
         search_put_hits(sql, search);
     else
         search_put_page(sql, search);
@@ -569,9 +632,12 @@ static int search_run(const struct atlas_view *view, struct search_sql *sql,
     AUTO(tags_done) struct tags tags = { 0 };
     int rc;
 
-    if (store_cursor_open_texts(&cursor, view->conn, "search", buf_text(&sql->text),
+    if (store_exec(view->conn, store_search_plans(search), "search", err) < 0 ||
+        store_cursor_open_texts(&cursor, view->conn, "search", buf_text(&sql->text),
                                 (const char *const *)sql->values, sql->values_len, err) < 0 ||
-        store_exec(view->conn, ATLAS_PLANS, "search", err) < 0)
+        store_exec(view->conn,
+                   "SET LOCAL enable_sort = on; SET LOCAL enable_bitmapscan = on;" ATLAS_PLANS,
+                   "search", err) < 0)
         return -1;
     if (search->attributes_len)
         cursor.rows_at_once = SEARCH_ROWS_LARGE;
@@ -587,6 +653,26 @@ static int search_run(const struct atlas_view *view, struct search_sql *sql,
     return rc;
 }
 
+#define SEARCH_TOO_LARGE "the search is larger than any that is looked for"
+
+/* Who is classified as the search wants. */
+static int search_find_tags(const struct atlas_view *view, const struct search *search,
+                            struct tag_origins *origins, struct err *err)
+{
+    AUTO(search_sql_done) struct search_sql sql;
+    struct tags_condition condition;
+
+    search_sql_init(&sql);
+    if (!search->has_tag_filter)
+        return tags_find(view, &search->tag_types, origins, err);
+    sql.has_one = true;
+    search_put_filter(&sql, &search->tag_filter);
+    if (sql.text.full)
+        return err_set(err, ERR_INPUT, SEARCH_TOO_LARGE);
+    condition = (struct tags_condition){ buf_text(&sql.text), sql.values, (size_t)sql.values_len };
+    return tags_find_where(view, &search->tag_types, &condition, origins, err);
+}
+
 int store_search(PGconn *conn, const struct type_registry *types, const struct search *search,
                  search_found *found, void *ctx, int64_t *count, struct err *err)
 {
@@ -596,11 +682,113 @@ int store_search(PGconn *conn, const struct type_registry *types, const struct s
 
     search_sql_init(&sql);
     atlas_view_init(&view, conn, types, ATLAS_NOW);
-    if (search->tags && tags_find(&view, &search->tag_types, &origins, err) < 0)
+    if (search->tags && search_find_tags(&view, search, &origins, err) < 0)
         return -1;
     sql.origins = search->tags ? &origins : NULL;
     store_search_write(&sql, search);
     if (sql.text.full) /* cut anywhere it may mean something else */
-        return err_set(err, ERR_INPUT, "the search is larger than any that is looked for");
+        return err_set(err, ERR_INPUT, SEARCH_TOO_LARGE);
     return search_run(&view, &sql, search, found, ctx, count, err);
+}
+
+/* --------------------------------------------------------------------------------------- counts */
+
+/* Which facet, the name, how many. */
+static void search_put_counts(struct search_sql *sql, const struct search *search)
+{
+    buf_append_text(&sql->text, "WITH hit AS MATERIALIZED (SELECT e.type, e.is_deleted,"
+                                " left(e.attributes ->> 'owner', 500) AS owner FROM entity AS e");
+    search_put_condition(sql, search);
+    buf_append_fmt(&sql->text,
+                   " LIMIT %d) SELECT * FROM (SELECT %d::bigint AS facet, type AS name, count(*)"
+                   " FROM hit GROUP BY type UNION ALL SELECT %d, CASE WHEN is_deleted THEN"
+                   " 'DELETED' ELSE 'ACTIVE' END, count(*) FROM hit GROUP BY is_deleted UNION ALL"
+                   " (SELECT %d, owner, count(*) FROM hit WHERE owner <> '' GROUP BY owner"
+                   " ORDER BY count(*) DESC, owner COLLATE \"C\" LIMIT %d)) AS counted"
+                   " ORDER BY facet, count DESC, name COLLATE \"C\"",
+                   SEARCH_COUNT_MAX, SEARCH_BY_TYPE, SEARCH_BY_STATE, SEARCH_BY_OWNER,
+                   SEARCH_OWNERS_MAX);
+}
+
+int store_search_count(PGconn *conn, const struct search *search, search_counted *counted,
+                       void *ctx, struct err *err)
+{
+    AUTO(store_cursor_done) struct store_cursor cursor = { 0 };
+    AUTO(search_sql_done) struct search_sql sql;
+    int rc;
+
+    search_sql_init(&sql);
+    search_put_counts(&sql, search);
+    if (sql.text.full)
+        return err_set(err, ERR_INPUT, SEARCH_TOO_LARGE);
+    if (store_cursor_open_texts(&cursor, conn, "counts", buf_text(&sql.text),
+                                (const char *const *)sql.values, sql.values_len, err) < 0)
+        return -1;
+    while ((rc = store_cursor_next(&cursor, err)) > 0)
+        counted(ctx, (enum search_facet)store_get_i64(cursor.rows, cursor.row, 0),
+                store_get_span(cursor.rows, cursor.row, 1),
+                store_get_i64(cursor.rows, cursor.row, 2));
+    return rc;
+}
+
+/* ---------------------------------------------------------------------------------- suggestions */
+
+/* Of what entity_text is made. */
+static const struct {
+    const char *name, *sql;
+} search_word_fields[] = {
+    { "qualifiedName", "e.qualified_name" },
+    { "name", "e.attributes ->> 'name'" },
+    { "displayName", "e.attributes ->> 'displayName'" },
+    { "description", "e.attributes ->> 'description'" },
+    { "userDescription", "e.attributes ->> 'userDescription'" },
+    { "owner", "e.attributes ->> 'owner'" },
+    { "userName", "e.attributes ->> 'userName'" },
+};
+
+/* NULL: no words are known of it. */
+static const char *search_word_sql(const char *field)
+{
+    for (size_t i = 0; i < LENGTH(search_word_fields); i++) {
+        if (strcmp(field, search_word_fields[i].name) == 0)
+            return search_word_fields[i].sql;
+    }
+    return NULL;
+}
+
+bool store_search_suggests(const char *field)
+{
+    return search_word_sql(field) != NULL;
+}
+
+int store_search_suggest(PGconn *conn, const char *prefix, const char *field,
+                         search_suggested *suggested, void *ctx, struct err *err)
+{
+    AUTO(store_cursor_done) struct store_cursor cursor = { 0 };
+    AUTO(mem_free) char *key = xasprintf("'%s':*", prefix);
+    const char *const values[] = { key, prefix };
+    AUTO(mem_free)
+    char *text = field ? xasprintf("lower(left(%s, 500))", search_word_sql(field))
+                       : xstrdup(SEARCH_TEXT_SQL);
+    AUTO(mem_free)
+    char *sql = xasprintf(
+        "SELECT k.word FROM (SELECT %s AS text FROM entity AS e WHERE e.to_batch IS NULL AND"
+        " entity_words(" SEARCH_TEXT_SQL ") @@ lower($1::text)::tsquery LIMIT %d) AS h CROSS JOIN"
+        " LATERAL (SELECT DISTINCT w.word FROM regexp_split_to_table(h.text, '[^[:alnum:]_]+')"
+        "  AS w(word) WHERE starts_with(w.word, lower($2::text))) AS k"
+        " GROUP BY k.word ORDER BY count(*) DESC, k.word COLLATE \"C\" LIMIT %d",
+        text, SEARCH_WORDS_OF_MAX, SEARCH_SUGGESTIONS_MAX);
+    int rc;
+
+    if (!*prefix || strlen(prefix) > SEARCH_KEY_BYTES_MAX)
+        return 0;
+    for (const char *c = prefix; *c; c++) {
+        if (!search_is_key_char(*c))
+            return 0; /* no word has it */
+    }
+    if (store_cursor_open_texts(&cursor, conn, "suggestions", sql, values, LENGTH(values), err) < 0)
+        return -1;
+    while ((rc = store_cursor_next(&cursor, err)) > 0)
+        suggested(ctx, store_get_span(cursor.rows, cursor.row, 0));
+    return rc;
 }

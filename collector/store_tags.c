@@ -567,20 +567,30 @@ static void origins_add_kinds(struct store_array *array, const struct type_list 
 
 /* By type, of one type those that are restricted behind the others. */
 static PGresult *origins_ask(const struct atlas_view *view, const struct type_list *kinds,
-                             struct err *err)
+                             const struct tags_condition *condition, struct err *err)
 {
+    bool has_values = condition && condition->values_len;
     AUTO(mem_free)
-    char *sql =
-        xasprintf("SELECT c.entity_id, c.type, c.propagates AND NOT e.is_deleted, c.is_restricted"
-                  " FROM (SELECT * FROM classification WHERE %1$s%2$s LIMIT %3$d) AS c"
-                  " CROSS JOIN LATERAL (SELECT is_deleted FROM entity"
-                  "  WHERE entity_id = c.entity_id AND %1$s) AS e"
-                  " ORDER BY c.type, c.is_restricted",
-                  view->stands, kinds->len ? " AND type = ANY ($1)" : "", TAGS_EDGES_MAX + 1);
-    AUTO(store_array_done) struct store_array names;
+    char *sql = xasprintf(
+        "SELECT c.entity_id, c.type, c.propagates AND NOT e.is_deleted, c.is_restricted"
+        " FROM (SELECT * FROM classification AS e WHERE %1$s%2$s AND %3$s LIMIT %4$d) AS c"
+        " CROSS JOIN LATERAL (SELECT is_deleted FROM entity"
+        "  WHERE entity_id = c.entity_id AND %1$s) AS e"
+        " ORDER BY c.type, c.is_restricted",
+        view->stands,
+        !kinds->len  ? ""
+        : has_values ? " AND type = ANY ($2)"
+                     : " AND type = ANY ($1)",
+        condition ? condition->sql : "true", TAGS_EDGES_MAX + 1);
+    AUTO(store_array_done) struct store_array names, values;
     struct store_params params = { 0 };
 
     store_array_init(&names, STORE_OID_TEXT);
+    store_array_init(&values, STORE_OID_TEXT);
+    for (size_t i = 0; has_values && i < condition->values_len; i++)
+        store_array_add_text(&values, span_of(condition->values[i]));
+    if (has_values)
+        store_param_binary(&params, store_array_end(&values));
     origins_add_kinds(&names, kinds);
     if (kinds->len)
         store_param_binary(&params, store_array_end(&names));
@@ -615,9 +625,10 @@ static void origins_fill(struct tag_origins *origins, const struct atlas_view *v
 }
 
 static int origins_read(const struct atlas_view *view, const struct type_list *kinds,
-                        struct tag_origins *origins, struct err *err)
+                        const struct tags_condition *condition, struct tag_origins *origins,
+                        struct err *err)
 {
-    AUTO(store_result_free) PGresult *result = origins_ask(view, kinds, err);
+    AUTO(store_result_free) PGresult *result = origins_ask(view, kinds, condition, err);
     struct tags_side side = { .view = view, .is_forward = true, .graph = origins->graph };
 
     if (!result)
@@ -636,14 +647,21 @@ static int origins_read(const struct atlas_view *view, const struct type_list *k
     return tags_block(&side, err);
 }
 
-int tags_find(const struct atlas_view *view, const struct type_list *kinds,
-              struct tag_origins *origins, struct err *err)
+int tags_find_where(const struct atlas_view *view, const struct type_list *kinds,
+                    const struct tags_condition *condition, struct tag_origins *origins,
+                    struct err *err)
 {
     *origins = (struct tag_origins){ .types = view->types, .graph = propagation_new() };
-    if (origins_read(view, kinds, origins, err) == 0)
+    if (origins_read(view, kinds, condition, origins, err) == 0)
         return 0;
     tag_origins_done(origins);
     return -1;
+}
+
+int tags_find(const struct atlas_view *view, const struct type_list *kinds,
+              struct tag_origins *origins, struct err *err)
+{
+    return tags_find_where(view, kinds, NULL, origins, err);
 }
 
 void tag_origins_done(struct tag_origins *origins)

@@ -100,10 +100,21 @@ struct tag_origins {
     struct propagation *graph;
 };
 
-/* Of these classifications, of all where the list is empty. ERR_INPUT: they reach further than is
- * looked at. */
+/* What is to be true of a classification, whose row is `e`: SQL that names its values, of which
+ * there are some or none, as ($1::text[])[1] and so on. All borrowed. */
+struct tags_condition {
+    const char *sql;
+    char *const *values;
+    size_t values_len;
+};
+
+/* Of these classifications, of all where the list is empty; of those for which the condition holds,
+ * if there is one. ERR_INPUT: they reach further than is looked at. */
 int tags_find(const struct atlas_view *view, const struct type_list *kinds,
               struct tag_origins *origins, struct err *err) MUST_CHECK;
+int tags_find_where(const struct atlas_view *view, const struct type_list *kinds,
+                    const struct tags_condition *condition, struct tag_origins *origins,
+                    struct err *err) MUST_CHECK;
 void tag_origins_done(struct tag_origins *origins);
 static inline void tag_origins_done_auto(struct tag_origins *origins) /* AUTO(tag_origins_done) */
 {

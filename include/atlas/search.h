@@ -97,6 +97,8 @@ struct search {
     struct type_list types; /* owned list; those that an entity may have; empty: any */
     enum search_tags tags;
     struct type_list tag_types; /* owned list */
+    bool has_tag_filter;        /* CLASSIFIED, by a classification of which this is true: */
+    struct search_filter tag_filter;
     bool excludes_deleted;
     char **words; /* owned; all are wanted; `*` is any text, `?` any character */
     size_t words_len;
@@ -121,6 +123,10 @@ struct search_fault {
  * the reverse. -1: the fault says why, and there is nothing to be done with. */
 int search_parse(struct search *search, const struct type_registry *types, const json_t *parameters,
                  struct search_fault *fault) MUST_CHECK;
+/* The same for QuickSearchParameters: of one word the beginning is enough, and types that inherit
+ * are not meant unless it says so. */
+int search_parse_quick(struct search *search, const struct type_registry *types,
+                       const json_t *parameters, struct search_fault *fault) MUST_CHECK;
 void search_done(struct search *search);
 
 #endif

@@ -11,6 +11,9 @@
  * the processes that made a data set, also one that has no inputs, and what these read. Whether an
  * entity or an edge is deleted means nothing here.
  *
+ * With limits the walk goes no further along an edge for which one of its ends has no room; the end
+ * that it comes from, or that is full, then has more. Edges with small ids come first.
+ *
  * Pure, iterative. Time: O(V + E) where the source gives edges in the order of their ids, else
  * a sort of each step's edges on top. Memory: by relations_max, whatever the graph. */
 #ifndef ATLAS_WALK_H
@@ -37,12 +40,29 @@ struct walk_edge {
     struct uuid guid; /* of the relationship; carried along, not looked at */
 };
 
+/* How many relations of an entity the answer may have: those that lead to it, those that lead from
+ * it. At least 1; SIZE_MAX: no limit. */
+struct walk_limit {
+    size_t inputs, outputs;
+};
+
+/* Of every entity, and of some others than that. */
+struct walk_limits {
+    struct walk_limit usual;
+    const struct walk_exception { /* by id */
+        int64_t id;
+        struct walk_limit limit;
+    } * exceptions;
+    size_t exceptions_len;
+};
+
 struct walk_request {
     int64_t start;
     bool start_is_process;
     enum walk_direction direction;
-    int depth;            /* hops of data sets; 0 or less: no limit */
-    size_t relations_max; /* the answer has no more */
+    int depth;                        /* hops of data sets; 0 or less: no limit */
+    size_t relations_max;             /* the answer has no more */
+    const struct walk_limits *limits; /* borrowed; NULL: none */
 };
 
 /* What a source is asked for: every edge that leads to (WALK_INPUT) or from (WALK_OUTPUT) one of
@@ -54,6 +74,9 @@ struct walk_frontier {
     const int64_t *ids;
     size_t len;
     size_t edges_max; /* only the edges with the smallest ids matter, up to this number */
+    /* With limits: of each entity only so many edges are wanted, those with the smallest ids, and
+     * no others may come. NULL: all. */
+    const size_t *each_max;
 };
 
 struct walk;
@@ -70,8 +93,12 @@ struct walk_result {
     size_t relations_len;
     int64_t *entities; /* owned; all ends of relations, the start first; none without relations */
     size_t entities_len;
-    uint32_t (*ends)[2]; /* owned; of each relation: where from and to are in `entities` */
-    bool truncated;      /* there are more relations: these are the first of their order */
+    uint32_t (*ends)[2];        /* owned; of each relation: where from and to are in `entities` */
+    struct walk_count {         /* owned; with limits: of each of the entities */
+        size_t inputs, outputs; /* relations in the answer */
+        bool more_inputs, more_outputs; /* the walk met others, for which a limit left no room */
+    } * counts;
+    bool truncated; /* there are more relations: these are the first of their order */
 };
 
 /* Fills the result, which is made new. -1: the source failed, err is its own, the result empty. */

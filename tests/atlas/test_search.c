@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "atlas/type_change.h"
+#include "atlas/type_parse.h"
 #include "base/buf.h"
 #include "base/mem.h"
 
@@ -11,9 +13,27 @@ Suite *search_suite(void);
 
 static struct type_registry *registry;
 
+/* Owned. Apostrophes stand for quotes. */
+static json_t *json_of(const char *text);
+
+static const char tag_types[] =
+    "{'classificationDefs':[{'name':'PII','attributeDefs':[{'name':'level','typeName':'int',"
+    "'isOptional':true}]},{'name':'STRICT','attributeDefs':[{'name':'why','typeName':'string',"
+    "'isOptional':true},{'name':'level','typeName':'int','isOptional':true}]}]}";
+
+/* The types that are built in, and two classifications. */
 static void setup(void)
 {
-    registry = type_registry_new();
+    AUTO(type_registry_free) struct type_registry *builtin = type_registry_new();
+    AUTO(type_givens_done) struct type_givens givens = { 0 };
+    AUTO(type_change_done) struct type_change made = { 0 };
+    json_auto_t *types = json_of(tag_types);
+    struct type_stamp stamp = { "ada", "ada", 1000, 1000, 1 };
+    struct type_fault fault;
+
+    ck_assert(type_parse(&givens, types, &stamp, &fault) == 0);
+    ck_assert(type_change_make(&made, builtin, &givens, TYPE_CREATE, &fault) == 0);
+    registry = type_registry_ref(made.after);
 }
 
 static void teardown(void)
@@ -21,7 +41,6 @@ static void teardown(void)
     type_registry_free(registry);
 }
 
-/* Owned. Apostrophes stand for quotes. */
 static json_t *json_of(const char *text)
 {
     AUTO(mem_free) char *copy = xstrdup(text);
@@ -69,6 +88,10 @@ static void write_search(struct buf *out, const struct search *search)
         buf_append_text(out, " filter=");
         write_filter(out, &search->filter);
     }
+    if (search->has_tag_filter) {
+        buf_append_text(out, " tags=");
+        write_filter(out, &search->tag_filter);
+    }
     if (search->has_sort)
         buf_append_fmt(out, " sort=%s %s", search->sort.name,
                        search->is_descending ? "down" : "up");
@@ -80,6 +103,8 @@ static void write_search(struct buf *out, const struct search *search)
 #define BUILD "'typeName':'ml_model_build',"
 #define TEST(attribute, operator, value)                                                           \
     "'attributeName':'" attribute "','operator':'" operator"','attributeValue':'" value "'"
+#define TAGGED(classification, attribute, operator, value)                                         \
+    "{'classification':'" classification "','tagFilters':{" TEST(attribute, operator, value) "}}"
 #define FILTER(attribute, operator, value)                                                         \
     "{" BUILD "'entityFilters':{" TEST(attribute, operator, value) "}}"
 
@@ -141,6 +166,22 @@ static const struct {
                                                                          "1.5e3") "}]}]}}",
       "types=1 filter=OR(name/0/0 4 <a>, AND(name/0/0 7 <b*>, version/0/1 1 <1.5e3>)) limit=100 "
       "offset=0" },
+    { TAGGED("PII", "level", "gte", "3"),
+      "types=0 classified tag=PII tags=level/0/1 3 <3> limit=100 offset=0" },
+    { TAGGED("PII,STRICT", "level", "isNull", ""),
+      "types=0 classified tag=PII tag=STRICT tags=level/0/1 14 limit=100 offset=0" },
+    { TAGGED("*", "why", "like", "a*"),
+      "types=0 classified tags=why/0/0 7 <a*> limit=100 offset=0" },
+    { TAGGED("_CLASSIFIED", "__typeName", "in", "PII,STRICT"),
+      "types=0 classified tags=__typeName/3/0 6 <PII> <STRICT> limit=100 offset=0" },
+    { "{'classification':'STRICT','entityFilters':{" TEST(
+          "status", "eq",
+          "deployed") "},"
+                      "'tagFilters':{'criterion':[{" TEST("why", "eq",
+                                                          "x") "},{" TEST("__createdBy", "eq",
+                                                                          "ada") "}]}}",
+      "types=0 classified tag=STRICT filter=status/0/0 4 <deployed> tags=AND(why/0/0 4 <x>, "
+      "__createdBy/5/0 4 <ada>) limit=100 offset=0" },
 };
 
 START_TEST(parameters_are_read)
@@ -247,14 +288,29 @@ static const struct {
       BAD, "attributeValue must be a text" },
     { "{'typeName':'hive_table,none'}", "ATLAS-400-00-00A", "none: Unknown/invalid typename" },
     { "{'typeName':'hive_serde'}", "ATLAS-400-00-00A", "hive_serde: Unknown/invalid typename" },
-    { "{'classification':'PII'}", "ATLAS-400-00-046", "PII: Unknown/invalid classification" },
+    { "{'classification':'NONE'}", "ATLAS-400-00-046", "NONE: Unknown/invalid classification" },
     { "{'termName':'t@g'}", "ATLAS-400-00-06E", "t@g: Unknown/invalid glossary term" },
     { "{" BUILD "'relationshipName':'r'}", BAD, "relationshipName is not supported" },
     { "{" BUILD "'marker':'*'}", BAD, "marker is not supported" },
     { "{" BUILD "'excludeHeaderAttributes':true}", BAD,
       "excludeHeaderAttributes is not supported" },
+    { "{" BUILD "'relationshipFilters':{" TEST("a", "eq", "b") "}}", BAD,
+      "relationshipFilters are not supported" },
     { "{" BUILD "'tagFilters':{" TEST("a", "eq", "b") "}}", BAD,
-      "tagFilters and relationshipFilters are not supported" },
+      "TagFilters specified without tag name" },
+    { "{'classification':'_NOT_CLASSIFIED','tagFilters':{" TEST("a", "eq", "b") "}}", BAD,
+      "tagFilters do not go with classification _NOT_CLASSIFIED" },
+    { TAGGED("PII", "why", "eq", "b"), "ATLAS-400-00-023", "Attribute why not found for type PII" },
+    { TAGGED("STRICT,PII", "why", "eq", "b"), "ATLAS-400-00-023",
+      "Attribute why not found for type PII" },
+    { TAGGED("*", "name", "eq", "b"), "ATLAS-400-00-023",
+      "Attribute name not found for type _ALL_CLASSIFICATION_TYPES" },
+    { TAGGED("PII", "__guid", "eq", "b"), BAD, "attribute __guid can't be searched by" },
+    { TAGGED("PII", "level", "eq", "high"), "ATLAS-400-00-028", "invalid value: high" },
+    { TAGGED("PII", "level", "contains", "1"), BAD,
+      "operator contains does not go with attribute level" },
+    { "{'query':'x','entityFilters':{" TEST("level", "eq", "1") "}}", "ATLAS-400-00-023",
+      "Attribute level not found for type _ALL_ENTITY_TYPES" },
     { "{" BUILD "'limit':-1}", BAD, "Limit/offset should be non-negative" },
     { "{" BUILD "'offset':'-1'}", BAD, "Limit/offset should be non-negative" },
     { "{" BUILD "'limit':'ten'}", BAD, "limit must be a whole number of 32 bits" },
@@ -335,6 +391,52 @@ START_TEST(what_can_not_be_answered_is_refused)
 }
 END_TEST
 
+/* ---- quick ---- */
+
+static const struct {
+    const char *parameters, *want; /* or what is said */
+} quick_cases[] = {
+    { "{'query':'chu'}", "types=0 word=chu* limit=100 offset=0" },
+    { "{'query':'a_1','limit':5}", "types=0 word=a_1* limit=5 offset=0" },
+    { "{'query':'db.table'}", "types=0 word=db.table* limit=100 offset=0" },
+    { "{'query':'db.1'}", "types=0 word=db.1 limit=100 offset=0" },
+    { "{'query':'.db'}", "types=0 word=.db limit=100 offset=0" },
+    { "{'query':'db.'}", "types=0 word=db. limit=100 offset=0" },
+    { "{'query':'a b'}", "types=0 word=a word=b limit=100 offset=0" },
+    { "{'query':'a-b'}", "types=0 word=a-b limit=100 offset=0" },
+    { "{'query':'a*'}", "types=0 word=a* limit=100 offset=0" },
+    { "{'query':'\xc3\xa4'}", "types=0 word=\xc3\xa4* limit=100 offset=0" },
+    { "{'typeName':'DataSet'}", "types=1 limit=100 offset=0" },
+    { "{'typeName':'ml_project','classification':'none','tagFilters':7,'unknown':1}",
+      "types=1 limit=100 offset=0" },
+    { FILTER("version", "lt", "7"), "types=1 filter=version/0/1 0 <7> limit=100 offset=0" },
+    { "{}", NOTHING },
+    { "[]", "the body must be a JSON object" },
+    { "{'query':'','typeName':null}", NOTHING },
+    { "{'entityFilters':{" TEST("name", "eq", "x") "}}",
+      "EntityFilters specified without Type name" },
+    { "{'query':'x','entityFilters':{" TEST("name", "eq", "x") "}}",
+      "EntityFilters specified without Type name" },
+    { "{'query':'x','offset':-1}", "Limit/offset should be non-negative" },
+};
+
+START_TEST(quick_parameters_are_read)
+{
+    json_auto_t *parameters = json_of(quick_cases[_i].parameters);
+    AUTO(buf_done) struct buf have;
+    struct search_fault fault;
+    struct search search;
+
+    buf_init(&have, SIZE_MAX);
+    if (search_parse_quick(&search, registry, parameters, &fault) == 0)
+        write_search(&have, &search);
+    else
+        buf_append_text(&have, fault.message);
+    ck_assert_str_eq(buf_text(&have), quick_cases[_i].want);
+    search_done(&search);
+}
+END_TEST
+
 START_TEST(long_texts_are_refused)
 {
     AUTO(mem_free) char *text = xcalloc(SEARCH_TEXT_BYTES_MAX + 2, 1);
@@ -366,6 +468,7 @@ Suite *search_suite(void)
     tcase_add_loop_test(tc, parameters_are_read, 0, LENGTH(read_cases));
     tcase_add_test(tc, every_spelling_of_an_operator);
     tcase_add_loop_test(tc, what_can_not_be_answered_is_refused, 0, LENGTH(refused_cases));
+    tcase_add_loop_test(tc, quick_parameters_are_read, 0, LENGTH(quick_cases));
     tcase_add_test(tc, long_texts_are_refused);
     suite_add_tcase(suite, tc);
     return suite;

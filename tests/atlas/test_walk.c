@@ -40,6 +40,25 @@ static void check_frontier(const struct walk_frontier *frontier)
     }
 }
 
+/* Of the edges, in order, those that matter for their entity; how many. */
+static size_t keep_of_each(const struct walk_frontier *frontier, struct walk_edge *found,
+                           size_t len)
+{
+    size_t seen[NODES_MAX * 8] = { 0 }, kept = 0;
+
+    qsort(found, len, sizeof(*found), compare_ids);
+    for (size_t i = 0; i < len; i++) {
+        int64_t near = frontier->direction == WALK_INPUT ? found[i].to : found[i].from;
+        size_t at = 0;
+
+        while (frontier->ids[at] != near)
+            at++;
+        if (!frontier->each_max || seen[at]++ < frontier->each_max[at])
+            found[kept++] = found[i];
+    }
+    return kept;
+}
+
 static int graph_source(void *ctx, const struct walk_frontier *frontier, struct walk *walk,
                         struct err *err UNUSED)
 {
@@ -58,6 +77,8 @@ static int graph_source(void *ctx, const struct walk_frontier *frontier, struct 
                 found[len++] = *edge;
         }
     }
+    if (frontier->each_max)
+        len = keep_of_each(frontier, found, len);
     if (graph->obeys_edges_max) {
         qsort(found, len, sizeof(*found), compare_ids);
         len = len < frontier->edges_max ? len : frontier->edges_max;
@@ -204,6 +225,182 @@ START_TEST(guids_come_along)
     for (size_t i = 0; i < 2; i++)
         ck_assert_int_eq(result.relations[i].guid.bytes[0], result.relations[i].id);
     walk_result_done(&result);
+}
+END_TEST
+
+/* ---- limits ---- */
+
+/* The usual limit is 2 and 2 unless the exception says otherwise, of one entity. What has more:
+ * "<b2>1" has further inputs, 2 relations to it and 1 from it are shown; "b2>1>" further
+ * outputs. */
+static const struct {
+    const char *name, *graph, *start;
+    enum walk_direction direction;
+    int depth;
+    const char *exception;
+    size_t inputs, outputs;
+    const char *relations, *more;
+} limit_table[] = {
+    { "all there is", "a>A A>b c>A", "b", WALK_INPUT, 3, NULL, 0, 0, "A>b a>A c>A", "" },
+    { "inputs of a table", "A>b B>b C>b D>b", "b", WALK_INPUT, 3, NULL, 0, 0, "A>b B>b", "<b2>0" },
+    { "inputs of a process", "a>A b>A c>A A>d", "d", WALK_INPUT, 3, NULL, 0, 0, "A>d a>A b>A",
+      "<A2>1" },
+    { "outputs", "a>A a>B a>C A>b A>c A>d", "a", WALK_OUTPUT, 1, NULL, 0, 0, "a>A a>B A>b A>c",
+      "a0>2> A1>2>" },
+    { "both sides of the start", "A>b B>b C>b b>D b>E b>F", "b", WALK_BOTH, 1, NULL, 0, 0,
+      "A>b B>b b>D b>E", "<b2>2>" },
+    { "more of one", "A>b B>b C>b D>b a>A c>A d>A", "b", WALK_INPUT, 1, "b", 3, 2,
+      "A>b B>b C>b a>A c>A", "<b3>0 <A2>1" },
+    { "no limit of one", "A>b B>b C>b D>b", "b", WALK_INPUT, 1, "b", SIZE_MAX, 1, "A>b B>b C>b D>b",
+      "" },
+    { "another one's limit", "a>A a>B a>C A>b B>b C>b", "b", WALK_INPUT, 0, "b", 9, 9,
+      "A>b B>b C>b a>A a>B", "<C0>1 a0>2>" },
+    { "beyond the depth nobody looks", "A>b a>A B>a C>a D>a", "b", WALK_INPUT, 1, NULL, 0, 0,
+      "A>b a>A", "" },
+    { "met from the other side", "a>A A>a B>a C>a a>D a>E", "a", WALK_BOTH, 0, NULL, 0, 0,
+      "A>a B>a a>A a>D", "<a2>2>" },
+};
+
+static struct walk_result walk_within(struct graph *graph, const struct walk_limits *limits,
+                                      int64_t start, enum walk_direction direction, int depth,
+                                      size_t relations_max)
+{
+    struct walk_request request = { .start = start,
+                                    .start_is_process = node_is_process(start),
+                                    .direction = direction,
+                                    .depth = depth,
+                                    .relations_max = relations_max,
+                                    .limits = limits };
+    struct walk_result result;
+    struct err err = { 0 };
+
+    ck_assert_msg(walk_run(&request, graph_source, graph, &result, &err) == 0, "%s", err.text);
+    return result;
+}
+
+static int64_t node_of(char letter)
+{
+    return letter * 2 + (letter < 'a');
+}
+
+START_TEST(limit_case)
+{
+    const char *exception = limit_table[_i].exception;
+    struct walk_exception one = { .limit = { limit_table[_i].inputs, limit_table[_i].outputs } };
+    struct walk_limits limits = { { 2, 2 }, &one, exception ? 1 : 0 };
+    char relations[512] = "", more[256] = "";
+    struct walk_result result;
+    struct graph graph;
+
+    if (exception)
+        one.id = node_of(*exception);
+    for (int obeys = 0; obeys < 2; obeys++) {
+        *relations = *more = '\0';
+        graph_read(&graph, limit_table[_i].graph);
+        graph.obeys_edges_max = obeys;
+        result = walk_within(&graph, &limits, node_of(limit_table[_i].start[0]),
+                             limit_table[_i].direction, limit_table[_i].depth, 99);
+        for (size_t i = 0; i < result.relations_len; i++)
+            append_relation(relations, sizeof(relations), &result.relations[i]);
+        for (size_t i = 0; i < result.entities_len; i++) {
+            const struct walk_count *count = &result.counts[i];
+            size_t len = strlen(more);
+
+            if (count->more_inputs || count->more_outputs)
+                (void)snprintf(more + len, sizeof(more) - len, "%s%s%c%zu>%zu%s", len ? " " : "",
+                               count->more_inputs ? "<" : "", node_letter(result.entities[i]),
+                               count->inputs, count->outputs, count->more_outputs ? ">" : "");
+        }
+        ck_assert_msg(strcmp(relations, limit_table[_i].relations) == 0, "%s: %s",
+                      limit_table[_i].name, relations);
+        ck_assert_msg(strcmp(more, limit_table[_i].more) == 0, "%s: %s", limit_table[_i].name,
+                      more);
+        ck_assert(!result.truncated);
+        walk_result_done(&result);
+    }
+}
+END_TEST
+
+/* Atlas's own test of lineage on demand. */
+START_TEST(three_of_ten_processes)
+{
+    struct walk_limits limits = { .usual = { 3, 3 } };
+    struct graph graph = { 0 };
+    struct walk_result result;
+
+    for (int i = 1; i <= 10; i++) {
+        graph_add(&graph, 2 * i, 2 * i + 1);
+        graph_add(&graph, 2 * i + 1, 0);
+    }
+    result = walk_within(&graph, &limits, 0, WALK_INPUT, 3, 9000);
+    ck_assert_uint_eq(result.entities_len, 7);
+    ck_assert_uint_eq(result.relations_len, 6);
+    ck_assert(result.counts[0].more_inputs && !result.counts[0].more_outputs);
+    ck_assert_uint_eq(result.counts[0].inputs, 3);
+    for (size_t i = 1; i < result.entities_len; i++)
+        ck_assert(!result.counts[i].more_inputs && !result.counts[i].more_outputs);
+    walk_result_done(&result);
+}
+END_TEST
+
+/* Whoever was looked at has more exactly if something of it is missing; nobody is over the limit;
+ * and whether the source gives all edges or those that matter is all the same. */
+static void check_within(struct graph *graph, int64_t start, enum walk_direction direction,
+                         size_t inputs, size_t outputs)
+{
+    struct walk_limits limits = { .usual = { inputs, outputs } };
+    struct walk_result all, some;
+
+    graph->obeys_edges_max = false;
+    all = walk_within(graph, &limits, start, direction, 0, EDGES_MAX);
+    graph->obeys_edges_max = true;
+    some = walk_within(graph, &limits, start, direction, 0, EDGES_MAX);
+    ck_assert_uint_eq(all.relations_len, some.relations_len);
+    for (size_t i = 0; i < all.relations_len; i++)
+        ck_assert_int_eq(all.relations[i].id, some.relations[i].id);
+    for (size_t i = 0; i < all.entities_len; i++) {
+        struct walk_count have = { 0 }, *count = &all.counts[i];
+        size_t in = 0, out = 0;
+
+        for (size_t j = 0; j < graph->len; j++) {
+            in += graph->edges[j].to == all.entities[i];
+            out += graph->edges[j].from == all.entities[i];
+        }
+        for (size_t j = 0; j < all.relations_len; j++) {
+            have.inputs += all.relations[j].to == all.entities[i];
+            have.outputs += all.relations[j].from == all.entities[i];
+        }
+        ck_assert(have.inputs == count->inputs && have.outputs == count->outputs);
+        ck_assert(count->inputs <= inputs && count->outputs <= outputs);
+        ck_assert(!count->more_inputs || count->inputs < in);
+        ck_assert(!count->more_outputs || count->outputs < out);
+        if (direction == WALK_INPUT) /* all that are there were looked at that way */
+            ck_assert(count->more_inputs == (count->inputs < in));
+        ck_assert(count->more_inputs == some.counts[i].more_inputs);
+    }
+    walk_result_done(&all);
+    walk_result_done(&some);
+}
+
+START_TEST(random_limits)
+{
+    uint64_t seed = 5;
+
+    for (int n = 0; n < RANDOM_GRAPHS; n++) {
+        struct graph graph = { 0 };
+        size_t len = 1 + dice_roll(&seed, EDGES_MAX - 1);
+
+        while (graph.len < len) {
+            int64_t set = 2 * dice_roll(&seed, NODES_MAX / 2);
+            int64_t process = 2 * dice_roll(&seed, NODES_MAX / 2) + 1;
+            bool is_input = dice_roll(&seed, 2);
+
+            graph_add(&graph, is_input ? set : process, is_input ? process : set);
+        }
+        check_within(&graph, dice_roll(&seed, NODES_MAX),
+                     (enum walk_direction)(1 + dice_roll(&seed, 3)), 1 + dice_roll(&seed, 4),
+                     1 + dice_roll(&seed, 4));
+    }
 }
 END_TEST
 
@@ -490,6 +687,9 @@ Suite *walk_suite(void)
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, table_case, 0, LENGTH(table));
     tcase_add_test(tc, ten_processes);
+    tcase_add_loop_test(tc, limit_case, 0, LENGTH(limit_table));
+    tcase_add_test(tc, three_of_ten_processes);
+    tcase_add_test(tc, random_limits);
     tcase_add_test(tc, guids_come_along);
     tcase_add_test(tc, one_call_a_step);
     tcase_add_test(tc, random_graphs);

@@ -281,6 +281,121 @@ START_TEST(many_entities_in_one_answer)
 }
 END_TEST
 
+/* ---- on demand ---- */
+
+enum { FAN = 12 };
+
+#define FAN_GUID(n) "00000000-0000-4000-8000-0000000000" n
+
+/* Table 0 is made by FAN processes from a table each, processes 1 to FAN and tables 21 and on; the
+ * process 1 reads FAN - 1 more tables. From the second batch on there is one process more, 51, and
+ * table 0 feeds it. */
+static void fan_store(const char *dsn)
+{
+    pg_exec(dsn,
+            "INSERT INTO graph_batch VALUES (1, timestamptz 'epoch' + interval '1704067200 s'),"
+            " (2, timestamptz 'epoch' + interval '1704067201 s');"
+            "INSERT INTO entity (entity_id, from_batch, created_batch, guid, type, qualified_name,"
+            " is_incomplete, created_by, updated_by, attributes) SELECT i, 1, 1,"
+            " ('00000000-0000-4000-8000-' || lpad(i::text, 12, '0'))::uuid, CASE WHEN i BETWEEN 1"
+            " AND %1$d OR i = 51 THEN 'hive_process' ELSE 'hive_table' END, 'n' || i, false, 'a',"
+            " 'a', '{}' FROM generate_series(0, 60) AS i;"
+            "INSERT INTO relationship (relationship_id, from_batch, created_batch, guid, type,"
+            " end1, end2, created_by, updated_by)"
+            " SELECT i, 1, 1, gen_random_uuid(), 'process_dataset_outputs', i, 0, 'a', 'a'"
+            " FROM generate_series(1, %1$d) AS i UNION ALL"
+            " SELECT 20 + i, 1, 1, gen_random_uuid(), 'dataset_process_inputs', i, 20 + i, 'a',"
+            " 'a' FROM generate_series(1, %1$d) AS i UNION ALL"
+            " SELECT 40 + i, 1, 1, gen_random_uuid(), 'dataset_process_inputs', 1, 20 + i, 'a',"
+            " 'a' FROM generate_series(2, %1$d) AS i UNION ALL"
+            " SELECT 60, 2, 2, gen_random_uuid(), 'dataset_process_inputs', 51, 0, 'a', 'a'",
+            FAN);
+}
+
+/* "entities/relations, and of whom there is more". */
+static void check_demand(struct service *service, const char *path, const char *demand,
+                         const char *want)
+{
+    AUTO(mem_free) char *url = xasprintf("/api/atlas/v2/lineage/" FAN_GUID("%s"), path);
+    AUTO(mem_free) char *body = xstrdup(demand);
+    AUTO(buf_done) struct buf have;
+    json_auto_t *answer = NULL;
+    const json_t *more;
+    const char *guid;
+
+    for (char *c = body; *c; c++)
+        *c = *c == '\'' ? '"' : *c;
+    answer = service_post(service, 200, url, body);
+    buf_init(&have, SIZE_MAX);
+    buf_append_fmt(&have, "%zu/%zu", json_object_size(json_object_get(answer, "guidEntityMap")),
+                   json_array_size(json_object_get(answer, "relations")));
+    json_object_foreach(json_object_get(answer, "relationsOnDemand"), guid, more)
+        buf_append_fmt(&have, " %s%ld(%d,%d)%s",
+                       json_is_true(json_object_get(more, "hasMoreInputs")) ? "<" : "",
+                       strtol(strrchr(guid, '-') + 1, NULL, 10),
+                       (int)service_number(more, "inputRelationsCount"),
+                       (int)service_number(more, "outputRelationsCount"),
+                       json_is_true(json_object_get(more, "hasMoreOutputs")) ? ">" : "");
+    if (json_is_true(json_object_get(answer, "truncated")))
+        buf_append_text(&have, " truncated");
+    ck_assert_msg(strcmp(buf_text(&have), want) == 0, "%s %s: %s", path, demand, buf_text(&have));
+}
+
+#define OF(n, constraints) "'" FAN_GUID(n) "':{" constraints "}"
+#define OF_00(inputs) OF("00", "'direction':'INPUT','inputRelationsLimit':" inputs)
+
+static const struct {
+    const char *path, *demand, *want;
+} demand_cases[] = {
+    /* of process 1 too, three inputs at most */
+    { "00", "{}", "8/9 <0(3,1) <1(3,1)" },
+    { "00", "", "8/9 <0(3,1) <1(3,1)" },
+    { "00?as_of=1704067200000", "{}", "7/8 <0(3,0) <1(3,1)" },
+    { "00", "{" OF("00", "'direction':'INPUT'") "}", "7/8 <0(3,0) <1(3,1)" },
+    { "00", "{" OF("00", "'direction':'OUTPUT'") "}", "2/1" },
+    { "00", "{" OF_00("1") "}", "5/4 <0(1,0) <1(3,1)" },
+    { "00", "{" OF_00("100") "," OF("01", "'inputRelationsLimit':-1") "}", "25/35" },
+    { "00", "{" OF_00("100") "," OF("99", "'inputRelationsLimit':1") ",'nobody':{}}",
+      "25/26 <1(3,1)" },
+    { "01", "{" OF("01", "'direction':'INPUT','depth':1") "}", "4/3 <1(3,0)" },
+    { "21", "{" OF("21", "'direction':'INPUT'") "}", "0/0" },
+};
+
+START_TEST(on_demand)
+{
+    AUTO(service_free) struct service *service = service_start();
+    AUTO(mem_free) char *payload = NULL;
+    json_auto_t *answer = NULL, *want = NULL;
+
+    fan_store(service->dsn);
+    for (size_t i = 0; i < LENGTH(demand_cases); i++)
+        check_demand(service, demand_cases[i].path, demand_cases[i].demand, demand_cases[i].want);
+    answer = service_post(service, 200, "/api/atlas/v2/lineage/" FAN_GUID("00"),
+                          "{\"" FAN_GUID("00") "\":{\"depth\":-1,\"direction\":\"INPUT\"}}");
+    ck_assert_str_eq(service_text(answer, "baseEntityGuid"), FAN_GUID("00"));
+    ck_assert_str_eq(service_text(answer, "lineageDirection"), "INPUT");
+    ck_assert_int_eq(service_number(answer, "lineageDepth"), -1);
+    want =
+        service_json("{\"" FAN_GUID("00") "\":{\"direction\":\"INPUT\",\"inputRelationsLimit\":3,"
+                                          "\"outputRelationsLimit\":3,\"depth\":-1}}");
+    service_check_same(json_object_get(answer, "lineageOnDemandPayload"), want, "payload");
+}
+END_TEST
+
+START_TEST(on_demand_is_bounded)
+{
+    static const char *const settings[] = { "PLUMBLINE_LINEAGE_RELATIONS_MAX=5", NULL };
+    AUTO(service_free)
+    struct service *service =
+        service_start_with(&(struct daemon_options){ .environment = settings });
+
+    fan_store(service->dsn);
+    check_demand(service, "00", "{" OF_00("-1") "}", "6/5 truncated");
+    check_demand(service, "00", "{" OF_00("1") "," OF("01", "'inputRelationsLimit':2") "}",
+                 "4/3 <0(1,0) <1(2,1)");
+}
+END_TEST
+
 Suite *lineage_suite(void)
 {
     Suite *suite = suite_create("lineage");
@@ -289,6 +404,8 @@ Suite *lineage_suite(void)
     tcase_add_unchecked_fixture(tc, pg_shared_start, NULL);
     tcase_add_test(tc, random_graphs);
     tcase_add_test(tc, many_entities_in_one_answer);
+    tcase_add_test(tc, on_demand);
+    tcase_add_test(tc, on_demand_is_bounded);
     suite_add_tcase(suite, tc);
     return suite;
 }

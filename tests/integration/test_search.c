@@ -192,6 +192,95 @@ START_TEST(searches_by_filters)
 }
 END_TEST
 
+/* ---- classifications ---- */
+
+#define TAG_TYPES                                                                                  \
+    "{'classificationDefs':[{'name':'PII','attributeDefs':[{'name':'level','typeName':'int',"      \
+    "'isOptional':true},{'name':'why','typeName':'string','isOptional':true}]},"                   \
+    "{'name':'EMAIL','superTypes':['PII']}]}"
+
+static void classify(struct service *service, const char *table, const char *body)
+{
+    AUTO(mem_free)
+    char *path = xasprintf("/api/atlas/v2/entity/uniqueAttribute/type/hive_table/classifications"
+                           "?attr:qualifiedName=%s",
+                           table);
+    AUTO(mem_free) char *sent = quoted(body);
+
+    ck_assert_ptr_null(service_call(service, 204, "POST", path, sent, NULL));
+}
+
+/* x.t, and so b1, is PII of level 3; y.t_2, and so b1 too, EMAIL of level 1. */
+static struct service *search_start_classified(void)
+{
+    struct service *service = search_start();
+    AUTO(mem_free) char *types = quoted(TAG_TYPES);
+
+    json_decref(service_post(service, 200, "/api/atlas/v2/types/typedefs", types));
+    classify(service, "x.t@cm", "[{'typeName':'PII','attributes':{'level':3,'why':'it\\u0027s'}}]");
+    classify(service, "y.t_2@cm", "[{'typeName':'EMAIL','attributes':{'level':1}}]");
+    return service;
+}
+
+#define TAGGED(classification, types, filter)                                                      \
+    "{'classification':'" classification "','typeName':'" types "','sortBy':'qualifiedName',"      \
+    "'tagFilters':" filter "}"
+#define TABLES_BUILDS "hive_table,ml_model_build"
+
+static const struct {
+    const char *body, *want;
+} tagged_cases[] = {
+    { TAGGED("PII", TABLES_BUILDS, TEST("level", "gte", "2")), "b1 x.t" },
+    { TAGGED("PII", TABLES_BUILDS, TEST("level", "lt", "2")), "b1 y.t_2" },
+    { TAGGED("PII", TABLES_BUILDS, TEST("level", "eq", "2")), "" },
+    { TAGGED("EMAIL", "hive_table", TEST("level", "gt", "0")), "y.t_2" },
+    { TAGGED("PII", "hive_table", TEST("why", "startsWith", "it")), "x.t" },
+    { TAGGED("PII", "hive_table", TEST("why", "isNull", "")), "y.t_2" },
+    { TAGGED("PII", "hive_table", TEST("why", "eq", "it\\u0027s")), "x.t" },
+    { TAGGED("PII", "hive_table", TEST("why", "eq", "\\u0027) OR true --")), "" },
+    { TAGGED("*", "hive_table", TEST("level", "in", "1")), NULL },
+    { TAGGED("*", "hive_table", TEST("__typeName", "eq", "PII")), "x.t" },
+    { TAGGED("_CLASSIFIED", "hive_table", TEST("__createdBy", "eq", "plumbline")), "x.t y.t_2" },
+    { TAGGED("_CLASSIFIED", "hive_table", TEST("__timestamp", "gt", "1704067200000")),
+      "x.t y.t_2" },
+    { TAGGED("PII", "hive_table", TEST("__modificationTimestamp", "lt", "1704067200000")), "" },
+    /* of one classification, not of several */
+    { TAGGED("PII", "ml_model_build",
+             "{'criterion':[" TEST("level", "eq", "1") "," TEST("why", "notNull", "") "]}"),
+      "" },
+    { TAGGED("PII", "ml_model_build",
+             "{'criterion':[" TEST("level", "eq", "3") "," TEST("why", "notNull", "") "]}"),
+      "b1" },
+    { TAGGED("PII", "ml_model_build",
+             "{'condition':'OR','criterion':[" TEST("level", "eq", "7") "," TEST("level", "eq",
+                                                                                 "1") "]}"),
+      "b1" },
+    { "{'classification':'PII','typeName':'ml_model_deployment','query':'d*','tagFilters':" TEST(
+          "level", "eq", "3") ",'entityFilters':" TEST("status", "eq", "stopped") "}",
+      "d1" },
+};
+
+START_TEST(searches_by_filters_of_classifications)
+{
+    AUTO(service_free) struct service *service = search_start_classified();
+
+    for (size_t i = 0; i < LENGTH(tagged_cases); i++) {
+        AUTO(mem_free) char *body = quoted(tagged_cases[i].body);
+        const char *want = tagged_cases[i].want;
+        json_auto_t *answer = service_post(service, want ? 200 : 400, SEARCH "basic", body);
+        int64_t count = want && *want != '\0';
+
+        for (const char *c = want; c && *c; c++)
+            count += *c == ' ';
+        if (want)
+            check_found(answer, want, count, tagged_cases[i].body);
+        else
+            ck_assert_str_eq(service_text(answer, "errorMessage"),
+                             "operator in does not go with attribute level");
+    }
+}
+END_TEST
+
 /* A body may be compressed, as that of events. */
 START_TEST(searches_by_compressed_filters)
 {
@@ -218,6 +307,115 @@ START_TEST(searches_by_compressed_filters)
     error = http_json(refused);
     ck_assert_str_eq(service_text(error, "errorMessage"),
                      "Content-Encoding \"br\" is not known: send gzip or identity");
+}
+END_TEST
+
+/* ---- quick search ---- */
+
+#define BUILDS_NAMED "'typeName':'ml_model_build','entityFilters':" TEST("name", "eq", "fraud_a")
+
+static const struct {
+    const char *query, *body; /* NULL: a GET */
+    const char *want;
+    int64_t count;
+} quick_cases[] = {
+    { "quick?query=chur&typeName=ml_project", NULL, "p1", 1 },
+    { "quick?query=chur&limit=2&sortBy=qualifiedName", NULL, "b1:train_build b1", 6 },
+    { "quick?query=churn+model&typeName=ml_model_build", NULL, "b1", 1 },
+    { "quick?query=churn+mod&typeName=ml_model_build", NULL, "", 0 },
+    { "quick?query=t_2@c&typeName=hive_table", NULL, "", 0 },
+    { "quick?query=t_2@c*&typeName=hive_table", NULL, "y.t_2", 1 },
+    { "quick?typeName=hive_table&offset=1", NULL, "y.t_2", 2 },
+    { "quick?typeName=DataSet", NULL, "", 0 },
+    { "quick", "{'typeName':'DataSet','query':'fra','includeSubTypes':true}", "p2 b2 d2", 3 },
+    { "quick", "{'typeName':'DataSet','query':'fra','includeSubTypes':null}", "", 0 },
+    { "quick", "{'query':null,'classification':'none'," BUILDS_NAMED "}", "b2", 1 },
+};
+
+START_TEST(searches_quickly)
+{
+    AUTO(service_free) struct service *service = search_start();
+
+    for (size_t i = 0; i < LENGTH(quick_cases); i++) {
+        AUTO(mem_free) char *path = xasprintf(SEARCH "%s", quick_cases[i].query);
+        AUTO(mem_free) char *body = quick_cases[i].body ? quoted(quick_cases[i].body) : NULL;
+        json_auto_t *answer =
+            body ? service_post(service, 200, path, body) : service_get(service, 200, path);
+
+        check_found(json_object_get(answer, "searchResults"), quick_cases[i].want,
+                    quick_cases[i].count, body ? body : path);
+        ck_assert(json_is_object(json_object_get(answer, "aggregationMetrics")));
+    }
+}
+END_TEST
+
+/* All that are found are counted, not the page alone. */
+START_TEST(quick_search_counts)
+{
+    AUTO(service_free) struct service *service = search_start();
+    AUTO(mem_free)
+    char *text = quoted(
+        "{'__typeName':[{'name':'ml_model_deployment','count':2},{'name':'ml_project','count':2}],"
+        "'__state':[{'name':'ACTIVE','count':3},{'name':'DELETED','count':1}],"
+        "'Asset.owner':[{'name':'eve','count':2},{'name':'ada','count':1},{'name':'bob','count':1}"
+        "],'ServiceType':[{'name':'ml','count':4}]}");
+    AUTO(mem_free)
+    char *body = quoted("{'typeName':'ml_project,ml_model_deployment','limit':1,'query':'*'}");
+    json_auto_t *want = service_json(text);
+    json_auto_t *answer = NULL, *none = NULL;
+    const json_t *results;
+
+    pg_exec(service->dsn, "UPDATE entity SET is_deleted = true WHERE qualified_name = 'p1@cm'");
+    answer = service_post(service, 200, SEARCH "quick", body);
+    results = json_object_get(answer, "searchResults");
+    check_found(results, "p1", 4, "counted");
+    ck_assert_str_eq(service_text(results, "queryType"), "BASIC");
+    ck_assert_str_eq(service_text(results, "queryText"), "*");
+    service_check_same(json_object_get(answer, "aggregationMetrics"), want, "counts");
+
+    none = service_get(service, 200, SEARCH "quick?query=nothing");
+    json_decref(want);
+    free(text);
+    text = quoted("{'__typeName':[],'__state':[],'Asset.owner':[],'ServiceType':[]}");
+    want = service_json(text);
+    service_check_same(json_object_get(none, "aggregationMetrics"), want, "nothing");
+    ck_assert_str_eq(service_text(json_object_get(none, "searchResults"), "queryText"), "nothing*");
+}
+END_TEST
+
+static const struct {
+    const char *query, *want; /* suggestions, with spaces between them */
+} suggest_cases[] = {
+    { "prefixString=chu", "churn" },
+    { "prefixString=CHU&fieldName=name", "churn" },
+    { "prefixString=c", "cm churn create" },
+    { "prefixString=b&fieldName=qualifiedName", "b1 b2" },
+    { "prefixString=e&fieldName=owner", "eve" },
+    { "prefixString=t", "train_build t t_2" },
+    { "prefixString=x.t", "" },
+    { "prefixString=%27%29", "" },
+    { "prefixString=zzz&fieldName=", "" },
+};
+
+START_TEST(suggests_words)
+{
+    AUTO(service_free) struct service *service = search_start();
+
+    for (size_t i = 0; i < LENGTH(suggest_cases); i++) {
+        AUTO(mem_free)
+        char *path = xasprintf(SEARCH "suggestions?%s", suggest_cases[i].query);
+        json_auto_t *answer = service_get(service, 200, path);
+        const json_t *words = json_object_get(answer, "suggestions"), *word;
+        AUTO(buf_done) struct buf have;
+        size_t n;
+
+        buf_init(&have, SIZE_MAX);
+        json_array_foreach(words, n, word)
+            buf_append_fmt(&have, "%s%s", n ? " " : "", json_string_value(word));
+        ck_assert_msg(strcmp(buf_text(&have), suggest_cases[i].want) == 0, "%s: \"%s\"", path,
+                      buf_text(&have));
+        ck_assert_ptr_nonnull(json_object_get(answer, "prefixString"));
+    }
 }
 END_TEST
 
@@ -320,6 +518,37 @@ START_TEST(pages_of_many)
 }
 END_TEST
 
+/* By the beginning of a name in the order of names, whatever was made first, and counted not far
+ * beyond the page. */
+START_TEST(names_in_order)
+{
+    AUTO(service_free) struct service *service = search_start();
+    json_auto_t *qualified = NULL, *named = NULL, *nested = NULL, *last = NULL;
+
+    pg_exec(service->dsn,
+            "INSERT INTO entity (entity_id, from_batch, created_batch, guid, type, qualified_name,"
+            " is_incomplete, created_by, updated_by, attributes)"
+            " SELECT 1000 + i, e.from_batch, e.created_batch, gen_random_uuid(), e.type,"
+            " 'z.' || lpad((3001 - i)::text, 5, '0') || '@cm', true, 'ada', 'ada',"
+            " jsonb_build_object('name', 'n%%_' || lpad((i * 7 %% 3001)::text, 5, '0'))"
+            " FROM entity AS e, generate_series(1, 3000) AS i WHERE e.qualified_name = 'x.t@cm'");
+    qualified = service_get(service, 200, SEARCH "attribute?attrValuePrefix=z.&limit=2&offset=1");
+    check_found(qualified, "z.00002 z.00003", 1003, "qualified");
+    named = service_get(service, 200,
+                        SEARCH "attribute?attrName=name&attrValuePrefix=n%25_&limit=2"
+                               "&typeName=hive_table,ml_project");
+    check_found(named, "z.01286 z.02572", 1002, "named");
+    nested =
+        service_post(service, 200, SEARCH "basic",
+                     "{\"limit\":1,\"entityFilters\":{\"condition\":\"AND\",\"criterion\":[{"
+                     "\"attributeName\":\"name\",\"operator\":\"startsWith\",\"attributeValue\":"
+                     "\"n%_0300\"}]}}");
+    check_found(nested, "z.01715", 1, "nested");
+    last = service_get(service, 200, SEARCH "attribute?attrValuePrefix=z.02&limit=5&offset=997");
+    check_found(last, "z.02997 z.02998 z.02999", 1000, "last");
+}
+END_TEST
+
 /* What an index can't hold is no reason to refuse an event; the beginning is found. */
 START_TEST(long_texts_are_found_by_their_beginning)
 {
@@ -363,6 +592,11 @@ static const struct {
     { "{'query':'name77* z'}", "entity_word" },
     { "{'typeName':'hive_table','entityFilters':" TEST("qualifiedName", "startsWith", "z.000") "}",
       "entity_prefix" },
+    { "{'typeName':'hive_table','entityFilters':" TEST("qualifiedName", "startsWith", "z") "}",
+      "entity_prefix" },
+    { "{'typeName':'hive_table','entityFilters':" TEST("name", "startsWith", "name77") "}",
+      "entity_label" },
+    { "{'entityFilters':{'criterion':[" TEST("name", "startsWith", "n") "]}}", "entity_label" },
     { "{'entityFilters':" TEST("qualifiedName", "eq", "z.00001@cm") "}", "entity_prefix" },
 };
 
@@ -419,12 +653,15 @@ static char *plan_of(PGconn *conn, const struct search *search)
     search_sql_init(&sql);
     buf_init(&plan, SIZE_MAX);
     store_search_write(&sql, search);
+    PQclear(PQexec(conn, "BEGIN"));
+    PQclear(PQexec(conn, store_search_plans(search)));
     explain = xasprintf("EXPLAIN %s", buf_text(&sql.text));
     result = PQexecParams(conn, explain, sql.values_len, NULL, (const char *const *)sql.values,
                           NULL, NULL, 0);
     ck_assert_msg(PQresultStatus(result) == PGRES_TUPLES_OK, "%s", PQerrorMessage(conn));
     for (int row = 0; row < PQntuples(result); row++)
         buf_append_fmt(&plan, "%s\n", PQgetvalue(result, row, 0));
+    PQclear(PQexec(conn, "ROLLBACK"));
     return xstrdup(buf_text(&plan));
 }
 
@@ -677,6 +914,30 @@ static const struct {
     { "attribute?attrName=%ff&attrValuePrefix=x", NULL, 400, "ATLAS-400-00-029",
       "attrName or attrValuePrefix is not UTF-8" },
     { "attribute", "{}", 405, "ATLAS-405-00-001", "v2/search/attribute takes GET, HEAD" },
+    { "quick", NULL, 400, "ATLAS-400-00-047",
+      "No search parameter was found. One of the following MUST be specified in the request; "
+      "typeName, classification, termName or queryText" },
+    { "quick",
+      "{\"query\":\"x\",\"entityFilters\":{\"attributeName\":\"name\",\"operator\":\"eq\","
+      "\"attributeValue\":\"x\"}}",
+      400, "ATLAS-400-00-029", "EntityFilters specified without Type name" },
+    { "quick", "[]", 400, "ATLAS-400-00-029", "the body must be a JSON object" },
+    { "quick", "{\"query\":\"x\",\"limit\":-1}", 400, "ATLAS-400-00-029",
+      "Limit/offset should be non-negative" },
+    { "quick?query=x&offset=-1", NULL, 400, "ATLAS-400-00-029",
+      "Limit/offset should be non-negative" },
+    { "quick?typeName=none", NULL, 400, "ATLAS-400-00-00A", "none: Unknown/invalid typename" },
+    { "quick", "{\"query\":\"x\",\"excludeHeaderAttributes\":true}", 400, "ATLAS-400-00-029",
+      "excludeHeaderAttributes is not supported" },
+    { "quick?query=x&as_of=5", NULL, 400, "ATLAS-400-00-029",
+      "\"as_of\" is for entities, their audit and lineage: this has no history" },
+    { "suggestions", NULL, 400, "ATLAS-400-00-01A", "invalid parameters: prefixString : null" },
+    { "suggestions?prefixString=a&fieldName=comment", NULL, 400, "ATLAS-400-00-029",
+      "nothing is suggested of fieldName comment" },
+    { "suggestions?prefixString=%ff", NULL, 400, "ATLAS-400-00-029", "prefixString is not UTF-8" },
+    { "suggestions?prefixString=a&as_of=5", NULL, 400, "ATLAS-400-00-029",
+      "\"as_of\" is for entities, their audit and lineage: this has no history" },
+    { "suggestions", "{}", 405, "ATLAS-405-00-001", "v2/search/suggestions takes GET, HEAD" },
 };
 
 START_TEST(errors_are_those_of_atlas)
@@ -711,10 +972,15 @@ Suite *search_suite(void)
     tcase_add_unchecked_fixture(tc, pg_shared_start, NULL);
     tcase_add_test(tc, searches_by_get);
     tcase_add_test(tc, searches_by_filters);
+    tcase_add_test(tc, searches_by_filters_of_classifications);
     tcase_add_test(tc, searches_by_compressed_filters);
+    tcase_add_test(tc, searches_quickly);
+    tcase_add_test(tc, quick_search_counts);
+    tcase_add_test(tc, suggests_words);
     tcase_add_test(tc, answer_is_that_of_atlas);
     tcase_add_test(tc, deleted_ones_are_found_unless_excluded);
     tcase_add_test(tc, pages_of_many);
+    tcase_add_test(tc, names_in_order);
     tcase_add_test(tc, long_texts_are_found_by_their_beginning);
     tcase_add_test(tc, names_are_quoted);
     tcase_add_test(tc, indexes_are_used);
