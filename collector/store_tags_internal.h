@@ -75,8 +75,8 @@ struct tag_write {
     const struct classification *classification;
 };
 
-/* Under the graph lock, in a batch of its own: all stand as they are given, each (entity, type)
- * once. */
+/* Under the graph lock, in the batch of that number (0: one of its own is begun): all stand as they
+ * are given, each (entity, type) once. */
 int tag_write_put(PGconn *conn, const struct tag_write *writes, size_t len, const char *user,
                   int64_t *batch_id, struct err *err) MUST_CHECK;
 /* The same: all of these types go. */

@@ -412,6 +412,137 @@ START_TEST(many_at_once)
 }
 END_TEST
 
+/* ---- as entities are made ---- */
+
+#define BULK ATLAS "entity/bulk"
+#define MADE(type, name, guid, tags)                                                               \
+    "{'typeName': '" type "', 'guid': '" guid "', 'attributes': {'qualifiedName': '" name          \
+    "@cm', 'name': '" name "'}, 'classifications': " tags "}"
+#define LIST(entities) "{'entities': [" entities "]}"
+/* p.u is made of p.t. */
+#define PIPE(tags)                                                                                 \
+    LIST(MADE("hive_table", "p.t", "-1", tags) "," MADE(                                           \
+        "hive_table", "p.u", "-2",                                                                 \
+        "null") ",{"                                                                               \
+                "'typeName': 'Process', 'attributes': {'qualifiedName': 'p@cm', 'name': 'p'},"     \
+                "'relationshipAttributes': {'inputs': [{'guid': '-1'}], 'outputs': [{'guid': "     \
+                "'-2'}]}}")
+
+static int64_t versions(struct service *service)
+{
+    return pg_query_i64(service->dsn, "SELECT (SELECT count(*) FROM entity) + (SELECT count(*)"
+                                      " FROM classification) + (SELECT count(*) FROM entity_audit)"
+                                      " + (SELECT count(*) FROM graph_batch)");
+}
+
+/* With the first of its versions, in its batch; another write of it says nothing of them. */
+START_TEST(made_with_them)
+{
+    AUTO(service_free) struct service *service = tags_start();
+    json_auto_t *audit = NULL;
+    AUTO(mem_free) char *guid = NULL, *path = NULL;
+    int64_t before;
+
+    json_decref(ask(service, "POST", 200, BULK,
+                    PIPE("[{'typeName': 'PII', 'attributes': {'level': '3'}},"
+                         " {'typeName': 'OLD', 'propagate': false, 'entityGuid': '-1'},"
+                         " {'typeName': 'EMAIL', 'entityGuid': '-2'}]")));
+    check_tags(service, "p.t", "OLD PII"); /* what is on another does not count */
+    check_tags(service, "p.u", "PII<p.t");
+    guid = guid_of(service, "p.t");
+    path = xasprintf(ATLAS "entity/%s/audit", guid);
+    audit = service_get(service, 200, path);
+    ck_assert_uint_eq(json_array_size(audit), 3);
+    ck_assert_int_eq(pg_query_i64(service->dsn,
+                                  "SELECT count(*) FROM entity AS e JOIN classification AS c"
+                                  " USING (entity_id, from_batch) WHERE e.guid = '%s'"
+                                  " AND c.created_by = e.created_by",
+                                  guid),
+                     2);
+
+    before = versions(service);
+    json_decref(ask(service, "POST", 200, BULK, PIPE("[{'typeName': 'EMAIL'}]")));
+    json_decref(ask(service, "POST", 200, BULK, PIPE("[{'typeName': 'unknown'}]")));
+    json_decref(ask(service, "POST", 200, BULK, PIPE("[]")));
+    json_decref(ask(service, "PUT", 200, TABLE("") "p.t@cm",
+                    "{'entity': {'classifications': [{'typeName': 'EMAIL'}]}}"));
+    ck_assert_int_eq(versions(service), before);
+    check_tags(service, "p.t", "OLD PII");
+}
+END_TEST
+
+/* What a build made known is there; what was deleted is made anew. */
+START_TEST(made_before_and_again)
+{
+    AUTO(service_free) struct service *service = tags_start();
+    AUTO(mem_free) char *state = NULL;
+
+    json_decref(ask(service, "POST", 200, BULK,
+                    LIST(MADE("hive_table", "x.t", "-1", "[{'typeName': 'PII'}]"))));
+    check_tags(service, "x.t", "");
+    json_decref(ask(service, "POST", 200, BULK,
+                    LIST(MADE("hive_table", "p.t", "-1", "[{'typeName': 'PII'}]"))));
+    json_decref(ask(service, "DELETE", 200, TABLE("") "p.t@cm", NULL));
+    json_decref(ask(service, "POST", 200, BULK,
+                    LIST(MADE("hive_table", "p.t", "-1", "[{'typeName': 'OLD'}]"))));
+    state = pg_query_text(service->dsn,
+                          "SELECT string_agg(c.type || ' ' || e.is_deleted, ', ' ORDER BY c.type)"
+                          " FROM classification AS c JOIN entity AS e USING (entity_id)"
+                          " WHERE c.to_batch IS NULL AND e.to_batch IS NULL");
+    ck_assert_str_eq(state, "OLD false, PII true");
+    /* of two views of one entity the latter's */
+    json_decref(ask(service, "POST", 200, BULK,
+                    LIST(MADE("hive_table", "p.v", "-1",
+                              "[{'typeName': 'PII', 'attributes': {'level': 1}}, {'typeName': "
+                              "'OLD'}]") "," MADE("hive_table", "p.v", "-2",
+                                                  "[{'typeName': 'PII', 'attributes': {'level': "
+                                                  "2}}]"))));
+    check_tags(service, "p.v", "OLD PII");
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT (attributes ->> 'level')::int FROM"
+                                                " classification WHERE attributes ? 'level'"),
+                     2);
+}
+END_TEST
+
+static const struct {
+    const char *tags, *code, *message;
+} unmade_cases[] = {
+    { "7", "ATLAS-400-00-029", "classifications must be a list" },
+    { "[7]", "ATLAS-404-00-008", "Given classification null was invalid" },
+    { "[{'typeName': 'NONE'}]", "ATLAS-404-00-008", "Given classification NONE was invalid" },
+    { "[{'typeName': 'hive_table'}]", "ATLAS-404-00-008",
+      "Given classification hive_table was invalid" },
+    { "[{'typeName': 'OLD'}, {'typeName': 'PII'}, {'typeName': 'OLD'}]", "ATLAS-400-00-01A",
+      "invalid parameters: classification OLD is there twice" },
+    { "[{'typeName': 'STRICT'}]", "ATLAS-400-00-01A",
+      "invalid parameters: [STRICT.why: mandatory attribute value missing in type STRICT]" },
+    { "[{'typeName': 'TABLES'}]", "ATLAS-400-00-055", NULL },
+};
+
+/* All of the request or nothing. */
+START_TEST(not_made_with_them)
+{
+    AUTO(service_free) struct service *service = tags_start();
+    int64_t before = versions(service);
+
+    for (size_t i = 0; i < LENGTH(unmade_cases); i++) {
+        AUTO(mem_free)
+        char *body =
+            xasprintf("{'entities': [" MADE("hive_table", "p.t", "-1",
+                                            "[]") "," MADE("Process", "p", "-2", "%s") "]}",
+                      unmade_cases[i].tags);
+        const char *code = unmade_cases[i].code;
+        json_auto_t *answer =
+            ask(service, "POST", strtol(code + strlen("ATLAS-"), NULL, 10), BULK, body);
+
+        ck_assert_str_eq(service_text(answer, "errorCode"), code);
+        if (unmade_cases[i].message)
+            ck_assert_str_eq(service_text(answer, "errorMessage"), unmade_cases[i].message);
+    }
+    ck_assert_int_eq(versions(service), before);
+}
+END_TEST
+
 /* ---- what it reaches ---- */
 
 START_TEST(reaches_what_was_made_of_it)
@@ -950,6 +1081,9 @@ Suite *classification_suite(void)
     tcase_add_test(tc, added_changed_removed);
     tcase_add_test(tc, refused);
     tcase_add_test(tc, many_at_once);
+    tcase_add_test(tc, made_with_them);
+    tcase_add_test(tc, made_before_and_again);
+    tcase_add_test(tc, not_made_with_them);
     tcase_add_test(tc, reaches_what_was_made_of_it);
     tcase_add_test(tc, passes_over_nothing_deleted);
     tcase_add_test(tc, restricted);
