@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/uuid.h"
 #include "tests/harness/dice.h"
 #include "tests/harness/pg.h"
 #include "tests/harness/proxy.h"
@@ -539,6 +540,121 @@ START_TEST(not_made_with_them)
         if (unmade_cases[i].message)
             ck_assert_str_eq(service_text(answer, "errorMessage"), unmade_cases[i].message);
     }
+    ck_assert_int_eq(versions(service), before);
+}
+END_TEST
+
+/* ---- set for many ---- */
+
+#define SET BULK "/setClassifications"
+#define HEADER(type, name, more)                                                                   \
+    "{'typeName': '" type "', 'attributes': {'qualifiedName': '" name "@cm'}" more "}"
+
+/* What is answered, with an asterisk for each guid. */
+static void check_set(struct service *service, const char *body, const char *want)
+{
+    json_auto_t *answer = ask(service, "POST", 200, SET, body);
+    AUTO(mem_free) char *have = json_dumps(answer, JSON_COMPACT);
+    AUTO(buf_done) struct buf text;
+    struct uuid uuid;
+
+    buf_init(&text, SIZE_MAX);
+    for (const char *at = have; *at; at++) {
+        bool is_guid = uuid_parse(&uuid, (struct span){ at, strnlen(at, UUID_TEXT_LEN) }) == 0;
+
+        buf_append_char(&text, is_guid ? '*' : *at);
+        at += is_guid ? UUID_TEXT_LEN - 1 : 0;
+    }
+    ck_assert_str_eq(buf_text(&text), want);
+}
+
+START_TEST(set_for_many)
+{
+    AUTO(service_free) struct service *service = tags_start();
+    AUTO(mem_free) char *level = NULL;
+    int64_t before;
+
+    change(service, "POST", TABLE("/classifications") "x.t@cm",
+           "[{'typeName': 'OLD'}, {'typeName': 'PII', 'attributes': {'level': 3}}]");
+    check_set(service,
+              "{'guidHeaderMap': {'1': " HEADER(
+                  "hive_table", "x.t",
+                  ", 'guid': 'G', 'classifications': [{'typeName': 'PII', 'attributes': {'since': "
+                  "7}}, {'typeName': 'EMAIL', 'entityGuid': 'g'}, {'typeName': 'STRICT', "
+                  "'entityGuid': 'x'}, {'typeName': 'TABLES'}]") "}}",
+              "[\"Delete:*:hive_table:x.t@cm -> OLD:(Done)\","
+              "\"Update:*:hive_table:x.t@cm -> PII:(Done)\","
+              "\"Add:*:hive_table:x.t@cm -> EMAIL, TABLES:(Done)\"]");
+    check_tags(service, "x.t", "PII EMAIL TABLES");
+    check_tags(service, "d1", "PII<x.t EMAIL<x.t");
+    level = pg_query_text(service->dsn, "SELECT attributes::text FROM classification WHERE type ="
+                                        " 'PII' AND to_batch IS NULL");
+    ck_assert_str_eq(level, "{\"level\": 3, \"since\": 7}");
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(DISTINCT batch_id) FROM entity_audit"
+                                                " WHERE action LIKE 'CLASSIFICATION%%'"),
+                     2);
+
+    before = versions(service); /* again: nothing is done, and that is said alike */
+    check_set(service,
+              "{'guidHeaderMap': {'1': " HEADER(
+                  "DataSet", "x.t",
+                  ", 'classifications': [{'typeName': 'PII'}, {'typeName': 'EMAIL'}, {'typeName': "
+                  "'TABLES'}]") "}}",
+              "[\"Update:*:DataSet:x.t@cm -> PII, EMAIL, TABLES:(Done)\"]");
+    ck_assert_int_eq(versions(service), before);
+    check_set(service, "{'guidHeaderMap': {'1': " HEADER("hive_table", "x.t", "") "}}",
+              "[\"Delete:*:hive_table:x.t@cm -> PII, EMAIL, TABLES:(Done)\"]");
+    check_tags(service, "x.t", "");
+    check_set(service, "{'guidHeaderMap': {'1': " HEADER("hive_table", "x.t", "") "}}", "[]");
+}
+END_TEST
+
+/* What can't be is left out, list by list, and the rest is done. */
+START_TEST(set_in_part)
+{
+    AUTO(service_free) struct service *service = tags_start();
+    int64_t before;
+
+    change(service, "POST",
+           ATLAS "entity/uniqueAttribute/type/ml_project/classifications?attr:qualifiedName=p@cm",
+           "[{'typeName': 'OLD'}, {'typeName': 'PII'}]");
+    check_set(service,
+              "{'guidHeaderMap': {'1': {'typeName': 'none'}, '2': {}, '3': {'typeName': 'PII'},"
+              "'4': {'typeName': 'hive_table'}, '5': " HEADER(
+                  "hive_table", "x.none",
+                  "") ","
+                      "'6': " HEADER(
+                          "ml_project", "p",
+                          ", 'classifications': [{'typeName': 'PII', 'attributes': {'level': 'x'}},"
+                          "{'typeName': 'EMAIL'}, {'typeName': 'TABLES'}]") ","
+                                                                            "'7': " HEADER(
+                                                                                "hive_table", "x.u",
+                                                                                ", "
+                                                                                "'classifications':"
+                                                                                " [{'typeName': "
+                                                                                "'OLD'}]") "}}",
+              "[\"none: (Skipped)\",\"null: (Skipped)\",\"PII: (Skipped)\","
+              "\"Entity:hive_table:<no unique name>:[Not found]:(Skipped)\","
+              "\"Entity:hive_table:x.none@cm:[Not found]:(Skipped)\","
+              "\"Delete:*:ml_project:p@cm -> OLD:(Done)\","
+              "\"Update:*:ml_project:p@cm -> PII:(Partial)\","
+              "\"Add:*:ml_project:p@cm -> EMAIL, TABLES:(Partial)\","
+              "\"Add:*:hive_table:x.u@cm -> OLD:(Done)\"]");
+    check_tags(service, "p", "PII");
+    check_tags(service, "x.u", "OLD");
+
+    before = versions(service);
+    check_refused(service, "POST", SET,
+                  "{'guidHeaderMap': {'1': " HEADER("DataSet", "x.u",
+                                                    "") ",'2': " HEADER("hive_table", "x.u",
+                                                                        "") "}}",
+                  "ATLAS-400-00-01A",
+                  "invalid parameters: entity hive_table x.u@cm is there twice");
+    check_refused(service, "POST", SET, "[]", "ATLAS-400-00-01A",
+                  "invalid parameters: guidHeaderMap not specified");
+    check_refused(service, "GET", SET, NULL, "ATLAS-405-00-001",
+                  "v2/entity/bulk/setClassifications takes POST");
+    check_set(service, "{'guidHeaderMap': {}}", "[]");
     ck_assert_int_eq(versions(service), before);
 }
 END_TEST
@@ -1084,6 +1200,8 @@ Suite *classification_suite(void)
     tcase_add_test(tc, made_with_them);
     tcase_add_test(tc, made_before_and_again);
     tcase_add_test(tc, not_made_with_them);
+    tcase_add_test(tc, set_for_many);
+    tcase_add_test(tc, set_in_part);
     tcase_add_test(tc, reaches_what_was_made_of_it);
     tcase_add_test(tc, passes_over_nothing_deleted);
     tcase_add_test(tc, restricted);
