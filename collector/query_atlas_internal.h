@@ -126,6 +126,10 @@ atlas_run query_tag;         /* GET .../classification/{name} */
 atlas_run query_tag_remove;  /* DELETE */
 atlas_run query_tags_bulk;   /* v2/entity/bulk/classification */
 
+/* ---- query_tags_changed.c */
+
+atlas_run query_tags_changed; /* v2/entity/bulk/headers */
+
 /* ---- query_tags_set.c */
 
 atlas_run query_tags_set; /* v2/entity/bulk/setClassifications */

@@ -67,6 +67,11 @@ typedef void tags_each_fn(void *ctx, const struct tag *tag);
 void tags_each(const struct tags *tags, size_t place, const struct type *entity, tags_each_fn *fn,
                void *ctx);
 
+/* The first `max` entities whose own classifications were changed at that time or later, also by
+ * being taken away; *ids is owned. */
+int tags_find_changed(const struct atlas_view *view, int64_t since_ms, size_t max, int64_t **ids,
+                      size_t *len, struct err *err) MUST_CHECK;
+
 /* ---- changes: store_tag_write.c ---- */
 
 /* A classification that is to stand, or to go. All borrowed. */

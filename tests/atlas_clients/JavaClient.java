@@ -328,6 +328,8 @@ public final class JavaClient {
         }
         say("set", done);
         classified("set", "clean");
+        say("set since then", client.getEntityHeaders(0).getGuidHeaderMap().keySet().containsAll(
+            Arrays.asList(guid("raw"), guid("clean"))));
     }
 
     private void found(String what, AtlasSearchResult result) {

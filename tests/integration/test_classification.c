@@ -429,11 +429,13 @@ END_TEST
                 "'relationshipAttributes': {'inputs': [{'guid': '-1'}], 'outputs': [{'guid': "     \
                 "'-2'}]}}")
 
+/* The graph may have batches of the daemon's own beside. */
 static int64_t versions(struct service *service)
 {
-    return pg_query_i64(service->dsn, "SELECT (SELECT count(*) FROM entity) + (SELECT count(*)"
-                                      " FROM classification) + (SELECT count(*) FROM entity_audit)"
-                                      " + (SELECT count(*) FROM graph_batch)");
+    return pg_query_i64(service->dsn,
+                        "SELECT (SELECT count(*) FROM entity WHERE NOT from_events) + (SELECT"
+                        " count(*) FROM classification) + (SELECT count(*) FROM entity_audit WHERE"
+                        " user_name IN ('anonymous', 'plumbline'))");
 }
 
 /* With the first of its versions, in its batch; another write of it says nothing of them. */
@@ -656,6 +658,53 @@ START_TEST(set_in_part)
                   "v2/entity/bulk/setClassifications takes POST");
     check_set(service, "{'guidHeaderMap': {}}", "[]");
     ck_assert_int_eq(versions(service), before);
+}
+END_TEST
+
+/* How many entities the answer has; *x_t: whether x.t is one, with what it is classified by. */
+static size_t changed_since(struct service *service, int64_t since_ms, const char *x_t)
+{
+    AUTO(mem_free)
+    char *path = xasprintf(BULK "/headers?tagUpdateStartTime=%" PRId64, since_ms);
+    json_auto_t *answer = service_get(service, 200, path);
+    AUTO(mem_free) char *guid = guid_of(service, "x.t");
+    const json_t *map = json_object_get(answer, "guidHeaderMap"), *header;
+
+    ck_assert(json_is_object(map));
+    header = json_object_get(map, guid);
+    ck_assert_int_eq(header != NULL, x_t != NULL);
+    if (x_t) {
+        AUTO(mem_free)
+        char *have = describe(service, guid, json_object_get(header, "classifications"));
+
+        ck_assert_str_eq(have, x_t);
+        ck_assert_str_eq(service_text(header, "guid"), guid);
+    }
+    return json_object_size(map);
+}
+
+/* Those of which one was added, changed or taken away, not those that it reached. */
+START_TEST(changed_since_then)
+{
+    AUTO(service_free) struct service *service = tags_start();
+    int64_t then_ms;
+
+    ck_assert_uint_eq(changed_since(service, 0, NULL), 0);
+    change(service, "POST", TABLE("/classifications") "x.t@cm",
+           "[{'typeName': 'OLD'}, {'typeName': 'PII'}]");
+    change(service, "POST", TABLE("/classifications") "x.u@cm", "[{'typeName': 'PII'}]");
+    ck_assert_uint_eq(changed_since(service, 0, "OLD PII"), 2);
+    pg_exec(service->dsn, "UPDATE graph_batch SET recorded_at = recorded_at - interval '1 hour'");
+    then_ms = pg_query_i64(service->dsn, "SELECT floor(extract(epoch FROM max(recorded_at)) *"
+                                         " 1000)::bigint FROM graph_batch");
+    change(service, "DELETE", TABLE("/classification/OLD") "x.t@cm", NULL);
+    ck_assert_uint_eq(changed_since(service, then_ms + 1, "PII"), 1);
+    change(service, "DELETE", TABLE("/classification/PII") "x.t@cm", NULL);
+    ck_assert_uint_eq(changed_since(service, then_ms, ""), 2);
+    check_refused(service, "GET", BULK "/headers?tagUpdateStartTime=x", NULL, "ATLAS-400-00-029",
+                  "tagUpdateStartTime must be a whole number of milliseconds: \"x\"");
+    check_refused(service, "GET", BULK "/headers?tagUpdateStartTime=99999999999999", NULL,
+                  "ATLAS-400-00-029", "fromTimestamp should be less than toTimestamp");
 }
 END_TEST
 
@@ -1202,6 +1251,7 @@ Suite *classification_suite(void)
     tcase_add_test(tc, not_made_with_them);
     tcase_add_test(tc, set_for_many);
     tcase_add_test(tc, set_in_part);
+    tcase_add_test(tc, changed_since_then);
     tcase_add_test(tc, reaches_what_was_made_of_it);
     tcase_add_test(tc, passes_over_nothing_deleted);
     tcase_add_test(tc, restricted);
