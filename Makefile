@@ -131,7 +131,7 @@ fuzz-build: $(FUZZ_NAMES:%=$(BUILD)/fuzz/%)
 bench-build: all $(BENCH_NAMES:%=$(BUILD)/bench/%)
 
 # Servers and clients of others for the tests; what can't be had is skipped there, by name.
-fetch_foreign = @tools/fetch-jars kafka || true; tools/fetch-jars atlas || true; \
+fetch_foreign = @for jars in kafka atlas atlas-java; do tools/fetch-jars $$jars || true; done; \
                 tools/fetch-atlas-clients || true; tools/fetch-python || true
 
 test: ## install what is missing, run every test: units, integration, both again under asan

@@ -210,6 +210,19 @@ int classification_update(struct classification *classification, const struct ty
     return 0;
 }
 
+int classification_check_entity(const struct type_registry *types, const struct type *type,
+                                const struct type *entity, const char *guid,
+                                struct type_fault *fault)
+{
+    if (type_classification_fits(types, type, entity))
+        return 0;
+    return type_fault_set(fault, "ATLAS-400-00-055",
+                          "Entity (guid=\u2018%1$s\u2018,typename=\u2018%2$s\u2018) cannot be "
+                          "classified by Classification \u2018%3$s\u2018, because "
+                          "\u2018%2$s\u2018 is not in the ClassificationDefs restrictions.",
+                          guid, entity->def->name, type->def->name);
+}
+
 static bool classification_equal(const json_t *a, const json_t *b)
 {
     return (!a && !b) || json_equal(a, b);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "atlas/type_value.h"
 #include "base/buf.h"
@@ -566,6 +567,39 @@ static char *input_lacks(const struct entity_input *input, const struct type *ty
     return xstrdup(err.text);
 }
 
+/* Whether a classification is on another entity and only reached the one that has this guid. */
+static bool input_is_passed_on(const json_t *classification, const char *guid)
+{
+    const char *from = classification_guid(classification);
+
+    return from && (!guid || strcasecmp(from, guid) != 0);
+}
+
+/* What is to be made with classifications; what is there is not changed by them. */
+static int input_note_classifications(struct entity_node *node, const json_t *entity,
+                                      struct entity_fault *fault)
+{
+    const json_t *given = json_object_get(entity, "classifications");
+    AUTO(mem_free) char *guid = input_guid(entity);
+    json_t *list;
+
+    if (!given || json_is_null(given))
+        return 0;
+    if (!json_is_array(given))
+        return entity_fault_set(fault, 400, "ATLAS-400-00-029", "classifications must be a list");
+    list = json_array();
+    for (size_t i = 0; i < json_array_size(given); i++) {
+        json_t *item = json_array_get(given, i);
+
+        if (!input_is_passed_on(item, guid))
+            (void)json_array_append(list, item);
+    }
+    if (!node->given)
+        node->given = json_array();
+    (void)json_array_append_new(node->given, list);
+    return 0;
+}
+
 static int input_read_attributes(struct entity_input *input, size_t place, const json_t *entity,
                                  struct entity_fault *fault)
 {
@@ -579,6 +613,8 @@ static int input_read_attributes(struct entity_input *input, size_t place, const
         return input_invalid(fault, err.text);
     if (input->is_partial && !input->nodes[place].is_assigned)
         input->nodes[place].lacks = input_lacks(input, type, entity);
+    if (input_note_classifications(&input->nodes[place], entity, fault) < 0)
+        return -1;
     for (size_t i = 0; i < type->attributes_len; i++) {
         if (input_settle_attribute(input, place, type->attributes[i], given, fault) < 0)
             return -1;
@@ -739,6 +775,10 @@ void entity_input_done(struct entity_input *input)
         free(input->nodes[i].key);
         json_decref(input->nodes[i].attributes);
         json_decref(input->nodes[i].joined);
+        json_decref(input->nodes[i].given);
+        for (size_t j = 0; j < input->nodes[i].classifications_len; j++)
+            classification_done(&input->nodes[i].classifications[j]);
+        free(input->nodes[i].classifications);
         free(input->nodes[i].lacks);
     }
     for (size_t i = 0; i < input->edges_len; i++)
@@ -785,6 +825,10 @@ void entity_input_merge(struct entity_input *input, size_t from, size_t into)
         two->joined = json_object();
     if (one->joined)
         (void)json_object_update(two->joined, one->joined);
+    if (one->given && !two->given)
+        two->given = json_array();
+    if (one->given)
+        (void)json_array_extend(two->given, one->given);
 }
 
 /* What stands at the other end must be of the type that the relationship has there. */
@@ -869,6 +913,81 @@ static void input_fill_inner(const struct entity_input *input, const struct enti
     (void)json_object_set_new(inner->value, "typeName", json_string(node->type->def->name));
 }
 
+/* A classification that may be on the node, which is to be made. */
+static int input_classify(const struct entity_input *input, const struct entity_node *node,
+                          const json_t *given, struct classification *fresh,
+                          struct entity_fault *fault)
+{
+    const json_t *propagate = json_object_get(given, "propagate");
+    char guid[UUID_TEXT_LEN + 1];
+    struct type_fault why;
+
+    uuid_format(&node->guid, guid);
+    if (classification_parse(fresh, input->types, given, &why) < 0 ||
+        classification_check_entity(input->types, fresh->type, node->type, guid, &why) < 0)
+        return entity_fault_set(fault, why.status, why.code, "%s", why.message);
+    if (input->keeps_back && (!propagate || json_is_null(propagate)))
+        fresh->propagates = false;
+    return 0;
+}
+
+/* In the place of the one of its type, if there is one. Takes it. */
+static void input_put_classification(struct entity_node *node, struct map *places,
+                                     struct classification *fresh)
+{
+    size_t len = node->classifications_len;
+    bool added;
+    uint64_t place = *map_put(places, span_of(fresh->type->def->name), len, &added);
+
+    if (added && (len & (len - 1)) == 0)
+        node->classifications =
+            xreallocarray(node->classifications, len ? 2 * len : 1, sizeof(*node->classifications));
+    if (added)
+        node->classifications_len++;
+    else
+        classification_done(&node->classifications[place]);
+    node->classifications[place] = *fresh;
+    *fresh = (struct classification){ 0 };
+}
+
+/* Of one view of the entity, none of a type twice. */
+static int input_classify_view(const struct entity_input *input, struct entity_node *node,
+                               const json_t *list, struct map *places, struct entity_fault *fault)
+{
+    AUTO(map_free) struct map *seen = map_new();
+
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        AUTO(classification_done) struct classification fresh = { 0 };
+        bool is_first;
+
+        if (input_classify(input, node, json_array_get(list, i), &fresh, fault) < 0)
+            return -1;
+        (void)map_put(seen, span_of(fresh.type->def->name), 0, &is_first);
+        if (!is_first)
+            return entity_fault_set(fault, 400, "ATLAS-400-00-01A",
+                                    "invalid parameters: classification %s is there twice",
+                                    fresh.type->def->name);
+        input_put_classification(node, places, &fresh);
+    }
+    return 0;
+}
+
+/* With several views of the entity the last one's goes before. */
+static int input_classify_new(const struct entity_input *input, struct entity_node *node,
+                              struct entity_fault *fault)
+{
+    AUTO(map_free) struct map *places = NULL;
+
+    if (!node->given)
+        return 0;
+    places = map_new();
+    for (size_t i = 0; i < json_array_size(node->given); i++) {
+        if (input_classify_view(input, node, json_array_get(node->given, i), places, fault) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 /* What is made has all that it must have, and nothing stands that maps could be joined to. */
 static int input_check_new(struct entity_input *input, size_t place, const struct map *given,
                            struct entity_fault *fault)
@@ -879,7 +998,9 @@ static int input_check_new(struct entity_input *input, size_t place, const struc
         return input_invalid(fault, node->lacks);
     if (node->joined)
         (void)json_object_update(node->attributes, node->joined);
-    return input_check_owner(input, place, given, fault);
+    if (input_check_owner(input, place, given, fault) < 0)
+        return -1;
+    return input_classify_new(input, node, fault);
 }
 
 int entity_input_check(struct entity_input *input, struct entity_fault *fault)

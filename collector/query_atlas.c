@@ -807,6 +807,8 @@ static const struct {
     { "v2/entity/uniqueAttribute/type/*/classifications", QUERY_PUT, query_tags_update, false },
     { "v2/entity/uniqueAttribute/type/*/classification/*", QUERY_DELETE, query_tag_remove, false },
     { "v2/entity/bulk/classification", QUERY_POST, query_tags_bulk, false },
+    { "v2/entity/bulk/setClassifications", QUERY_POST, query_tags_set, false },
+    { "v2/entity/bulk/headers", QUERY_GET, query_tags_changed, false },
     { "v2/entity/*/audit", QUERY_GET, query_audit, true },
     { "v2/entity", QUERY_POST, query_entity_write, false },
     { "v2/entity/bulk", QUERY_POST, query_entity_write, false },

@@ -128,6 +128,14 @@ atlas_run query_tag;         /* GET .../classification/{name} */
 atlas_run query_tag_remove;  /* DELETE */
 atlas_run query_tags_bulk;   /* v2/entity/bulk/classification */
 
+/* ---- query_tags_changed.c */
+
+atlas_run query_tags_changed; /* v2/entity/bulk/headers */
+
+/* ---- query_tags_set.c */
+
+atlas_run query_tags_set; /* v2/entity/bulk/setClassifications */
+
 /* ---- query_types.c */
 
 atlas_run query_types_all;    /* v2/types/typedefs, v2/types/typedefs/headers */

@@ -190,7 +190,7 @@ static int tagging_commit(struct tagging *tagging, tagging_write *write)
 {
     struct atlas *atlas = tagging->atlas;
     enum store_result result;
-    int64_t batch_id;
+    int64_t batch_id = 0;
 
     *atlas->status = 204;
     if (!tagging->writes_len)
@@ -215,18 +215,16 @@ static int tagging_check_add(struct tagging *tagging, size_t entity,
 {
     const struct entity *at = &tagging->entities.items[entity];
     const char *name = classification->type->def->name;
+    struct type_fault fault;
 
     if (tagging_own(tagging, entity, span_of(name)))
         return ATLAS_FAULT(tagging->atlas, 400, TAGS_INVALID,
                            "invalid parameters: entity: %s, already associated with "
                            "classification: %s",
                            at->guid, name);
-    if (!type_classification_fits(atlas_types(tagging->atlas), classification->type, at->type))
-        return ATLAS_FAULT(tagging->atlas, 400, "ATLAS-400-00-055",
-                           "Entity (guid=\u2018%1$s\u2018,typename=\u2018%2$s\u2018) cannot be "
-                           "classified by Classification \u2018%3$s\u2018, because "
-                           "\u2018%2$s\u2018 is not in the ClassificationDefs restrictions.",
-                           at->guid, at->type->def->name, name);
+    if (classification_check_entity(atlas_types(tagging->atlas), classification->type, at->type,
+                                    at->guid, &fault) < 0)
+        return atlas_refuse(tagging->atlas, &fault);
     return 0;
 }
 

@@ -11,6 +11,7 @@
 #include "base/utf8.h"
 #include "collector/store_graph_batch_internal.h"
 #include "collector/store_internal.h"
+#include "collector/store_tags_internal.h"
 
 void entity_changes_done(struct entity_changes *changes)
 {
@@ -755,6 +756,27 @@ static int writer_audit(struct entity_writer *writer, const struct entity_input 
     return result ? 0 : -1;
 }
 
+/* What was made gets its classifications: its own batch has them from the first. */
+static int writer_classify(struct entity_writer *writer, const struct entity_input *input)
+{
+    AUTO(mem_free) struct tag_write *writes = NULL;
+    size_t len = 0;
+
+    for (size_t i = 0; i < input->nodes_len; i++)
+        len += input->nodes[i].classifications_len;
+    if (!len)
+        return 0;
+    writes = xcalloc(len, sizeof(*writes));
+    len = 0;
+    for (size_t i = 0; i < input->nodes_len; i++) {
+        const struct entity_node *node = &input->nodes[i];
+
+        for (size_t j = 0; j < node->classifications_len; j++)
+            writes[len++] = (struct tag_write){ node->id, &node->classifications[j] };
+    }
+    return tag_write_put(writer->conn, writes, len, writer->user, &writer->batch_id, writer->err);
+}
+
 static int writer_store(struct entity_writer *writer, struct entity_input *input,
                         struct writer_found *found, struct entity_changes *changes)
 {
@@ -765,7 +787,7 @@ static int writer_store(struct entity_writer *writer, struct entity_input *input
         return -1;
     for (size_t i = 0; i < input->nodes_len; i++)
         made += input->nodes[i].same == i && !input->nodes[i].id;
-    if (writer_make_entities(writer, input, changes) < 0 ||
+    if (writer_make_entities(writer, input, changes) < 0 || writer_classify(writer, input) < 0 ||
         writer_change_entities(writer, input, found, touched) < 0 ||
         writer_write_edges(writer, input, touched) < 0 ||
         writer_audit(writer, input, touched, changes) < 0)

@@ -62,6 +62,7 @@ static int hook_store_entities(struct hook_writer *writer, const struct hook *ho
     if (entity_input_parse(&input, entities->types, hook->body, hook->action == HOOK_UPDATE, &seed,
                            entities->fault) < 0)
         return -1;
+    input.keeps_back = true; /* as Atlas has it for hooks */
     return entity_store(entities, &input, &changes);
 }
 

@@ -63,7 +63,7 @@ static int tag_write_run(PGconn *conn, const struct tag_write *writes, size_t le
     char number[24];
 
     tag_arrays_init(&arrays);
-    if (graph_batch_number(conn, batch_id, err) < 0)
+    if (!*batch_id && graph_batch_number(conn, batch_id, err) < 0)
         return -1;
     for (size_t i = 0; i < len; i++)
         tag_arrays_add(&arrays, &writes[i]);

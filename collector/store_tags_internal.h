@@ -67,6 +67,11 @@ typedef void tags_each_fn(void *ctx, const struct tag *tag);
 void tags_each(const struct tags *tags, size_t place, const struct type *entity, tags_each_fn *fn,
                void *ctx);
 
+/* The first `max` entities whose own classifications were changed at that time or later, also by
+ * being taken away; *ids is owned. */
+int tags_find_changed(const struct atlas_view *view, int64_t since_ms, size_t max, int64_t **ids,
+                      size_t *len, struct err *err) MUST_CHECK;
+
 /* ---- changes: store_tag_write.c ---- */
 
 /* A classification that is to stand, or to go. All borrowed. */
@@ -75,8 +80,8 @@ struct tag_write {
     const struct classification *classification;
 };
 
-/* Under the graph lock, in a batch of its own: all stand as they are given, each (entity, type)
- * once. */
+/* Under the graph lock, in the batch of that number (0: one of its own is begun): all stand as they
+ * are given, each (entity, type) once. */
 int tag_write_put(PGconn *conn, const struct tag_write *writes, size_t len, const char *user,
                   int64_t *batch_id, struct err *err) MUST_CHECK;
 /* The same: all of these types go. */

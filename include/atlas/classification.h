@@ -39,6 +39,10 @@ int classification_parse(struct classification *classification, const struct typ
  * is null goes. -1: it is as it was. */
 int classification_update(struct classification *classification, const struct type_registry *types,
                           const json_t *given, struct type_fault *fault) MUST_CHECK;
+/* That it may be on an entity of the type, which has that guid. */
+int classification_check_entity(const struct type_registry *types, const struct type *type,
+                                const struct type *entity, const char *guid,
+                                struct type_fault *fault) MUST_CHECK;
 bool classification_is_same(const struct classification *a, const struct classification *b);
 
 /* An AtlasClassification on that entity. Owned. */

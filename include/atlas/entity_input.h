@@ -19,6 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "atlas/classification.h"
 #include "atlas/type_def.h"
 #include "base/attr.h"
 #include "base/map.h"
@@ -55,7 +56,10 @@ struct entity_node {
     char *key;          /* owned: the value of its type's key attribute; NULL: none */
     json_t *attributes; /* owned; as stored, null for those to be removed; NULL: not wanted */
     json_t *joined;     /* owned, may be NULL: maps of which what stands is kept */
-    char *lacks;        /* owned: why what the request says is not enough to make it; NULL: it is */
+    json_t *given; /* owned lists of the classifications that it is to be made with; NULL: none */
+    struct classification *classifications; /* owned, those of one that is made; of each type one */
+    size_t classifications_len;
+    char *lacks; /* owned: why what the request says is not enough to make it; NULL: it is */
     const json_t *source; /* of the request, borrowed while it is read */
     size_t same;          /* the node that this one is the same entity as, or itself */
 
@@ -91,6 +95,7 @@ struct entity_inner {
 struct entity_input {
     const struct type_registry *types; /* borrowed */
     bool is_partial; /* what is mandatory need not be there; some attributes are added to */
+    bool keeps_back; /* a classification that does not say whether it propagates does not */
     struct entity_node *nodes; /* all owned */
     size_t nodes_len;
     size_t wanted_len;
@@ -147,7 +152,8 @@ struct entity_node *entity_input_node(const struct entity_input *input, size_t p
 /* Both are one entity: what is wanted of `from` goes before what is wanted of `into`. */
 void entity_input_merge(struct entity_input *input, size_t from, size_t into);
 /* When each node is there or is one to be made, with its type and guid: the ends of edges fit, what
- * is new has its owner; fills in the guids of inner references. */
+ * is new has its owner and can be classified as it is to be; fills in the guids of inner
+ * references. */
 int entity_input_check(struct entity_input *input, struct entity_fault *fault) MUST_CHECK;
 /* That a node that must be there is not. */
 int entity_fault_not_found(struct entity_fault *fault, const struct entity_node *node);

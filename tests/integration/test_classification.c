@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/uuid.h"
 #include "tests/harness/dice.h"
 #include "tests/harness/pg.h"
 #include "tests/harness/proxy.h"
@@ -409,6 +410,301 @@ START_TEST(many_at_once)
     change(service, "POST", TABLE("/classifications") "x.u@cm", "[{'typeName': 'OLD'}]");
     check_tags(service, "d3", "OLD<x.u");
     check_tags(service, "d1", "");
+}
+END_TEST
+
+/* ---- as entities are made ---- */
+
+#define BULK ATLAS "entity/bulk"
+#define MADE(type, name, guid, tags)                                                               \
+    "{'typeName': '" type "', 'guid': '" guid "', 'attributes': {'qualifiedName': '" name          \
+    "@cm', 'name': '" name "'}, 'classifications': " tags "}"
+#define LIST(entities) "{'entities': [" entities "]}"
+/* p.u is made of p.t. */
+#define PIPE(tags)                                                                                 \
+    LIST(MADE("hive_table", "p.t", "-1", tags) "," MADE(                                           \
+        "hive_table", "p.u", "-2",                                                                 \
+        "null") ",{"                                                                               \
+                "'typeName': 'Process', 'attributes': {'qualifiedName': 'p@cm', 'name': 'p'},"     \
+                "'relationshipAttributes': {'inputs': [{'guid': '-1'}], 'outputs': [{'guid': "     \
+                "'-2'}]}}")
+
+/* The graph may have batches of the daemon's own beside. */
+static int64_t versions(struct service *service)
+{
+    return pg_query_i64(service->dsn,
+                        "SELECT (SELECT count(*) FROM entity WHERE NOT from_events) + (SELECT"
+                        " count(*) FROM classification) + (SELECT count(*) FROM entity_audit WHERE"
+                        " user_name IN ('anonymous', 'plumbline'))");
+}
+
+/* With the first of its versions, in its batch; another write of it says nothing of them. */
+START_TEST(made_with_them)
+{
+    AUTO(service_free) struct service *service = tags_start();
+    json_auto_t *audit = NULL;
+    AUTO(mem_free) char *guid = NULL, *path = NULL;
+    int64_t before;
+
+    json_decref(ask(service, "POST", 200, BULK,
+                    PIPE("[{'typeName': 'PII', 'attributes': {'level': '3'}},"
+                         " {'typeName': 'OLD', 'propagate': false, 'entityGuid': '-1'},"
+                         " {'typeName': 'EMAIL', 'entityGuid': '-2'}]")));
+    check_tags(service, "p.t", "OLD PII"); /* what is on another does not count */
+    check_tags(service, "p.u", "PII<p.t");
+    guid = guid_of(service, "p.t");
+    path = xasprintf(ATLAS "entity/%s/audit", guid);
+    audit = service_get(service, 200, path);
+    ck_assert_uint_eq(json_array_size(audit), 3);
+    ck_assert_int_eq(pg_query_i64(service->dsn,
+                                  "SELECT count(*) FROM entity AS e JOIN classification AS c"
+                                  " USING (entity_id, from_batch) WHERE e.guid = '%s'"
+                                  " AND c.created_by = e.created_by",
+                                  guid),
+                     2);
+
+    before = versions(service);
+    json_decref(ask(service, "POST", 200, BULK, PIPE("[{'typeName': 'EMAIL'}]")));
+    json_decref(ask(service, "POST", 200, BULK, PIPE("[{'typeName': 'unknown'}]")));
+    json_decref(ask(service, "POST", 200, BULK, PIPE("[]")));
+    json_decref(ask(service, "PUT", 200, TABLE("") "p.t@cm",
+                    "{'entity': {'classifications': [{'typeName': 'EMAIL'}]}}"));
+    ck_assert_int_eq(versions(service), before);
+    check_tags(service, "p.t", "OLD PII");
+}
+END_TEST
+
+/* What a build made known is there; what was deleted is made anew. */
+START_TEST(made_before_and_again)
+{
+    AUTO(service_free) struct service *service = tags_start();
+    AUTO(mem_free) char *state = NULL;
+
+    json_decref(ask(service, "POST", 200, BULK,
+                    LIST(MADE("hive_table", "x.t", "-1", "[{'typeName': 'PII'}]"))));
+    check_tags(service, "x.t", "");
+    json_decref(ask(service, "POST", 200, BULK,
+                    LIST(MADE("hive_table", "p.t", "-1", "[{'typeName': 'PII'}]"))));
+    json_decref(ask(service, "DELETE", 200, TABLE("") "p.t@cm", NULL));
+    json_decref(ask(service, "POST", 200, BULK,
+                    LIST(MADE("hive_table", "p.t", "-1", "[{'typeName': 'OLD'}]"))));
+    state = pg_query_text(service->dsn,
+                          "SELECT string_agg(c.type || ' ' || e.is_deleted, ', ' ORDER BY c.type)"
+                          " FROM classification AS c JOIN entity AS e USING (entity_id)"
+                          " WHERE c.to_batch IS NULL AND e.to_batch IS NULL");
+    ck_assert_str_eq(state, "OLD false, PII true");
+    /* of two views of one entity the latter's */
+    json_decref(ask(service, "POST", 200, BULK,
+                    LIST(MADE("hive_table", "p.v", "-1",
+                              "[{'typeName': 'PII', 'attributes': {'level': 1}}, {'typeName': "
+                              "'OLD'}]") "," MADE("hive_table", "p.v", "-2",
+                                                  "[{'typeName': 'PII', 'attributes': {'level': "
+                                                  "2}}]"))));
+    check_tags(service, "p.v", "OLD PII");
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT (attributes ->> 'level')::int FROM"
+                                                " classification WHERE attributes ? 'level'"),
+                     2);
+}
+END_TEST
+
+static const struct {
+    const char *tags, *code, *message;
+} unmade_cases[] = {
+    { "7", "ATLAS-400-00-029", "classifications must be a list" },
+    { "[7]", "ATLAS-404-00-008", "Given classification null was invalid" },
+    { "[{'typeName': 'NONE'}]", "ATLAS-404-00-008", "Given classification NONE was invalid" },
+    { "[{'typeName': 'hive_table'}]", "ATLAS-404-00-008",
+      "Given classification hive_table was invalid" },
+    { "[{'typeName': 'OLD'}, {'typeName': 'PII'}, {'typeName': 'OLD'}]", "ATLAS-400-00-01A",
+      "invalid parameters: classification OLD is there twice" },
+    { "[{'typeName': 'STRICT'}]", "ATLAS-400-00-01A",
+      "invalid parameters: [STRICT.why: mandatory attribute value missing in type STRICT]" },
+    { "[{'typeName': 'TABLES'}]", "ATLAS-400-00-055", NULL },
+};
+
+/* All of the request or nothing. */
+START_TEST(not_made_with_them)
+{
+    AUTO(service_free) struct service *service = tags_start();
+    int64_t before = versions(service);
+
+    for (size_t i = 0; i < LENGTH(unmade_cases); i++) {
+        AUTO(mem_free)
+        char *body =
+            xasprintf("{'entities': [" MADE("hive_table", "p.t", "-1",
+                                            "[]") "," MADE("Process", "p", "-2", "%s") "]}",
+                      unmade_cases[i].tags);
+        const char *code = unmade_cases[i].code;
+        json_auto_t *answer =
+            ask(service, "POST", strtol(code + strlen("ATLAS-"), NULL, 10), BULK, body);
+
+        ck_assert_str_eq(service_text(answer, "errorCode"), code);
+        if (unmade_cases[i].message)
+            ck_assert_str_eq(service_text(answer, "errorMessage"), unmade_cases[i].message);
+    }
+    ck_assert_int_eq(versions(service), before);
+}
+END_TEST
+
+/* ---- set for many ---- */
+
+#define SET BULK "/setClassifications"
+#define HEADER(type, name, more)                                                                   \
+    "{'typeName': '" type "', 'attributes': {'qualifiedName': '" name "@cm'}" more "}"
+
+/* What is answered, with an asterisk for each guid. */
+static void check_set(struct service *service, const char *body, const char *want)
+{
+    json_auto_t *answer = ask(service, "POST", 200, SET, body);
+    AUTO(mem_free) char *have = json_dumps(answer, JSON_COMPACT);
+    AUTO(buf_done) struct buf text;
+    struct uuid uuid;
+
+    buf_init(&text, SIZE_MAX);
+    for (const char *at = have; *at; at++) {
+        bool is_guid = uuid_parse(&uuid, (struct span){ at, strnlen(at, UUID_TEXT_LEN) }) == 0;
+
+        buf_append_char(&text, is_guid ? '*' : *at);
+        at += is_guid ? UUID_TEXT_LEN - 1 : 0;
+    }
+    ck_assert_str_eq(buf_text(&text), want);
+}
+
+START_TEST(set_for_many)
+{
+    AUTO(service_free) struct service *service = tags_start();
+    AUTO(mem_free) char *level = NULL;
+    int64_t before;
+
+    change(service, "POST", TABLE("/classifications") "x.t@cm",
+           "[{'typeName': 'OLD'}, {'typeName': 'PII', 'attributes': {'level': 3}}]");
+    check_set(service,
+              "{'guidHeaderMap': {'1': " HEADER(
+                  "hive_table", "x.t",
+                  ", 'guid': 'G', 'classifications': [{'typeName': 'PII', 'attributes': {'since': "
+                  "7}}, {'typeName': 'EMAIL', 'entityGuid': 'g'}, {'typeName': 'STRICT', "
+                  "'entityGuid': 'x'}, {'typeName': 'TABLES'}]") "}}",
+              "[\"Delete:*:hive_table:x.t@cm -> OLD:(Done)\","
+              "\"Update:*:hive_table:x.t@cm -> PII:(Done)\","
+              "\"Add:*:hive_table:x.t@cm -> EMAIL, TABLES:(Done)\"]");
+    check_tags(service, "x.t", "PII EMAIL TABLES");
+    check_tags(service, "d1", "PII<x.t EMAIL<x.t");
+    level = pg_query_text(service->dsn, "SELECT attributes::text FROM classification WHERE type ="
+                                        " 'PII' AND to_batch IS NULL");
+    ck_assert_str_eq(level, "{\"level\": 3, \"since\": 7}");
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(DISTINCT batch_id) FROM entity_audit"
+                                                " WHERE action LIKE 'CLASSIFICATION%%'"),
+                     2);
+
+    before = versions(service); /* again: nothing is done, and that is said alike */
+    check_set(service,
+              "{'guidHeaderMap': {'1': " HEADER(
+                  "DataSet", "x.t",
+                  ", 'classifications': [{'typeName': 'PII'}, {'typeName': 'EMAIL'}, {'typeName': "
+                  "'TABLES'}]") "}}",
+              "[\"Update:*:DataSet:x.t@cm -> PII, EMAIL, TABLES:(Done)\"]");
+    ck_assert_int_eq(versions(service), before);
+    check_set(service, "{'guidHeaderMap': {'1': " HEADER("hive_table", "x.t", "") "}}",
+              "[\"Delete:*:hive_table:x.t@cm -> PII, EMAIL, TABLES:(Done)\"]");
+    check_tags(service, "x.t", "");
+    check_set(service, "{'guidHeaderMap': {'1': " HEADER("hive_table", "x.t", "") "}}", "[]");
+}
+END_TEST
+
+/* What can't be is left out, list by list, and the rest is done. */
+START_TEST(set_in_part)
+{
+    AUTO(service_free) struct service *service = tags_start();
+    int64_t before;
+
+    change(service, "POST",
+           ATLAS "entity/uniqueAttribute/type/ml_project/classifications?attr:qualifiedName=p@cm",
+           "[{'typeName': 'OLD'}, {'typeName': 'PII'}]");
+    check_set(service,
+              "{'guidHeaderMap': {'1': {'typeName': 'none'}, '2': {}, '3': {'typeName': 'PII'},"
+              "'4': {'typeName': 'hive_table'}, '5': " HEADER(
+                  "hive_table", "x.none",
+                  "") ","
+                      "'6': " HEADER(
+                          "ml_project", "p",
+                          ", 'classifications': [{'typeName': 'PII', 'attributes': {'level': 'x'}},"
+                          "{'typeName': 'EMAIL'}, {'typeName': 'TABLES'}]") ","
+                                                                            "'7': " HEADER(
+                                                                                "hive_table", "x.u",
+                                                                                ", "
+                                                                                "'classifications':"
+                                                                                " [{'typeName': "
+                                                                                "'OLD'}]") "}}",
+              "[\"none: (Skipped)\",\"null: (Skipped)\",\"PII: (Skipped)\","
+              "\"Entity:hive_table:<no unique name>:[Not found]:(Skipped)\","
+              "\"Entity:hive_table:x.none@cm:[Not found]:(Skipped)\","
+              "\"Delete:*:ml_project:p@cm -> OLD:(Done)\","
+              "\"Update:*:ml_project:p@cm -> PII:(Partial)\","
+              "\"Add:*:ml_project:p@cm -> EMAIL, TABLES:(Partial)\","
+              "\"Add:*:hive_table:x.u@cm -> OLD:(Done)\"]");
+    check_tags(service, "p", "PII");
+    check_tags(service, "x.u", "OLD");
+
+    before = versions(service);
+    check_refused(service, "POST", SET,
+                  "{'guidHeaderMap': {'1': " HEADER("DataSet", "x.u",
+                                                    "") ",'2': " HEADER("hive_table", "x.u",
+                                                                        "") "}}",
+                  "ATLAS-400-00-01A",
+                  "invalid parameters: entity hive_table x.u@cm is there twice");
+    check_refused(service, "POST", SET, "[]", "ATLAS-400-00-01A",
+                  "invalid parameters: guidHeaderMap not specified");
+    check_refused(service, "GET", SET, NULL, "ATLAS-405-00-001",
+                  "v2/entity/bulk/setClassifications takes POST");
+    check_set(service, "{'guidHeaderMap': {}}", "[]");
+    ck_assert_int_eq(versions(service), before);
+}
+END_TEST
+
+/* How many entities the answer has; *x_t: whether x.t is one, with what it is classified by. */
+static size_t changed_since(struct service *service, int64_t since_ms, const char *x_t)
+{
+    AUTO(mem_free)
+    char *path = xasprintf(BULK "/headers?tagUpdateStartTime=%" PRId64, since_ms);
+    json_auto_t *answer = service_get(service, 200, path);
+    AUTO(mem_free) char *guid = guid_of(service, "x.t");
+    const json_t *map = json_object_get(answer, "guidHeaderMap"), *header;
+
+    ck_assert(json_is_object(map));
+    header = json_object_get(map, guid);
+    ck_assert_int_eq(header != NULL, x_t != NULL);
+    if (x_t) {
+        AUTO(mem_free)
+        char *have = describe(service, guid, json_object_get(header, "classifications"));
+
+        ck_assert_str_eq(have, x_t);
+        ck_assert_str_eq(service_text(header, "guid"), guid);
+    }
+    return json_object_size(map);
+}
+
+/* Those of which one was added, changed or taken away, not those that it reached. */
+START_TEST(changed_since_then)
+{
+    AUTO(service_free) struct service *service = tags_start();
+    int64_t then_ms;
+
+    ck_assert_uint_eq(changed_since(service, 0, NULL), 0);
+    change(service, "POST", TABLE("/classifications") "x.t@cm",
+           "[{'typeName': 'OLD'}, {'typeName': 'PII'}]");
+    change(service, "POST", TABLE("/classifications") "x.u@cm", "[{'typeName': 'PII'}]");
+    ck_assert_uint_eq(changed_since(service, 0, "OLD PII"), 2);
+    pg_exec(service->dsn, "UPDATE graph_batch SET recorded_at = recorded_at - interval '1 hour'");
+    then_ms = pg_query_i64(service->dsn, "SELECT floor(extract(epoch FROM max(recorded_at)) *"
+                                         " 1000)::bigint FROM graph_batch");
+    change(service, "DELETE", TABLE("/classification/OLD") "x.t@cm", NULL);
+    ck_assert_uint_eq(changed_since(service, then_ms + 1, "PII"), 1);
+    change(service, "DELETE", TABLE("/classification/PII") "x.t@cm", NULL);
+    ck_assert_uint_eq(changed_since(service, then_ms, ""), 2);
+    check_refused(service, "GET", BULK "/headers?tagUpdateStartTime=x", NULL, "ATLAS-400-00-029",
+                  "tagUpdateStartTime must be a whole number of milliseconds: \"x\"");
+    check_refused(service, "GET", BULK "/headers?tagUpdateStartTime=99999999999999", NULL,
+                  "ATLAS-400-00-029", "fromTimestamp should be less than toTimestamp");
 }
 END_TEST
 
@@ -950,6 +1246,12 @@ Suite *classification_suite(void)
     tcase_add_test(tc, added_changed_removed);
     tcase_add_test(tc, refused);
     tcase_add_test(tc, many_at_once);
+    tcase_add_test(tc, made_with_them);
+    tcase_add_test(tc, made_before_and_again);
+    tcase_add_test(tc, not_made_with_them);
+    tcase_add_test(tc, set_for_many);
+    tcase_add_test(tc, set_in_part);
+    tcase_add_test(tc, changed_since_then);
     tcase_add_test(tc, reaches_what_was_made_of_it);
     tcase_add_test(tc, passes_over_nothing_deleted);
     tcase_add_test(tc, restricted);

@@ -138,6 +138,26 @@ START_TEST(several_in_order)
 }
 END_TEST
 
+/* A classification passes nothing on unless it says so, as with Atlas. */
+START_TEST(made_with_classifications)
+{
+    AUTO(service_free) struct service *service = service_start();
+    AUTO(mem_free) char *state = NULL;
+
+    json_decref(service_call(service, 200, "POST", "/api/atlas/v2/types/typedefs",
+                             "{\"classificationDefs\":[{\"name\":\"PII\"},{\"name\":\"OLD\"}]}",
+                             NULL));
+    for (int i = 0; i < 2; i++)
+        post(service, CREATE("{\"typeName\":\"hive_table\",\"guid\":\"-1\",\"attributes\":{"
+                             "\"qualifiedName\":\"t\",\"name\":\"t\"},\"classifications\":[{"
+                             "\"typeName\":\"PII\",\"propagate\":null},{\"typeName\":\"OLD\","
+                             "\"propagate\":true}]}"));
+    state = pg_query_text(service->dsn, "SELECT string_agg(concat_ws(' ', type, propagates,"
+                                        " created_by), ', ' ORDER BY type) FROM classification");
+    ck_assert_str_eq(state, "OLD t hive, PII f hive");
+}
+END_TEST
+
 START_TEST(changed_in_part_and_deleted)
 {
     AUTO(service_free) struct service *service = service_start();
@@ -476,6 +496,7 @@ Suite *hooks_suite(void)
     tcase_add_unchecked_fixture(tc, pg_shared_start, NULL);
     tcase_add_test(tc, made_once);
     tcase_add_test(tc, several_in_order);
+    tcase_add_test(tc, made_with_classifications);
     tcase_add_test(tc, changed_in_part_and_deleted);
     tcase_add_test(tc, refused);
     tcase_add_test(tc, what_events_set_stays);

@@ -11,7 +11,6 @@
 #include "tests/harness/dice.h"
 #include "tests/harness/jars.h"
 #include "tests/harness/pg.h"
-#include "tests/harness/process.h"
 #include "tests/harness/service.h"
 #include "tests/harness/temp.h"
 #include "tests/harness/wait.h"
@@ -48,25 +47,11 @@ static json_t *file_read(const char *path)
     return lines;
 }
 
-static void java(const char *const *words)
-{
-    AUTO(mem_free) char *log = temp_log("java");
-    const char *argv[16] = { "java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1" };
-    size_t n = 4;
-
-    while (*words)
-        argv[n++] = *words++;
-    process_run(&(struct process_options){ .argv = argv, .output = log });
-}
-
 /* What Atlas reads from these messages. Owned. */
 static json_t *atlas_read(const struct broker_records *records)
 {
-    AUTO(mem_free) char *jars = jars_path("atlas"), *dir = temp_dir();
-    AUTO(mem_free) char *compiles = xasprintf("%s/*", jars);
-    AUTO(mem_free) char *runs = xasprintf("%s:%s/*", dir, jars);
+    AUTO(mem_free) char *jars = jars_path("atlas"), *dir = temp_dir(), *log = temp_log("java");
     AUTO(mem_free) char *from = xasprintf("%s/from", dir), *to = xasprintf("%s/to", dir);
-    AUTO(mem_free) char *conf = xasprintf("-Datlas.conf=%s", dir);
     AUTO(buf_done) struct buf lines;
 
     buf_init(&lines, SIZE_MAX);
@@ -74,28 +59,19 @@ static json_t *atlas_read(const struct broker_records *records)
         buf_append_fmt(&lines, "%s\n", records->items[i].value);
     file_write(dir, "from", buf_text(&lines));
     file_write(dir, "atlas-application.properties", "");
-    java((const char *const[]){ "-cp", compiles, "org.eclipse.jdt.internal.compiler.batch.Main",
-                                "-11", "-nowarn", "-d", dir, "tests/kafka/ReadHook.java", NULL });
-    java((const char *const[]){ "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", conf, "-cp", runs,
-                                "ReadHook", from, to, NULL });
+    jars_run(jars, dir, "tests/kafka/ReadHook.java", (const char *const[]){ from, to, NULL }, log);
     return file_read(to);
 }
 
 /* The messages that Atlas's hooks would send, cut at 8 KiB. Owned. */
 static json_t *atlas_write(void)
 {
-    AUTO(mem_free) char *jars = jars_path("atlas"), *dir = temp_dir();
-    AUTO(mem_free) char *compiles = xasprintf("%s/*", jars);
-    AUTO(mem_free) char *runs = xasprintf("%s:%s/*", dir, jars);
+    AUTO(mem_free) char *jars = jars_path("atlas"), *dir = temp_dir(), *log = temp_log("java");
     AUTO(mem_free) char *to = xasprintf("%s/to", dir);
-    AUTO(mem_free) char *conf = xasprintf("-Datlas.conf=%s", dir);
 
     file_write(dir, "atlas-application.properties",
                "atlas.notification.message.max.length.bytes=8192\n");
-    java((const char *const[]){ "-cp", compiles, "org.eclipse.jdt.internal.compiler.batch.Main",
-                                "-11", "-nowarn", "-d", dir, "tests/kafka/SendHook.java", NULL });
-    java((const char *const[]){ "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", conf, "-cp", runs,
-                                "SendHook", to, NULL });
+    jars_run(jars, dir, "tests/kafka/SendHook.java", (const char *const[]){ to, NULL }, log);
     return file_read(to);
 }
 

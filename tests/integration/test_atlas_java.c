@@ -1,0 +1,58 @@
+/* Atlas's own client for Java, unmodified: what it must get is in tests/atlas_clients. */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "tests/harness/jars.h"
+#include "tests/harness/pg.h"
+#include "tests/harness/service.h"
+#include "tests/harness/temp.h"
+
+Suite *atlas_java_suite(void);
+
+enum { OUTPUT_BYTES_MAX = 64 * 1024 };
+
+/* It reads its configuration, which may be empty. */
+static void configure(const char *dir)
+{
+    AUTO(mem_free) char *path = xasprintf("%s/atlas-application.properties", dir);
+    FILE *file = fopen(path, "w");
+
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_eq(fclose(file), 0);
+}
+
+START_TEST(from_types_to_deletion)
+{
+    AUTO(service_free) struct service *service = service_start();
+    AUTO(mem_free) char *jars = jars_path("atlas-java"), *dir = temp_dir();
+    AUTO(mem_free) char *url = daemon_url(service->daemon, ""), *log = temp_log("java");
+    AUTO(mem_free) char *have = NULL;
+    AUTO(mem_free)
+    char *want = temp_file_tail("tests/atlas_clients/JavaClient.txt", OUTPUT_BYTES_MAX);
+
+    configure(dir);
+    jars_run(jars, dir, "tests/atlas_clients/JavaClient.java", (const char *const[]){ url, NULL },
+             log);
+    have = temp_file_tail(log, OUTPUT_BYTES_MAX);
+    ck_assert_str_eq(have, want);
+}
+END_TEST
+
+Suite *atlas_java_suite(void)
+{
+    AUTO(mem_free) char *jars = jars_path("atlas-java");
+    Suite *suite;
+    TCase *tc;
+
+    if (!jars)
+        return NULL;
+    suite = suite_create("atlas_java");
+    tc = tcase_create("atlas_java");
+    tcase_set_timeout(tc, 180);
+    tcase_add_unchecked_fixture(tc, pg_shared_start, NULL);
+    tcase_add_test(tc, from_types_to_deletion);
+    suite_add_tcase(suite, tc);
+    return suite;
+}
