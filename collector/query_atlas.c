@@ -65,6 +65,7 @@ int atlas_begin_read(struct atlas *atlas)
     if (atlas_connect(atlas) < 0 || atlas_begin(&atlas->view, atlas->conn, query->types,
                                                 atlas->as_of_ms, &generation, atlas->err) < 0)
         return -1;
+    atlas->view.tags = query->tag_cache;
     if (type_cache_knows(query->type_cache, query->types, generation))
         return 0;
     atlas->is_stale = true;

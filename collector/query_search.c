@@ -91,8 +91,8 @@ static int search_run(struct atlas *atlas, const struct search *search)
     query_watch_begin(&watch, atlas->query, atlas->conn);
     rc = store_search_begin(atlas->conn, atlas->err);
     if (rc == 0)
-        rc = store_search(atlas->conn, atlas_types(atlas), search, search_add, &answer, &count,
-                          atlas->err);
+        rc = store_search(atlas->conn, atlas_types(atlas), atlas->query->tag_cache, search,
+                          search_add, &answer, &count, atlas->err);
     query_watch_end(&watch, false);
     if (watch.is_cancelled) {
         store_pool_give(atlas->pool, atlas->conn, false);

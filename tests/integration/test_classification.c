@@ -454,18 +454,23 @@ START_TEST(reaches_what_was_made_of_it)
 }
 END_TEST
 
+/* What is changed behind the daemon's back has a batch of its own as well: by it is known that what
+ * was kept of the graph is old. */
+#define IN_A_BATCH "SELECT graph_begin();"
+
 static void relationship_delete(struct service *service, const char *from, const char *to)
 {
     pg_exec(service->dsn,
-            "UPDATE relationship SET is_deleted = true WHERE to_batch IS NULL"
-            " AND end1 = (SELECT entity_id FROM entity WHERE qualified_name = '%s@cm')"
-            " AND end2 = (SELECT entity_id FROM entity WHERE qualified_name = '%s@cm')",
+            IN_A_BATCH "UPDATE relationship SET is_deleted = true WHERE to_batch IS NULL"
+                       " AND end1 = (SELECT entity_id FROM entity WHERE qualified_name = '%s@cm')"
+                       " AND end2 = (SELECT entity_id FROM entity WHERE qualified_name = '%s@cm')",
             from, to);
 }
 
 static void entity_delete(struct service *service, const char *name)
 {
     pg_exec(service->dsn,
+            IN_A_BATCH
             "UPDATE entity SET is_deleted = true WHERE to_batch IS NULL AND qualified_name ="
             " '%s@cm'",
             name);
@@ -512,7 +517,7 @@ START_TEST(restricted)
                     "'ASSOCIATION', 'propagateTags': 'TWO_TO_ONE', 'endDef1': {'type': "
                     "'hive_table', 'name': 'copyOf', 'cardinality': 'SINGLE'}, 'endDef2': {'type': "
                     "'hive_table', 'name': 'copies', 'cardinality': 'SET'}}]}"));
-    pg_exec(service->dsn,
+    pg_exec(service->dsn, IN_A_BATCH
             "INSERT INTO relationship (relationship_id, from_batch, created_batch, guid, type,"
             " end1, end2, created_by, updated_by)"
             " SELECT nextval('relationship_number'), t.from_batch, t.from_batch, gen_random_uuid(),"
@@ -818,12 +823,13 @@ END_TEST
 
 /* ---- any graph ---- */
 
-enum { NODES = 30, ROUNDS = 25 };
+enum { NODES = 30, ROUNDS = 25, FAR = 6000 };
 
 /* Even ones are tables, odd ones processes; edges with flow, cycles too. */
 static void graph_roll(struct service *service, uint64_t *seed)
 {
     pg_exec(service->dsn,
+            IN_A_BATCH
             "TRUNCATE entity, relationship, classification;"
             "INSERT INTO entity (entity_id, from_batch, created_batch, guid, type, qualified_name,"
             " is_incomplete, is_deleted, created_by, updated_by, attributes)"
@@ -940,6 +946,62 @@ START_TEST(random_graphs)
 }
 END_TEST
 
+/* n1 -> n2 -> thousands of tables -> n3 -> n4: further than one answer walks by itself. */
+static void far_make(struct service *service)
+{
+    pg_exec(service->dsn,
+            IN_A_BATCH
+            "INSERT INTO entity (entity_id, from_batch, created_batch, guid, type, qualified_name,"
+            " is_incomplete, is_deleted, created_by, updated_by, attributes)"
+            " SELECT i, b, b, gen_random_uuid(), CASE WHEN i IN (2, 3) THEN 'hive_process' ELSE"
+            " 'hive_table' END, 'n' || i || '@cm', false, false, 'ada', 'ada', '{}'"
+            " FROM (SELECT max(batch_id) AS b FROM graph_batch) AS batch,"
+            " generate_series(1, %d) AS i;"
+            "INSERT INTO relationship (relationship_id, from_batch, created_batch, guid, type,"
+            " end1, end2, created_by, updated_by)"
+            " SELECT i, b, b, gen_random_uuid(), r.type, r.end1, r.end2, 'ada', 'ada'"
+            " FROM (SELECT max(batch_id) AS b FROM graph_batch) AS batch,"
+            " (SELECT row_number() OVER () AS i, type, end1, end2 FROM (VALUES"
+            " ('dataset_process_inputs', 2, 1), ('process_dataset_outputs', 3, 4)"
+            " UNION ALL SELECT 'process_dataset_outputs', 2, i FROM generate_series(5, %d) AS i"
+            " UNION ALL SELECT 'dataset_process_inputs', 3, i FROM generate_series(5, %d) AS i)"
+            " AS v(type, end1, end2)) AS r",
+            FAR, FAR, FAR);
+}
+
+/* What is kept after the first long walk is right for its moment alone. */
+START_TEST(kept_when_far)
+{
+    AUTO(service_free) struct service *service = service_start();
+    int64_t tagged, untagged;
+
+    json_decref(ask(service, "POST", 200, TYPEDEFS, TAGS));
+    far_make(service);
+    change(service, "POST", TABLE("/classifications") "n1@cm", "[{'typeName': 'PII'}]");
+    tagged = moment_now(service);
+    change(service, "POST", TABLE("/classifications") "n7@cm",
+           "[{'typeName': 'OLD'}, {'typeName': 'PII', 'restrictPropagationThroughLineage': true},"
+           " {'typeName': 'TABLES', 'propagate': false}]");
+    for (int i = 0; i < 2; i++) {
+        check_tags(service, "n4", "PII<n1 OLD<n7");
+        check_tags(service, "n7", "OLD PII TABLES PII<n1");
+        check_tags(service, "n8", "PII<n1");
+        check_tags(service, "n1", "PII");
+    }
+    change(service, "DELETE", TABLE("/classification/PII") "n1@cm", NULL);
+    untagged = moment_now(service);
+    check_tags(service, "n4", "OLD<n7");
+    change(service, "PUT", TABLE("/classifications") "n7@cm",
+           "[{'typeName': 'OLD', 'propagate': false}]");
+    for (int i = 0; i < 2; i++) {
+        check_tags(service, "n4", "");
+        check_tags_as_of(service, "n4", tagged, "PII<n1");
+        check_tags_as_of(service, "n4", untagged, "OLD<n7");
+        check_tags_as_of(service, "n7", untagged, "OLD PII TABLES");
+    }
+}
+END_TEST
+
 Suite *classification_suite(void)
 {
     Suite *suite = suite_create("classification");
@@ -962,6 +1024,7 @@ Suite *classification_suite(void)
     tcase_add_test(tc, added_at_once);
     tcase_add_loop_test(tc, lost_commit, 0, LENGTH(cut_cases));
     tcase_add_test(tc, random_graphs);
+    tcase_add_test(tc, kept_when_far);
     suite_add_tcase(suite, tc);
     return suite;
 }
