@@ -7,6 +7,8 @@
 
 enum {
     REACH_FIRST_WORDS = 256,
+    REACH_BITS = 64,
+    REACH_WORD_BYTES = 4 + 8, /* as they are kept */
     /* Of an entity: its id and whether it is blocked with arrays that double, its slots in the hash
      * table, four at most, has_own and place. */
     REACH_ENTITY_BYTES = 2 * (8 + 1) + 4 * 4 + 1 + 4,
@@ -92,27 +94,40 @@ static void reach_add_own(struct reach *reach, const int64_t *own, size_t own_le
         reach->has_own[propagation_place_of(reach->entities, own[i])] = true;
 }
 
-/* Of what is made of the work, or a little more. */
-static size_t reach_measure(const struct reach_work *work, const struct propagation *graph,
-                            size_t sources_len, size_t own_len)
+/* Of what is made of so many words, or a little more. */
+static size_t reach_measure(const struct propagation *graph, size_t sources_len, size_t own_len,
+                            size_t words_len)
 {
     size_t len;
 
     (void)propagation_ids(graph, &len);
     return sizeof(struct reach) + sources_len * sizeof(struct propagation_source) +
-           (len + own_len + 64) * REACH_ENTITY_BYTES +
-           work->len * (sizeof(uint32_t) + sizeof(uint64_t));
+           (len + own_len + 64) * REACH_ENTITY_BYTES + words_len * REACH_WORD_BYTES;
+}
+
+size_t reach_make_bytes(const struct propagation *graph, size_t sources_len, size_t own_len,
+                        size_t bytes_max)
+{
+    size_t words, words_max = bytes_max / REACH_WORD_BYTES, bytes;
+
+    (void)propagation_ids(graph, &words);
+    words *= (sources_len + REACH_BITS - 1) / REACH_BITS;
+    if (words > words_max)
+        words = words_max;
+    bytes = reach_measure(graph, sources_len, own_len, words);
+    return 2 * (words + REACH_FIRST_WORDS) * sizeof(struct reach_word) +
+           (bytes < bytes_max ? bytes : bytes_max);
 }
 
 struct reach *reach_make(struct propagation *graph, const struct propagation_source *sources,
                          size_t sources_len, const int64_t *own, size_t own_len, size_t bytes_max)
 {
-    struct reach_work work = { .max = bytes_max / (sizeof(uint32_t) + sizeof(uint64_t)) };
+    struct reach_work work = { .max = bytes_max / REACH_WORD_BYTES };
     struct reach *reach;
     size_t bytes;
 
     propagation_run_bits(graph, sources, sources_len, reach_add, &work);
-    bytes = reach_measure(&work, graph, sources_len, own_len);
+    bytes = reach_measure(graph, sources_len, own_len, work.len);
     if (work.is_full || bytes > bytes_max) {
         free(work.words);
         return NULL;

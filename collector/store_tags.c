@@ -301,7 +301,9 @@ static int tags_keep(struct tags_work *work, struct err *err)
     AUTO(mem_free) struct propagation_source *sources = NULL;
     AUTO(mem_free) int64_t *own = NULL;
     struct reach *reach;
+    size_t bytes;
 
+    work->keeps = false;
     if (work->any_deleted && tags_block(&work->forward, err) < 0)
         return -1;
     sources = xcalloc(2 * len, sizeof(*sources));
@@ -316,9 +318,12 @@ static int tags_keep(struct tags_work *work, struct err *err)
             sources[sources_len++] =
                 (struct propagation_source){ .id = origin->id, .is_restricted = true };
     }
+    bytes = reach_make_bytes(work->forward.graph, sources_len, len, tag_cache_bytes_max(cache));
+    if (!tag_cache_reserve(cache, bytes))
+        return 0; /* the sides tell it as well */
     reach =
         reach_make(work->forward.graph, sources, sources_len, own, len, tag_cache_bytes_max(cache));
-    work->keeps = false;
+    tag_cache_release(cache, bytes);
     if (!reach) {
         tag_cache_bar(cache, &work->moment);
         return 0;

@@ -19,6 +19,9 @@ struct reach;
  * pass it on or not. NULL: it would be larger than bytes_max, the graph is as it was. */
 struct reach *reach_make(struct propagation *graph, const struct propagation_source *sources,
                          size_t sources_len, const int64_t *own, size_t own_len, size_t bytes_max);
+/* What reach_make takes at most while it is at work, besides a walk over the graph. */
+size_t reach_make_bytes(const struct propagation *graph, size_t sources_len, size_t own_len,
+                        size_t bytes_max);
 void reach_free(struct reach *reach);
 AUTO_DEFINE(struct reach, reach_free);
 

@@ -2,7 +2,7 @@
  * once. Kept for several moments of the graph, each within a part of the memory budget. Any thread.
  *
  *     a reader's snapshot: batch 17 --> kept for 17: look it up
- *                                   --> not kept: walk; what walked far or often keeps it for all */
+ *                                   --> not kept: walk; who walks far keeps it for all */
 #ifndef COLLECTOR_TAG_CACHE_H
 #define COLLECTOR_TAG_CACHE_H
 
