@@ -78,7 +78,8 @@ enum store_result atlas_settle(struct atlas *atlas, int64_t batch_id)
 
     store_pool_give(atlas->pool, TAKE(atlas->conn), false);
     if (atlas_connect(atlas) == 0)
-        result = graph_batch_settle(atlas->conn, batch_id, atlas->err);
+        result = graph_batch_settle(atlas->conn, batch_id, atlas->query->config->commit_timeout_ms,
+                                    atlas->err);
     if (result != STORE_UNKNOWN &&
         store_types_refresh(atlas->conn, atlas->query->type_cache, atlas->err) < 0)
         return STORE_UNKNOWN;

@@ -549,6 +549,77 @@ static int64_t moment_now(struct service *service)
     return ms;
 }
 
+/* Whoever says who they are stands in the audit and in the types, for all kinds of changes. */
+START_TEST(by_whom)
+{
+    static const char *const ada[] = { "Authorization: Basic YWRhOng=", NULL }; /* ada:x */
+    static const struct {
+        const char *method, *path, *body;
+    } changes[] = {
+        { "POST", TYPEDEFS, "{\"classificationDefs\":[{\"name\":\"HERS\"}]}" },
+        { "POST", TABLE("/classifications") "x.t@cm", "[{\"typeName\":\"HERS\"}]" },
+        { "PUT", TABLE("/classifications") "x.t@cm",
+          "[{\"typeName\":\"HERS\",\"propagate\":false}]" },
+        { "DELETE", TABLE("/classification/HERS") "x.t@cm", NULL },
+    };
+    AUTO(service_free) struct service *service = tags_start();
+    AUTO(http_free) struct http *http = http_new();
+    json_auto_t *type = NULL;
+
+    for (size_t i = 0; i < LENGTH(changes); i++) {
+        AUTO(mem_free) char *url = daemon_url(service->daemon, changes[i].path);
+        AUTO(http_answer_free)
+        struct http_answer *answer =
+            http_send(http, &(struct http_request){ .method = changes[i].method,
+                                                    .url = url,
+                                                    .body = changes[i].body,
+                                                    .headers = ada });
+
+        ck_assert_int_eq(answer->status, i ? 204 : 200);
+    }
+    ck_assert_int_eq(pg_query_i64(service->dsn,
+                                  "SELECT count(*) FROM entity_audit WHERE user_name = 'ada'"
+                                  " AND action LIKE 'CLASSIFICATION%%'"),
+                     3);
+    type = service_get(service, 200, ATLAS "types/classificationdef/name/HERS");
+    ck_assert_str_eq(service_text(type, "createdBy"), "ada");
+    change(service, "POST", TABLE("/classifications") "x.t@cm", "[{'typeName': 'OLD'}]");
+    ck_assert_int_eq(pg_query_i64(service->dsn,
+                                  "SELECT count(*) FROM entity_audit WHERE user_name = 'anonymous'"
+                                  " AND action LIKE 'CLASSIFICATION%%'"),
+                     1);
+}
+END_TEST
+
+/* Each kind of change waits for the graph no longer than any other. */
+START_TEST(waits_are_bounded)
+{
+    static const char *const environment[] = { "PLUMBLINE_COMMIT_TIMEOUT_MS=200ms", NULL };
+    static const struct {
+        const char *method, *path, *body;
+    } changes[] = {
+        { "POST", TYPEDEFS, "{'classificationDefs': [{'name': 'LATE'}]}" },
+        { "POST", TABLE("/classifications") "x.t@cm", "[{'typeName': 'PII'}]" },
+        { "DELETE", ATLAS "types/typedef/name/OLD", NULL },
+    };
+    AUTO(service_free) struct service *one = tags_start();
+    AUTO(service_free)
+    struct service *service =
+        service_start_with(&(struct daemon_options){ .dsn = one->dsn, .environment = environment });
+    PGconn *conn = pg_connect(one->dsn);
+
+    PQclear(PQexec(conn, "BEGIN; SELECT pg_advisory_xact_lock(7236, 4)"));
+    ck_assert_int_eq(PQtransactionStatus(conn), PQTRANS_INTRANS);
+    for (size_t i = 0; i < LENGTH(changes); i++)
+        json_decref(ask(service, changes[i].method, 503, changes[i].path, changes[i].body));
+    PQclear(PQexec(conn, "ROLLBACK"));
+    PQfinish(conn);
+    for (size_t i = 0; i < LENGTH(changes); i++)
+        json_decref(
+            ask(service, changes[i].method, i ? 204 : 200, changes[i].path, changes[i].body));
+}
+END_TEST
+
 /* A deployment of which metrics alone tell has no process, but a build. */
 START_TEST(metrics_alone)
 {
@@ -1061,6 +1132,8 @@ Suite *classification_suite(void)
     tcase_add_test(tc, passes_over_nothing_deleted);
     tcase_add_test(tc, restricted);
     tcase_add_test(tc, metrics_alone);
+    tcase_add_test(tc, by_whom);
+    tcase_add_test(tc, waits_are_bounded);
     tcase_add_test(tc, shown_in_lineage);
     tcase_add_test(tc, as_of);
     tcase_add_test(tc, impact_in_pages);
