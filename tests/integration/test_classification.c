@@ -549,6 +549,40 @@ static int64_t moment_now(struct service *service)
     return ms;
 }
 
+/* What is known by its name alone keeps what it was classified by when it is described; tables of
+ * linking files, which are counted as well. */
+START_TEST(shell_completed)
+{
+    AUTO(service_free) struct service *service = tags_start();
+    AUTO(mem_free) char *guid = NULL, *same = NULL;
+    json_auto_t *metrics = NULL;
+    json_t *tag;
+
+    service_take(service, DEPLOYED("s1", "e1"));
+    guid = guid_of(service, "s1");
+    change(service, "POST",
+           ATLAS "entity/uniqueAttribute/type/ml_model_build/classifications?attr:qualifiedName="
+                 "s1@cm",
+           "[{'typeName': 'PII'}]");
+    check_tags(service, "e1", "PII<s1");
+    service_take(service, BUILT("s1", LINKED("x.u")));
+    change(service, "POST", TABLE("/classifications") "x.u@cm", "[{'typeName': 'PII'}]");
+    same = guid_of(service, "s1");
+    ck_assert_str_eq(same, guid);
+    check_tags(service, "s1", "PII PII<x.u");
+    check_tags(service, "e1", "PII<s1 PII<x.u");
+
+    entity_delete(service, "x.u");
+    metrics = service_get(service, 200, "/api/atlas/admin/metrics");
+    tag = json_object_get(json_object_get(json_object_get(metrics, "data"), "tag"), "tagEntities");
+    ck_assert_uint_eq(json_object_size(tag), 1);
+    ck_assert_int_eq(service_number(tag, "PII"), 1); /* that of the build alone is active */
+    ck_assert_int_eq(service_number(json_object_get(json_object_get(metrics, "data"), "general"),
+                                    "tagCount"),
+                     5);
+}
+END_TEST
+
 /* Whoever says who they are stands in the audit and in the types, for all kinds of changes. */
 START_TEST(by_whom)
 {
@@ -1132,6 +1166,7 @@ Suite *classification_suite(void)
     tcase_add_test(tc, passes_over_nothing_deleted);
     tcase_add_test(tc, restricted);
     tcase_add_test(tc, metrics_alone);
+    tcase_add_test(tc, shell_completed);
     tcase_add_test(tc, by_whom);
     tcase_add_test(tc, waits_are_bounded);
     tcase_add_test(tc, shown_in_lineage);
