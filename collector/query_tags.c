@@ -256,12 +256,16 @@ static int tagging_parse(struct tagging *tagging, const json_t *list)
     return 0;
 }
 
+/* What reaches an entity from another one is not added to it, as in Atlas. */
 static int tagging_add(struct tagging *tagging, const json_t *list)
 {
     if (tagging_parse(tagging, list) < 0 || tagging_read_own(tagging) < 0)
         return -1;
     for (size_t i = 0; i < tagging->entities.len; i++) {
         for (size_t j = 0; j < tagging->given_len; j++) {
+            if (classification_is_propagated(json_array_get(list, j),
+                                             tagging->entities.items[i].guid))
+                continue;
             if (tagging_check_add(tagging, i, &tagging->given[j]) < 0)
                 return -1;
             tagging_add_write(tagging, i, &tagging->given[j]);

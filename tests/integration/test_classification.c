@@ -304,6 +304,27 @@ static const struct {
       "ATLAS-400-00-87D",
       "Invalid dateRange: startTime 2026/01/02 00:00:00 must be before endTime 2026/01/01 "
       "00:00:00" },
+    { "POST", TABLE("/classifications") "x.t@cm",
+      "[{'typeName': 'OLD', 'validityPeriods': [{'startTime': '2026/02/31 00:00:00'}]}]",
+      "ATLAS-400-00-87B", "Invalid startTime" },
+    { "POST", TABLE("/classifications") "x.t@cm",
+      "[{'typeName': 'OLD', 'validityPeriods': [{'startTime': '2026/02/01  0:00:00'}]}]",
+      "ATLAS-400-00-87B", "Invalid startTime" },
+    { "POST", TABLE("/classifications") "x.t@cm",
+      "[{'typeName': 'OLD', 'validityPeriods': [{'endTime': '2026/02/01 00:00:60'}]}]",
+      "ATLAS-400-00-87C", "Invalid endTime" },
+    { "POST", TABLE("/classifications") "x.t@cm",
+      "[{'typeName': 'OLD', 'validityPeriods': [{'endTime': 7}]}]", "ATLAS-400-00-87C",
+      "Invalid endTime" },
+    { "POST", TABLE("/classifications") "x.t@cm",
+      "[{'typeName': 'OLD', 'validityPeriods': [{'timeZone': 7}]}]", "ATLAS-400-00-87A",
+      "Invalid timezone " },
+    { "POST", TABLE("/classifications") "x.t@cm", "[{'typeName': 'OLD', 'validityPeriods': [7]}]",
+      "ATLAS-400-00-01A", "invalid parameters: a validity period must be an object" },
+    { "POST", TABLE("/classifications") "x.t@cm", "[{'typeName': 'OLD', 'validityPeriods': 7}]",
+      "ATLAS-400-00-01A", "invalid parameters: validityPeriods must be a list of 100 at most" },
+    { "POST", TABLE("/classifications") "x.t@cm", "[{'typeName': 'OLD', 'attributes': 7}]",
+      "ATLAS-400-00-01A", "invalid parameters: [OLD=7: invalid value for type OLD]" },
     { "POST", TABLE("/classifications") "x.t@cm", "[{'typeName': 'OLD'}, {'typeName': 'OLD'}]",
       "ATLAS-400-00-01A", "invalid parameters: classification OLD is there twice" },
     { "POST", TABLE("/classifications") "x.none@cm", "[{'typeName': 'OLD'}]", "ATLAS-404-00-009",
@@ -548,6 +569,84 @@ static int64_t moment_now(struct service *service)
                                                    " clock_timestamp()) * 1000)::bigint") > ms);
     return ms;
 }
+
+static void entity_remove(struct service *service, const char *name)
+{
+    AUTO(mem_free) char *guid = guid_of(service, name);
+    AUTO(mem_free) char *path = xasprintf(ATLAS "entity/guid/%s", guid);
+
+    json_decref(ask(service, "DELETE", 200, path, NULL));
+}
+
+/* removePropagationsOnEntityDelete is shown as it was given: what is deleted passes nothing on
+ * whatever it says. */
+START_TEST(deleted_by_clients)
+{
+    AUTO(service_free) struct service *service = tags_start();
+    AUTO(mem_free) char *guid = guid_of(service, "x.u"), *path = NULL;
+    json_auto_t *made = NULL, *got = NULL, *other = NULL;
+    int64_t before;
+
+    change(service, "POST", TABLE("/classifications") "x.t@cm",
+           "[{'typeName': 'PII', 'removePropagationsOnEntityDelete': false},"
+           " {'typeName': 'OLD', 'removePropagationsOnEntityDelete': true}]");
+    change(service, "POST", TABLE("/classifications") "x.u@cm", "[{'typeName': 'EMAIL'}]");
+    check_tags(service, "d2", "OLD<x.t PII<x.t EMAIL<x.u");
+    before = moment_now(service);
+    entity_remove(service, "x.t");
+    check_tags(service, "d2", "EMAIL<x.u");
+    check_tags_as_of(service, "d2", before, "OLD<x.t PII<x.t EMAIL<x.u");
+    check_tags(service, "x.t", "OLD PII");
+    check_search(service, "classification=OLD", "x.t", 1);
+    check_search(service, "classification=OLD&excludeDeletedEntities=true", "", 0);
+    check_impact(service, "classification=OLD", "");
+
+    /* one that is deleted can be classified as well, and the other can be again */
+    entity_remove(service, "x.u");
+    check_tags(service, "d2", "");
+    path = xasprintf(ATLAS "entity/guid/%s/classifications", guid);
+    change(service, "POST", path, "[{'typeName': 'OLD'}]");
+    check_tags(service, "x.u", "EMAIL OLD");
+    got = service_get(service, 200, path);
+    ck_assert_str_eq(service_text(json_array_get(json_object_get(got, "list"), 0), "entityStatus"),
+                     "DELETED");
+    made = ask(service, "POST", 200, ATLAS "entity",
+               "{'entity': {'typeName': 'hive_table', 'attributes': {'name': 'u', 'db': null,"
+               " 'qualifiedName': 'x.u@cm'}}}");
+    other = service_get(service, 200, TABLE("/classifications") "x.u@cm");
+    ck_assert_uint_eq(json_array_size(json_object_get(other, "list")), 0); /* is another one */
+}
+END_TEST
+
+/* What was read of an entity can be sent back to it, or to another one. */
+START_TEST(sent_back)
+{
+    AUTO(service_free) struct service *service = tags_start();
+    AUTO(mem_free) char *build = guid_of(service, "b1"), *table = guid_of(service, "x.u");
+    AUTO(mem_free) char *path = xasprintf(ATLAS "entity/guid/%s/classifications", build);
+    AUTO(mem_free) char *sent = NULL, *bulk = NULL;
+    json_auto_t *read = NULL;
+
+    change(service, "POST", TABLE("/classifications") "x.t@cm", "[{'typeName': 'PII'}]");
+    read = service_get(service, 200, path);
+    sent = json_dumps(json_object_get(read, "list"), JSON_COMPACT);
+    ck_assert_ptr_nonnull(strstr(sent, "\"typeName\":\"PII\""));
+    change(service, "POST", path, sent);
+    check_tags(service, "b1", "PII<x.t");
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM classification"), 1);
+    /* the tables are of another entity; without `propagate` it is meant */
+    bulk = xasprintf("{'classification': {'typeName': 'OLD', 'propagate': true, 'entityGuid': '%s'}"
+                     ", 'entityGuids': ['%s', '%s']}",
+                     table, table, build);
+    change(service, "POST", ATLAS "entity/bulk/classification", bulk);
+    check_tags(service, "b1", "PII<x.t");
+    check_tags(service, "x.u", "OLD");
+    mem_free(sent);
+    sent = xasprintf("[{'typeName': 'OLD', 'entityGuid': '%s'}]", table);
+    change(service, "POST", path, sent);
+    check_tags(service, "b1", "OLD PII<x.t");
+}
+END_TEST
 
 /* What is known by its name alone keeps what it was classified by when it is described; tables of
  * linking files, which are counted as well. */
@@ -1166,6 +1265,8 @@ Suite *classification_suite(void)
     tcase_add_test(tc, passes_over_nothing_deleted);
     tcase_add_test(tc, restricted);
     tcase_add_test(tc, metrics_alone);
+    tcase_add_test(tc, deleted_by_clients);
+    tcase_add_test(tc, sent_back);
     tcase_add_test(tc, shell_completed);
     tcase_add_test(tc, by_whom);
     tcase_add_test(tc, waits_are_bounded);
