@@ -1,6 +1,7 @@
 #include "atlas/classification.h"
 
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 
 #include "atlas/type_value.h"
@@ -40,6 +41,14 @@ const char *classification_guid(const json_t *given)
     return guid && *guid ? guid : NULL;
 }
 
+bool classification_is_propagated(const json_t *given, const char *entity_guid)
+{
+    const char *guid = classification_guid(given);
+
+    return guid && json_is_true(json_object_get(given, "propagate")) &&
+           strcasecmp(guid, entity_guid) != 0;
+}
+
 /* *flag stays where there is none. */
 static int classification_flag(const json_t *given, const char *name, bool *flag,
                                struct type_fault *fault)
@@ -58,16 +67,26 @@ static int classification_flag(const json_t *given, const char *name, bool *flag
 /* yyyy/MM/dd HH:mm:ss, "" for none; NULL: it is something else. */
 static const char *classification_time(const json_t *period, const char *name)
 {
+    static const char form[] = "0000/00/00 00:00:00";
     const json_t *value = json_object_get(period, name);
     const char *text = json_string_value(value), *end;
     struct tm tm = { 0 };
+    int day;
 
     if (!value || json_is_null(value))
         return "";
-    if (!text || json_string_length(value) != strlen("2026/01/31 00:00:00"))
+    if (!text || json_string_length(value) != strlen(form))
         return NULL;
+    for (size_t i = 0; form[i]; i++) { /* strptime takes white space for digits */
+        if (form[i] == '0' ? text[i] < '0' || text[i] > '9' : text[i] != form[i])
+            return NULL;
+    }
     end = strptime(text, "%Y/%m/%d %H:%M:%S", &tm);
-    return end && !*end ? text : NULL;
+    if (!end || *end || tm.tm_sec > 59)
+        return NULL;
+    day = tm.tm_mday;
+    (void)timegm(&tm); /* makes the 31st of February another day */
+    return tm.tm_mday == day ? text : NULL;
 }
 
 /* Owned; NULL: the fault is set. */
@@ -75,7 +94,8 @@ static json_t *classification_period(const json_t *period, struct type_fault *fa
 {
     const char *start = classification_time(period, "startTime");
     const char *end = classification_time(period, "endTime");
-    const char *zone = json_string_value(json_object_get(period, "timeZone"));
+    const json_t *zone_given = json_object_get(period, "timeZone");
+    const char *zone = json_string_value(zone_given);
     json_t *kept = json_object();
 
     if (!json_is_object(period))
@@ -89,9 +109,10 @@ static json_t *classification_period(const json_t *period, struct type_fault *fa
         (void)type_fault_set(fault, "ATLAS-400-00-87D",
                              "Invalid dateRange: startTime %s must be before endTime %s", start,
                              end);
-    else if (zone && strlen(zone) > CLASSIFICATION_ZONE_BYTES_MAX)
+    else if (zone ? strlen(zone) > CLASSIFICATION_ZONE_BYTES_MAX
+                  : zone_given && !json_is_null(zone_given))
         (void)type_fault_set(fault, "ATLAS-400-00-87A", "Invalid timezone " CLASSIFICATION_QUOTE,
-                             zone);
+                             zone ? zone : "");
     else {
         if (*start)
             (void)json_object_set_new(kept, "startTime", json_string(start));

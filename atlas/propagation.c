@@ -148,6 +148,25 @@ size_t propagation_edges(const struct propagation *graph)
     return graph->edges_len;
 }
 
+size_t propagation_bytes(const struct propagation *graph)
+{
+    size_t entity = sizeof(*graph->ids) + sizeof(*graph->blocked);
+    size_t walk = 2 * (sizeof(size_t) + sizeof(uint64_t)) + sizeof(uint32_t);
+
+    return sizeof(*graph) + graph->cap * (entity + walk) +
+           graph->slots_len * sizeof(*graph->slots) +
+           2 * graph->edges_cap * sizeof(*graph->edges); /* while they are put in order */
+}
+
+void propagation_drop_edges(struct propagation *graph)
+{
+    free(graph->edges);
+    free(graph->first);
+    graph->edges = NULL;
+    graph->first = NULL;
+    graph->edges_len = graph->edges_cap = 0;
+}
+
 /* Puts the edges in the order of the places that they leave. */
 static void propagation_sort(struct propagation *graph)
 {
@@ -241,19 +260,37 @@ static unsigned pass_bit(struct propagation_pass *pass, const struct propagation
     return pass->len++;
 }
 
+static void pass_init(struct propagation_pass *pass, struct propagation *graph)
+{
+    *pass = (struct propagation_pass){ .graph = graph };
+    propagation_sort(graph);
+    pass->has = xcalloc(graph->len, sizeof(*pass->has));
+    pass->fresh = xcalloc(graph->len, sizeof(*pass->fresh));
+    pass->queue = xcalloc(graph->len, sizeof(*pass->queue));
+}
+
+static void pass_done(struct propagation_pass *pass)
+{
+    free(pass->has);
+    free(pass->fresh);
+    free(pass->queue);
+}
+
+static void pass_clear(struct propagation_pass *pass)
+{
+    pass->len = 0;
+    pass->restricted = 0;
+    memset(pass->has, 0, pass->graph->len * sizeof(*pass->has));
+}
+
 void propagation_run(struct propagation *graph, const struct propagation_source *sources,
                      size_t len, propagation_found *found, void *ctx)
 {
-    struct propagation_pass pass = { .graph = graph };
+    struct propagation_pass pass;
 
-    propagation_sort(graph);
-    pass.has = xcalloc(graph->len, sizeof(*pass.has));
-    pass.fresh = xcalloc(graph->len, sizeof(*pass.fresh));
-    pass.queue = xcalloc(graph->len, sizeof(*pass.queue));
+    pass_init(&pass, graph);
     for (size_t i = 0; i < len;) {
-        pass.len = 0;
-        pass.restricted = 0;
-        memset(pass.has, 0, graph->len * sizeof(*pass.has));
+        pass_clear(&pass);
         for (; i < len; i++) {
             unsigned bit = pass_bit(&pass, &sources[i]);
 
@@ -264,9 +301,29 @@ void propagation_run(struct propagation *graph, const struct propagation_source 
         pass_run(&pass);
         pass_tell(&pass, found, ctx);
     }
-    free(pass.has);
-    free(pass.fresh);
-    free(pass.queue);
+    pass_done(&pass);
+}
+
+void propagation_run_bits(struct propagation *graph, const struct propagation_source *sources,
+                          size_t len, propagation_found_bits *found, void *ctx)
+{
+    struct propagation_pass pass;
+    bool goes_on = true;
+
+    pass_init(&pass, graph);
+    for (size_t first = 0; goes_on && first < len; first += PROPAGATION_MARKS_AT_ONCE) {
+        pass_clear(&pass);
+        for (unsigned bit = 0; bit < PROPAGATION_MARKS_AT_ONCE && first + bit < len; bit++) {
+            const struct propagation_source *source = &sources[first + bit];
+
+            pass.restricted |= (uint64_t)source->is_restricted << bit;
+            pass_give(&pass, propagation_place(graph, source->id), UINT64_C(1) << bit);
+        }
+        pass_run(&pass);
+        for (size_t place = 0; goes_on && place < graph->len; place++)
+            goes_on = !pass.has[place] || found(ctx, first, place, pass.has[place]);
+    }
+    pass_done(&pass);
 }
 
 /* ------------------------------------------------------------------------------------- how far */

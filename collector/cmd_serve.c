@@ -29,6 +29,7 @@
 #include "collector/store.h"
 #include "collector/store_partition_internal.h"
 #include "collector/store_pool.h"
+#include "collector/tag_cache.h"
 #include "collector/type_cache.h"
 #include "collector/version.h"
 #include "options_internal.h"
@@ -72,6 +73,7 @@ struct serve {
     struct queue *queue, *graph_queue;
     struct queue *hook_queue; /* NULL: no messages of hooks come by Kafka */
     struct type_cache *types;
+    struct tag_cache *tags;
     struct committer *committers[COMMITTERS_MAX + 2]; /* behind: of graph_queue and hook_queue */
     size_t committers_len;
     struct maintenance *maintenance;
@@ -155,6 +157,7 @@ static int serve_start(struct serve *serve, struct err *err)
     serve->catalog = catalog_new();
     serve->partitions = partitions_new(serve->config);
     serve->types = type_cache_new();
+    serve->tags = tag_cache_new(serve->budget, config_tag_bytes(serve->config));
     serve->queue = queue_new();
     serve->graph_queue = queue_new();
     if (serve->config->kafka_brokers && serve->config->kafka_hook_topic)
@@ -177,6 +180,7 @@ static int serve_start(struct serve *serve, struct err *err)
     http.graph_queue = serve->graph_queue;
     http.pool = serve->pool = store_pool_new(serve->database.dsn);
     http.types = serve->types;
+    http.tags = serve->tags;
     serve->http = http_start(&http, err);
     return serve->http ? 0 : -1;
 }
@@ -222,6 +226,7 @@ static void serve_stop(struct serve *serve)
     queue_free(serve->queue);
     queue_free(serve->graph_queue);
     queue_free(serve->hook_queue);
+    tag_cache_free(serve->tags);
     type_cache_free(serve->types);
     partitions_free(serve->partitions);
     catalog_free(serve->catalog);

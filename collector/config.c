@@ -578,6 +578,15 @@ static int64_t config_request_bytes(const struct config *config)
     return config->body_bytes_max + events * (int64_t)sizeof(struct event);
 }
 
+size_t config_tag_bytes(const struct config *config)
+{
+    int64_t room = (config->memory_bytes_max - config_request_bytes(config)) / 2;
+
+    if (room > config->memory_bytes_max / 4)
+        room = config->memory_bytes_max / 4;
+    return room > 0 ? (size_t)room : 0;
+}
+
 static int config_check_listen(const struct config *config, struct err *err)
 {
     struct config_address address;

@@ -57,32 +57,41 @@ static void admin_count(void *ctx, const char *type, bool is_deleted, int64_t co
     counts->types_used += type_by_name(counts->types, span_of(type)) != NULL;
 }
 
-static int64_t admin_count_entity_types(const struct type_registry *types)
+static void admin_count_tags(void *ctx, const char *type, bool is_deleted, int64_t count)
+{
+    if (!is_deleted)
+        (void)json_object_set_new(ctx, type, json_integer(count));
+}
+
+static int64_t admin_count_types(const struct type_registry *types, enum type_category category)
 {
     struct type_list list = type_registry_types(types);
     int64_t count = 0;
 
     for (size_t i = 0; i < list.len; i++)
-        count += list.items[i]->def->category == TYPE_ENTITY;
+        count += list.items[i]->def->category == category;
     return count;
 }
 
-/* Entities by type; nothing is classified. */
+/* Entities by type, and how many have a classification themselves; as in Atlas tags are the
+ * definitions. */
 int query_admin_metrics(struct atlas *atlas, json_t **answer)
 {
     const struct type_registry *types = atlas_types(atlas);
-    json_t *active = json_object(), *deleted = json_object();
+    json_t *active = json_object(), *deleted = json_object(), *tagged = json_object();
     struct admin_counts counts = { .types = types, .active = active, .deleted = deleted };
     int rc = atlas_begin_read(atlas);
 
     if (rc == 0)
         rc = store_audit_count(atlas->conn, admin_count, &counts, atlas->err);
-    *answer =
-        json_pack("{s:{s:{s:I, s:I, s:I, s:I, s:I}, s:{s:o, s:o}, s:{s:{}}}}", "data", "general",
-                  "entityCount", (json_int_t)counts.entities, "tagCount", (json_int_t)0,
-                  "typeCount", (json_int_t)type_registry_types(types).len, "typeUnusedCount",
-                  (json_int_t)(admin_count_entity_types(types) - counts.types_used),
-                  "collectionTime", (json_int_t)clock_now_ms(), "entity", "entityActive", active,
-                  "entityDeleted", deleted, "tag", "tagEntities");
+    if (rc == 0)
+        rc = store_audit_count_tags(atlas->conn, admin_count_tags, tagged, atlas->err);
+    *answer = json_pack("{s:{s:{s:I, s:I, s:I, s:I, s:I}, s:{s:o, s:o}, s:{s:o}}}", "data",
+                        "general", "entityCount", (json_int_t)counts.entities, "tagCount",
+                        (json_int_t)admin_count_types(types, TYPE_CLASSIFICATION), "typeCount",
+                        (json_int_t)type_registry_types(types).len, "typeUnusedCount",
+                        (json_int_t)(admin_count_types(types, TYPE_ENTITY) - counts.types_used),
+                        "collectionTime", (json_int_t)clock_now_ms(), "entity", "entityActive",
+                        active, "entityDeleted", deleted, "tag", "tagEntities", tagged);
     return rc;
 }

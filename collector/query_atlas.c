@@ -66,6 +66,7 @@ int atlas_begin_read(struct atlas *atlas)
     if (atlas_connect(atlas) < 0 || atlas_begin(&atlas->view, atlas->conn, query->types,
                                                 atlas->as_of_ms, &generation, atlas->err) < 0)
         return -1;
+    atlas->view.tags = query->tag_cache;
     if (type_cache_knows(query->type_cache, query->types, generation))
         return 0;
     atlas->is_stale = true;
@@ -78,7 +79,8 @@ enum store_result atlas_settle(struct atlas *atlas, int64_t batch_id)
 
     store_pool_give(atlas->pool, TAKE(atlas->conn), false);
     if (atlas_connect(atlas) == 0)
-        result = graph_batch_settle(atlas->conn, batch_id, atlas->err);
+        result = graph_batch_settle(atlas->conn, batch_id, atlas->query->config->commit_timeout_ms,
+                                    atlas->err);
     if (result != STORE_UNKNOWN &&
         store_types_refresh(atlas->conn, atlas->query->type_cache, atlas->err) < 0)
         return STORE_UNKNOWN;

@@ -52,8 +52,11 @@ int atlas_write(const char *data, size_t len, void *ctx) MUST_CHECK;
 /* Without white space. */
 void atlas_append_json(struct buf *out, const json_t *json);
 
-/* Whoever it is: nobody has to say who they are. */
-#define ATLAS_USER "plumbline"
+/* Who asks, by their word; nobody has to say. Borrowed. */
+static inline const char *atlas_user(const struct atlas *atlas)
+{
+    return atlas->query->user ? atlas->query->user : "anonymous";
+}
 
 /* The body as JSON, owned; NULL: the fault is set. `advice`: what helps when it is too large. */
 json_t *atlas_read_body(struct atlas *atlas, const char *advice);

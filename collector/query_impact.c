@@ -373,6 +373,7 @@ static int impact_begin(struct impact_answer *answer, PGconn *conn, struct err *
         impact_find_batch(conn, asked->as_of_ms, &events_batch_id, err) < 0)
         return -1;
     atlas_view_init(&answer->view, conn, answer->query->types, batch_id);
+    answer->view.tags = answer->query->tag_cache;
     answer->scope = (struct impact_scope){
         .conn = conn,
         .has_rollups = answer->query->config->rollups,

@@ -47,13 +47,19 @@ static json_t *relationship_end_json(const struct entity *entity)
     return end;
 }
 
+static const char *relationship_propagation(const struct type_def *def)
+{
+    static const char *const names[] = { [TYPE_PROPAGATE_NONE] = "NONE",
+                                         [TYPE_ONE_TO_TWO] = "ONE_TO_TWO",
+                                         [TYPE_TWO_TO_ONE] = "TWO_TO_ONE",
+                                         [TYPE_PROPAGATE_BOTH] = "BOTH" };
+
+    return names[def->propagation];
+}
+
 static json_t *relationship_json(const struct relationship *relationship, const struct entity *end1,
                                  const struct entity *end2)
 {
-    static const char *const propagations[] = { [TYPE_PROPAGATE_NONE] = "NONE",
-                                                [TYPE_ONE_TO_TWO] = "ONE_TO_TWO",
-                                                [TYPE_TWO_TO_ONE] = "TWO_TO_ONE",
-                                                [TYPE_PROPAGATE_BOTH] = "BOTH" };
     const struct type_def *def = relationship->type->def;
     AUTO(mem_free) char *label = relationship_label(def);
     json_t *json = json_object();
@@ -67,7 +73,7 @@ static json_t *relationship_json(const struct relationship *relationship, const 
     (void)json_object_set_new(json, "end1", relationship_end_json(end1));
     (void)json_object_set_new(json, "end2", relationship_end_json(end2));
     relationship_put_text(json, "label", label);
-    relationship_put_text(json, "propagateTags", propagations[def->propagation]);
+    relationship_put_text(json, "propagateTags", relationship_propagation(def));
     relationship_put_text(json, "status", relationship->is_deleted ? "DELETED" : "ACTIVE");
     relationship_put_text(json, "createdBy", relationship->created_by);
     relationship_put_text(json, "updatedBy", relationship->updated_by);
@@ -120,11 +126,40 @@ static int relationship_answer(struct write *write, struct entity_writer *writer
 
 /* -------------------------------------------------------------------------------------- changes */
 
+/* That some classifications do not pass over this one would not be kept. */
+static int relationship_check_blocked(struct entity_writer *writer, const json_t *body)
+{
+    const json_t *blocked = json_object_get(body, "blockedPropagatedClassifications");
+
+    if (!blocked || json_is_null(blocked) || (json_is_array(blocked) && !json_array_size(blocked)))
+        return 0;
+    return entity_fault_set(writer->fault, 400, "ATLAS-400-00-029",
+                            "blockedPropagatedClassifications: classifications can't be blocked "
+                            "on one relationship");
+}
+
+/* Which way they pass says its type. What was read of it can be sent back; where one is made
+ * clients send NONE for nothing, and Atlas does not look at it. */
+static int relationship_check_propagation(struct entity_writer *writer, const json_t *body,
+                                          const struct type_def *def)
+{
+    const json_t *given = json_object_get(body, "propagateTags");
+    const char *text = json_string_value(given), *own = relationship_propagation(def);
+
+    if (!given || json_is_null(given) || (text && strcmp(text, own) == 0))
+        return relationship_check_blocked(writer, body);
+    return entity_fault_set(writer->fault, 400, "ATLAS-400-00-029",
+                            "propagateTags of a %s is %s: it can't be another one for one "
+                            "relationship",
+                            def->name, own);
+}
+
 static int relationship_attempt_make(struct write *write, struct entity_writer *writer)
 {
     AUTO(entity_input_done) struct entity_input input = { 0 };
 
     if (entity_input_relate(&input, writer->types, write->body, writer->fault) < 0 ||
+        relationship_check_blocked(writer, write->body) < 0 ||
         relationship_make(writer, &input, &write->seed) < 0)
         return -1;
     return relationship_answer(write, writer, &write->seed);
@@ -198,6 +233,7 @@ static int relationship_attempt_change(struct write *write, struct entity_writer
     if (relationship_find_wanted(writer, guid, &relationship) < 0 ||
         relationship_read_ends(&view, &relationship, &list, ends, writer->err) < 0 ||
         relationship_check_same(writer, write->body, &relationship, ends) < 0 ||
+        relationship_check_propagation(writer, write->body, relationship.type->def) < 0 ||
         entity_input_values(writer->types, relationship.type,
                             json_object_get(write->body, "attributes"), &attributes,
                             writer->fault) < 0 ||

@@ -168,8 +168,8 @@ static int search_find(void *ctx, struct err *err)
     if (answer->metrics &&
         store_search_count(atlas->conn, answer->search, search_counted_one, answer, err) < 0)
         return -1;
-    return store_search(atlas->conn, atlas_types(atlas), answer->search, search_add, answer,
-                        &answer->count, err);
+    return store_search(atlas->conn, atlas_types(atlas), atlas->query->tag_cache, answer->search,
+                        search_add, answer, &answer->count, err);
 }
 
 /* Without an entity there is no "entities", as in Atlas. */

@@ -7,6 +7,7 @@
 #include "atlas/classification.h"
 #include "base/mem.h"
 #include "collector/query_atlas_internal.h"
+#include "collector/store_entity_internal.h"
 #include "collector/store_graph_batch_internal.h"
 #include "collector/store_internal.h"
 #include "collector/store_types_internal.h"
@@ -133,13 +134,15 @@ static void tagging_done_auto(struct tagging *tagging) /* AUTO(tagging_done) */
     tagging_done(tagging);
 }
 
-/* Under the lock nothing changes any more: neither the types nor the graph. */
+/* Under the lock nothing changes any more: neither the types nor the graph. Like entities, of which
+ * half of all requests may be changes. */
 static int tagging_begin(struct tagging *tagging)
 {
     struct atlas *atlas = tagging->atlas;
     struct query *query = atlas->query;
 
-    if (atlas_connect(atlas) < 0 || graph_batch_lock(atlas->conn, atlas->err) < 0 ||
+    if (query_begin_write(query) < 0 || atlas_connect(atlas) < 0 ||
+        entity_begin(atlas->conn, query->config->commit_timeout_ms, atlas->err) < 0 ||
         store_types_refresh(atlas->conn, query->type_cache, atlas->err) < 0)
         return -1;
     type_registry_free(query->types);
@@ -195,7 +198,7 @@ static int tagging_commit(struct tagging *tagging, tagging_write *write)
     *atlas->status = 204;
     if (!tagging->writes_len)
         return 0; /* the pool rolls back */
-    if (write(atlas->conn, tagging->writes, tagging->writes_len, ATLAS_USER, &batch_id,
+    if (write(atlas->conn, tagging->writes, tagging->writes_len, atlas_user(atlas), &batch_id,
               atlas->err) < 0)
         return -1;
     result = graph_batch_commit(atlas->conn, atlas->err);
@@ -251,12 +254,16 @@ static int tagging_parse(struct tagging *tagging, const json_t *list)
     return 0;
 }
 
+/* What reaches an entity from another one is not added to it, as in Atlas. */
 static int tagging_add(struct tagging *tagging, const json_t *list)
 {
     if (tagging_parse(tagging, list) < 0 || tagging_read_own(tagging) < 0)
         return -1;
     for (size_t i = 0; i < tagging->entities.len; i++) {
         for (size_t j = 0; j < tagging->given_len; j++) {
+            if (classification_is_propagated(json_array_get(list, j),
+                                             tagging->entities.items[i].guid))
+                continue;
             if (tagging_check_add(tagging, i, &tagging->given[j]) < 0)
                 return -1;
             tagging_add_write(tagging, i, &tagging->given[j]);

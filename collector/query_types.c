@@ -72,10 +72,11 @@ static int types_change(struct atlas *atlas, struct type_givens *givens, enum ty
     struct type_fault fault;
     int64_t batch_id = 0;
 
-    if (atlas_connect(atlas) < 0)
+    if (query_begin_write(atlas->query) < 0 || atlas_connect(atlas) < 0)
         return -1;
-    result = store_types_change(atlas->conn, atlas->query->type_cache, givens, kind, change,
-                                &batch_id, &fault, atlas->err);
+    result = store_types_change(atlas->conn, atlas->query->type_cache, givens, kind,
+                                atlas->query->config->commit_timeout_ms, change, &batch_id, &fault,
+                                atlas->err);
     switch (result) {
     case STORE_TYPES_DONE:
         return 0;
@@ -115,7 +116,7 @@ static int types_write_made(struct atlas *atlas, const struct type_change *chang
 static int types_parse(struct atlas *atlas, enum type_change_kind kind, struct type_givens *givens)
 {
     int64_t now_ms = clock_now_ms();
-    struct type_stamp stamp = { ATLAS_USER, ATLAS_USER, now_ms, now_ms, 1 };
+    struct type_stamp stamp = { atlas_user(atlas), atlas_user(atlas), now_ms, now_ms, 1 };
     json_auto_t *body = atlas_read_body(atlas, "define fewer types");
     struct type_fault fault;
 

@@ -85,7 +85,7 @@ static enum write_outcome write_try_on(struct write *write, PGconn *conn)
     struct entity_fault fault = { 0 };
     struct entity_writer writer = {
         .conn = conn,
-        .user = atlas->query->user ? atlas->query->user : "anonymous",
+        .user = atlas_user(atlas),
         .fault = &fault,
         .err = atlas->err,
     };

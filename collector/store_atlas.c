@@ -74,11 +74,13 @@ int atlas_begin(struct atlas_view *view, PGconn *conn, const struct type_registr
     atlas_view_init(view, conn, types, batch_id);
     result = store_query(conn,
                          "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;" ATLAS_PLANS
-                         ";SELECT generation FROM type_generation",
+                         ";SELECT generation, (SELECT coalesce(max(batch_id), 0) FROM graph_batch)"
+                         " FROM type_generation",
                          "read graph", err);
     if (!result)
         return -1;
     *generation = store_get_i64(result, 0, 0);
+    view->newest = store_get_i64(result, 0, 1);
     return 0;
 }
 

@@ -20,6 +20,8 @@
 /* What the attributes of a list may have together, as text. */
 enum { ATLAS_ATTRIBUTES_BYTES_MAX = 64 * 1024 * 1024 };
 
+struct tag_cache;
+
 /* Entities, each once. */
 struct entity_list {
     struct entity *items; /* owned */
@@ -63,6 +65,8 @@ struct atlas_view {
     char stands[128];
     char parts[2][128];
     size_t parts_len;
+    struct tag_cache *tags; /* borrowed; what classifications reach. NULL: nothing is kept */
+    int64_t newest;         /* with tags: the last batch of the snapshot */
 };
 
 #define ATLAS_NOW INT64_MAX
@@ -81,8 +85,8 @@ void atlas_view_init(struct atlas_view *view, PGconn *conn, const struct type_re
     "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off;"                             \
     "SET LOCAL enable_mergejoin = off; SET LOCAL max_parallel_workers_per_gather = 0;"             \
     "SET LOCAL plan_cache_mode = force_generic_plan"
-/* Takes the snapshot of a request. as_of_ms: what was known at that moment, or ATLAS_NOW.
- * *generation: that of the types in the snapshot. */
+/* Takes the snapshot of a request; view->newest is known then. as_of_ms: what was known at that
+ * moment, or ATLAS_NOW. *generation: that of the types in the snapshot. */
 int atlas_begin(struct atlas_view *view, PGconn *conn, const struct type_registry *types,
                 int64_t as_of_ms, int64_t *generation, struct err *err) MUST_CHECK;
 

@@ -116,16 +116,31 @@ int store_audit_read(PGconn *conn, const struct audit_request *request, audit_fo
     return rc;
 }
 
-int store_audit_count(PGconn *conn, audit_counted *counted, void *ctx, struct err *err)
+static int audit_count(PGconn *conn, const char *sql, audit_counted *counted, void *ctx,
+                       struct err *err)
 {
-    AUTO(store_result_free)
-    PGresult *result = store_query(conn,
-                                   "SELECT type, is_deleted, count(*) FROM entity"
-                                   " WHERE to_batch IS NULL GROUP BY 1, 2 ORDER BY 1, 2",
-                                   "count entities", err);
+    AUTO(store_result_free) PGresult *result = store_query(conn, sql, "count entities", err);
 
     for (int row = 0; result && row < PQntuples(result); row++)
         counted(ctx, PQgetvalue(result, row, 0), store_get_bool(result, row, 1),
                 store_get_i64(result, row, 2));
     return result ? 0 : -1;
+}
+
+int store_audit_count(PGconn *conn, audit_counted *counted, void *ctx, struct err *err)
+{
+    return audit_count(conn,
+                       "SELECT type, is_deleted, count(*) FROM entity"
+                       " WHERE to_batch IS NULL GROUP BY 1, 2 ORDER BY 1, 2",
+                       counted, ctx, err);
+}
+
+int store_audit_count_tags(PGconn *conn, audit_counted *counted, void *ctx, struct err *err)
+{
+    return audit_count(conn,
+                       "SELECT c.type, e.is_deleted, count(*) FROM classification AS c"
+                       " CROSS JOIN LATERAL (SELECT is_deleted FROM entity"
+                       "  WHERE entity_id = c.entity_id AND to_batch IS NULL) AS e"
+                       " WHERE c.to_batch IS NULL GROUP BY 1, 2 ORDER BY 1, 2",
+                       counted, ctx, err);
 }

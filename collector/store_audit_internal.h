@@ -44,5 +44,8 @@ typedef void audit_counted(void *ctx, const char *type, bool is_deleted, int64_t
 
 /* In the reader's transaction. */
 int store_audit_count(PGconn *conn, audit_counted *counted, void *ctx, struct err *err) MUST_CHECK;
+/* Likewise how many active and deleted entities have a classification themselves. */
+int store_audit_count_tags(PGconn *conn, audit_counted *counted, void *ctx,
+                           struct err *err) MUST_CHECK;
 
 #endif

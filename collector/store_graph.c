@@ -571,7 +571,7 @@ int graph_round(struct store *store, bool *more, struct err *err)
 
     if (!unseen || PQntuples(unseen) == 0)
         return unseen ? 0 : -1;
-    if (graph_batch_lock(store->conn, err) < 0 || graph_take_types(store, err) < 0)
+    if (graph_batch_lock(store->conn, 0, err) < 0 || graph_take_types(store, err) < 0)
         return -1;
     graph_work_init(&work, store, err);
     rc = graph_write_unseen(&work, more);

@@ -5,12 +5,14 @@
 
 #include "collector/store_internal.h"
 
-int graph_batch_lock(PGconn *conn, struct err *err)
+int graph_batch_lock(PGconn *conn, int64_t wait_ms_max, struct err *err)
 {
-    char sql[96];
+    char sql[160];
 
-    (void)snprintf(sql, sizeof(sql), "BEGIN; SELECT pg_advisory_xact_lock(%d, %d)",
-                   STORE_LOCK_CLASS, STORE_LOCK_GRAPH);
+    (void)snprintf(sql, sizeof(sql),
+                   "BEGIN; SET LOCAL lock_timeout = %" PRId64
+                   "; SELECT pg_advisory_xact_lock(%d, %d); SET LOCAL lock_timeout = 0",
+                   wait_ms_max, STORE_LOCK_CLASS, STORE_LOCK_GRAPH);
     return store_exec(conn, sql, "lock graph", err);
 }
 
@@ -32,7 +34,8 @@ enum store_result graph_batch_commit(PGconn *conn, struct err *err)
     return PQstatus(conn) == CONNECTION_OK ? STORE_NOT_STORED : STORE_UNKNOWN;
 }
 
-enum store_result graph_batch_settle(PGconn *conn, int64_t batch_id, struct err *err)
+enum store_result graph_batch_settle(PGconn *conn, int64_t batch_id, int64_t wait_ms_max,
+                                     struct err *err)
 {
     AUTO(store_result_free) PGresult *result = NULL;
     struct store_params params = { 0 };
@@ -40,7 +43,7 @@ enum store_result graph_batch_settle(PGconn *conn, int64_t batch_id, struct err 
 
     (void)snprintf(number, sizeof(number), "%" PRId64, batch_id);
     store_param_text(&params, number);
-    if (graph_batch_lock(conn, err) < 0)
+    if (graph_batch_lock(conn, wait_ms_max, err) < 0)
         return STORE_UNKNOWN;
     result =
         store_query_params(conn,

@@ -138,7 +138,7 @@ static void lineage_check_types(const struct type_registry *types, struct batch 
 
 enum step lineage_lock(struct attempt *attempt)
 {
-    if (graph_batch_lock(attempt->store->conn, attempt->err) < 0 ||
+    if (graph_batch_lock(attempt->store->conn, 0, attempt->err) < 0 ||
         graph_take_types(attempt->store, attempt->err) < 0)
         return STEP_FAIL;
     lineage_check_types(attempt->store->types, attempt->batch);

@@ -656,8 +656,8 @@ static int search_run(const struct atlas_view *view, struct search_sql *sql,
 #define SEARCH_TOO_LARGE "the search is larger than any that is looked for"
 
 /* Who is classified as the search wants. */
-static int search_find_tags(const struct atlas_view *view, const struct search *search,
-                            struct tag_origins *origins, struct err *err)
+static int search_find_origins(const struct atlas_view *view, const struct search *search,
+                               struct tag_origins *origins, struct err *err)
 {
     AUTO(search_sql_done) struct search_sql sql;
     struct tags_condition condition;
@@ -673,8 +673,19 @@ static int search_find_tags(const struct atlas_view *view, const struct search *
     return tags_find_where(view, &search->tag_types, &condition, origins, err);
 }
 
-int store_search(PGconn *conn, const struct type_registry *types, const struct search *search,
-                 search_found *found, void *ctx, int64_t *count, struct err *err)
+/* With the plans of look-ups; the search itself is planned by what is known of the tables. */
+static int search_find_tags(const struct atlas_view *view, const struct search *search,
+                            struct tag_origins *origins, struct err *err)
+{
+    if (store_exec(view->conn, "SAVEPOINT plans;" ATLAS_PLANS, "search", err) < 0 ||
+        search_find_origins(view, search, origins, err) < 0)
+        return -1;
+    return store_exec(view->conn, "ROLLBACK TO SAVEPOINT plans", "search", err);
+}
+
+int store_search(PGconn *conn, const struct type_registry *types, struct tag_cache *cache,
+                 const struct search *search, search_found *found, void *ctx, int64_t *count,
+                 struct err *err)
 {
     AUTO(search_sql_done) struct search_sql sql;
     AUTO(tag_origins_done) struct tag_origins origins = { 0 };
@@ -682,7 +693,9 @@ int store_search(PGconn *conn, const struct type_registry *types, const struct s
 
     search_sql_init(&sql);
     atlas_view_init(&view, conn, types, ATLAS_NOW);
-    if (search->tags && search_find_tags(&view, search, &origins, err) < 0)
+    view.tags = cache;
+    if (atlas_find_newest(conn, &view.newest, err) < 0 ||
+        (search->tags && search_find_tags(&view, search, &origins, err) < 0))
         return -1;
     sql.origins = search->tags ? &origins : NULL;
     store_search_write(&sql, search);

@@ -54,9 +54,10 @@ typedef int search_found(void *ctx, const struct entity *entity, const struct ta
 
 /* Calls `found` for each entity of the page that the search wants. *count: how many there are
  * without limit and offset. ERR_INPUT: the statement would be larger than any that is sent, or a
- * classification reaches further than is looked at. */
-int store_search(PGconn *conn, const struct type_registry *types, const struct search *search,
-                 search_found *found, void *ctx, int64_t *count, struct err *err) MUST_CHECK;
+ * classification reaches further than is looked at. cache: as in atlas_view. */
+int store_search(PGconn *conn, const struct type_registry *types, struct tag_cache *cache,
+                 const struct search *search, search_found *found, void *ctx, int64_t *count,
+                 struct err *err) MUST_CHECK;
 
 /* What those that are found are counted by. */
 enum search_facet { SEARCH_BY_TYPE, SEARCH_BY_STATE, SEARCH_BY_OWNER };

@@ -5,12 +5,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "atlas/reach.h"
 #include "base/mem.h"
 #include "collector/store_internal.h"
+#include "collector/tag_cache.h"
 
 enum {
     TAGS_IDS_AT_ONCE = 20000, /* in one question of a step */
-    TAGS_FORWARD_MAX = 1000,  /* entities: where more are classified nobody asks what all reach */
+    TAGS_FORWARD_MAX = 1000,  /* entities: where more are classified one answer does not ask what
+                               * all reach */
+    TAGS_KEPT_MAX = 50000,    /* likewise to keep it */
+    TAGS_FAR = 10000,         /* edges of one answer that are worth keeping what all reach */
+    TAGS_OFTEN = 100000,      /* edges of all answers of a moment that are */
+    TAGS_FREE_BYTES = 256 * 1024, /* that are not asked of the budget */
 };
 
 /* ------------------------------------------------------------------------------------ the graph */
@@ -22,6 +29,7 @@ struct tags_side {
     struct propagation *graph; /* owned */
     size_t expanded;           /* of its entities so many are left behind */
     bool is_full;              /* there are more edges than are looked at */
+    size_t reserved;           /* in the budget */
 };
 
 static bool tags_side_ended(const struct tags_side *side)
@@ -109,15 +117,30 @@ static int tags_ask_step(const struct tags_side *side, size_t from, size_t len, 
     return 0;
 }
 
-static void tags_add_edge(struct tags_side *side, const PGresult *row)
+/* Room for the graph as it is now. */
+static int tags_reserve(struct tags_side *side, struct err *err)
+{
+    size_t bytes = propagation_bytes(side->graph);
+
+    if (bytes <= TAGS_FREE_BYTES || bytes <= side->reserved || !side->view->tags)
+        return 0;
+    if (!tag_cache_reserve(side->view->tags, bytes - side->reserved))
+        return err_set(err, ERR_RETRY,
+                       "the memory budget is full: the walk over classifications found no room");
+    side->reserved = bytes;
+    return 0;
+}
+
+static int tags_add_edge(struct tags_side *side, const PGresult *row, struct err *err)
 {
     unsigned flags = (store_get_bool(row, 0, 2) ? PROPAGATION_LINEAGE : 0) |
                      (store_get_bool(row, 0, 3) ? PROPAGATION_INTO_PROCESS : 0);
 
     side->is_full = side->is_full || propagation_edges(side->graph) == TAGS_EDGES_MAX;
-    if (!side->is_full)
-        propagation_add_edge(side->graph, store_get_i64(row, 0, 0), store_get_i64(row, 0, 1),
-                             flags);
+    if (side->is_full)
+        return 0;
+    propagation_add_edge(side->graph, store_get_i64(row, 0, 0), store_get_i64(row, 0, 1), flags);
+    return tags_reserve(side, err);
 }
 
 /* The rows one by one: what is kept of an edge is a tenth of what libpq holds of it. */
@@ -130,8 +153,8 @@ static int tags_take_step(struct tags_side *side, struct err *err)
     while ((result = PQgetResult(conn))) {
         ExecStatusType status = PQresultStatus(result);
 
-        if (status == PGRES_SINGLE_TUPLE)
-            tags_add_edge(side, result);
+        if (rc == 0 && status == PGRES_SINGLE_TUPLE)
+            rc = tags_add_edge(side, result, err);
         else if (rc == 0 && status != PGRES_TUPLES_OK)
             rc = store_fail(conn, result, "walk classifications", err);
         PQclear(result);
@@ -184,18 +207,28 @@ static int tags_block(struct tags_side *side, struct err *err)
 
 /* --------------------------------------------------------------------------- what entities have */
 
+/* An entity that is classified itself. */
+struct tags_origin {
+    int64_t id;
+    bool passes, passes_restricted; /* it has some that pass, and some that do not over lineage */
+};
+
 /* A question under way. */
 struct tags_work {
     const struct atlas_view *view;
     const int64_t *ids;
     size_t len;
     struct tags *tags;
-    int64_t classified[TAGS_FORWARD_MAX]; /* the entities that are classified themselves */
+    struct tags_origin *classified; /* owned; in the order of their ids */
     size_t classified_len;
     bool knows_classified; /* these are all */
     bool any_deleted;      /* some entity is or was */
     struct tags_side forward, backward;
     struct tags_side *side; /* of the two the one that is used */
+    struct tag_moment moment;
+    struct tag_reach *kept; /* owned reference: what all reach. NULL: the sides have to tell */
+    bool keeps;             /* what is found may be kept */
+    size_t spent;           /* of the edges walked over so many are told to the others */
     struct tags_pair {
         uint32_t target, item;
     } * pairs; /* owned */
@@ -213,59 +246,177 @@ static void tags_sides_init(struct tags_work *work)
 
 static void tags_work_done(struct tags_work *work)
 {
+    struct tag_cache *cache = work->view->tags;
+
     propagation_free(work->forward.graph);
     propagation_free(work->backward.graph);
+    if (cache)
+        tag_cache_release(cache, work->forward.reserved + work->backward.reserved);
+    if (work->kept)
+        tag_cache_give(cache, work->kept);
+    free(work->classified);
     free(work->pairs);
 }
 
-/* Who is classified at all; the first look, and mostly the only one. */
-static int tags_look(struct tags_work *work, struct err *err)
+/* Who is classified at all, as far as there are no more than `max`; the first look, and mostly the
+ * only one. */
+static int tags_look(struct tags_work *work, size_t max, struct err *err)
 {
     AUTO(mem_free)
-    char *sql = xasprintf("SELECT entity_id, bool_or(propagates), EXISTS (SELECT FROM entity WHERE"
-                          " is_deleted) FROM classification WHERE %s GROUP BY entity_id LIMIT %d",
-                          work->view->stands, TAGS_FORWARD_MAX + 1);
+    char *sql = xasprintf("SELECT entity_id, bool_or(propagates AND NOT is_restricted),"
+                          " bool_or(propagates AND is_restricted), EXISTS (SELECT FROM entity WHERE"
+                          " is_deleted) FROM classification WHERE %s GROUP BY entity_id ORDER BY"
+                          " entity_id LIMIT %zu",
+                          work->view->stands, max + 1);
     AUTO(store_result_free)
     PGresult *result = store_query_binary(work->view->conn, sql, NULL, "look for tags", err);
     size_t len = result ? (size_t)PQntuples(result) : 0;
 
     if (!result)
         return -1;
-    work->knows_classified = len <= TAGS_FORWARD_MAX;
-    for (size_t i = 0; i < len && i < TAGS_FORWARD_MAX; i++) {
-        work->classified[work->classified_len++] = store_get_i64(result, (int)i, 0);
-        if (store_get_bool(result, (int)i, 1))
-            (void)propagation_add(work->forward.graph, work->classified[i]);
+    work->knows_classified = len <= max;
+    work->classified_len = len <= max ? len : max;
+    work->any_deleted = len && store_get_bool(result, 0, 3);
+    work->classified =
+        xreallocarray(work->classified, work->classified_len + 1, sizeof(*work->classified));
+    for (size_t i = 0; i < work->classified_len; i++) {
+        struct tags_origin *origin = &work->classified[i];
+
+        *origin = (struct tags_origin){ store_get_i64(result, (int)i, 0),
+                                        store_get_bool(result, (int)i, 1),
+                                        store_get_bool(result, (int)i, 2) };
+        if (origin->passes || origin->passes_restricted)
+            (void)propagation_add(work->forward.graph, origin->id);
     }
-    work->any_deleted = len && store_get_bool(result, 0, 2);
     return 0;
 }
 
-/* From both ends, where there is less to do, until one has come to an end. Returns the side that
- * has. */
-static struct tags_side *tags_walk(struct tags_work *work, struct err *err)
+/* ---- what all reach, for others too ---- */
+
+/* Behind the last step forward: what is found is kept, and used. */
+static int tags_keep(struct tags_work *work, struct err *err)
+{
+    struct tag_cache *cache = work->view->tags;
+    size_t len = work->classified_len, sources_len = 0;
+    AUTO(mem_free) struct propagation_source *sources = NULL;
+    AUTO(mem_free) int64_t *own = NULL;
+    struct reach *reach;
+    size_t bytes;
+
+    work->keeps = false;
+    if (work->any_deleted && tags_block(&work->forward, err) < 0)
+        return -1;
+    sources = xcalloc(2 * len, sizeof(*sources));
+    own = xcalloc(len, sizeof(*own));
+    for (size_t i = 0; i < len; i++) {
+        const struct tags_origin *origin = &work->classified[i];
+
+        own[i] = origin->id;
+        if (origin->passes)
+            sources[sources_len++] = (struct propagation_source){ .id = origin->id };
+        if (origin->passes_restricted)
+            sources[sources_len++] =
+                (struct propagation_source){ .id = origin->id, .is_restricted = true };
+    }
+    bytes = reach_make_bytes(work->forward.graph, sources_len, len, tag_cache_bytes_max(cache));
+    if (!tag_cache_reserve(cache, bytes))
+        return 0; /* the sides tell it as well */
+    reach =
+        reach_make(work->forward.graph, sources, sources_len, own, len, tag_cache_bytes_max(cache));
+    tag_cache_release(cache, bytes);
+    if (!reach) {
+        tag_cache_bar(cache, &work->moment);
+        return 0;
+    }
+    work->forward.graph = propagation_new(); /* what it was is in the reach */
+    work->kept = tag_cache_put(cache, &work->moment, reach);
+    return 0;
+}
+
+/* Forward to the end. */
+static int tags_find_all(struct tags_work *work, struct err *err)
+{
+    struct tags_side *forward = &work->forward;
+
+    if (!work->knows_classified) {
+        if (tags_look(work, TAGS_KEPT_MAX, err) < 0)
+            return -1;
+        forward->is_full = !work->knows_classified;
+    }
+    while (!tags_side_ended(forward) && !forward->is_full) {
+        if (tags_step(forward, err) < 0)
+            return -1;
+    }
+    if (!forward->is_full)
+        return tags_keep(work, err);
+    work->keeps = false;
+    tag_cache_bar(work->view->tags, &work->moment);
+    return 0;
+}
+
+/* What others have kept. */
+static void tags_take_kept(struct tags_work *work)
+{
+    if (work->keeps)
+        work->keeps =
+            tag_cache_take(work->view->tags, &work->moment, &work->kept) != TAG_CACHE_TOO_LARGE;
+}
+
+/* Where this answer walks far, or all do together, one of them finds what all reach. Those that
+ * walk far wait for it. */
+static int tags_share(struct tags_work *work, struct err *err)
+{
+    struct tag_cache *cache = work->view->tags;
+    size_t walked =
+        propagation_edges(work->forward.graph) + propagation_edges(work->backward.graph);
+    size_t all;
+    int rc = 0;
+
+    if (!work->keeps || walked == work->spent)
+        return 0;
+    all = tag_cache_spend(cache, &work->moment, walked - work->spent);
+    work->spent = walked;
+    if ((walked <= TAGS_FAR && all <= TAGS_OFTEN) || !tag_cache_enter(cache, walked > TAGS_FAR))
+        return 0;
+    tags_take_kept(work);
+    if (work->keeps && !work->kept)
+        rc = tags_find_all(work, err);
+    tag_cache_leave(cache);
+    return rc;
+}
+
+/* From both ends, where there is less to do, until one has come to an end: that is work->side; or
+ * until it is known what all reach. */
+static int tags_walk(struct tags_work *work, struct err *err)
 {
     struct tags_side *forward = &work->forward, *backward = &work->backward;
 
+    work->side = backward;
     forward->is_full = !work->knows_classified;
-    for (;;) {
+    while (!tags_side_ended(forward) && !tags_side_ended(backward)) {
         struct tags_side *next = backward;
 
-        if (tags_side_ended(forward))
-            return forward;
-        if (tags_side_ended(backward))
-            return backward;
-        if (forward->is_full && backward->is_full)
-            break;
+        if (tags_share(work, err) < 0)
+            return -1;
+        if (work->kept)
+            return 0;
+        if (forward->is_full && backward->is_full) {
+            work->tags->is_truncated = true;
+            return 0;
+        }
         if (backward->is_full ||
             (!forward->is_full && tags_side_frontier(forward) < tags_side_frontier(backward)))
             next = forward;
         if (tags_step(next, err) < 0)
-            return NULL;
+            return -1;
     }
-    work->tags->is_truncated = true;
-    return backward;
+    if (!tags_side_ended(forward))
+        return 0;
+    work->side = forward;
+    return work->keeps ? tags_keep(work, err) : 0;
 }
+
+/* ---- what there is ---- */
 
 static int tags_add(struct tags *tags, const PGresult *result, int row, struct err *err)
 {
@@ -327,16 +478,17 @@ static int tags_load(const struct atlas_view *view, struct store_array *ids, str
 static int tags_load_all(struct tags_work *work, const struct tags_side *side, struct err *err)
 {
     AUTO(store_array_done) struct store_array ids;
-    const int64_t *all = work->classified;
-    size_t len = work->classified_len;
+    size_t len;
+    const int64_t *all = propagation_ids(work->backward.graph, &len);
 
     store_array_init(&ids, STORE_OID_INT8);
-    if (!work->knows_classified)
-        all = propagation_ids(work->backward.graph, &len);
-    for (size_t i = 0; i < len; i++) {
-        if (propagation_knows(side->graph, all[i]) ||
-            propagation_knows(work->backward.graph, all[i]))
-            store_array_add_i64(&ids, all[i]);
+    for (size_t i = 0; !work->knows_classified && i < len; i++)
+        store_array_add_i64(&ids, all[i]);
+    for (size_t i = 0; work->knows_classified && i < work->classified_len; i++) {
+        int64_t id = work->classified[i].id;
+
+        if (propagation_knows(side->graph, id) || propagation_knows(work->backward.graph, id))
+            store_array_add_i64(&ids, id);
     }
     return tags_load(work->view, &ids, work->tags, err);
 }
@@ -403,14 +555,14 @@ static void tags_add_own(struct tags_work *work)
     }
 }
 
-static void tags_spread(struct tags_work *work, struct tags_side *side)
+static void tags_spread(struct tags_work *work)
 {
+    struct tags_side *side = work->side;
     struct tags *tags = work->tags;
     AUTO(mem_free)
     struct propagation_source *sources = xcalloc(tags->len, sizeof(*sources));
     size_t len = 0;
 
-    work->side = side;
     for (size_t i = 0; i < tags->len; i++) {
         const struct tag *tag = &tags->items[i];
 
@@ -422,20 +574,156 @@ static void tags_spread(struct tags_work *work, struct tags_side *side)
     propagation_run(side->graph, sources, len, tags_found, work);
 }
 
+/* ---- what is kept, used ---- */
+
+/* Of the sources that are kept. */
+struct tags_kept {
+    const struct reach *reach;
+    const struct tags *tags;
+    bool *used;      /* by source, as is `first`; owned, as are all */
+    uint32_t *first; /* in `items`; one more than there are */
+    uint32_t *items; /* the classifications of a source that pass, by their places in tags */
+    int64_t target;
+    uint32_t *found; /* what reaches the target */
+    size_t found_len;
+};
+
+static void tags_kept_done(struct tags_kept *kept)
+{
+    free(kept->used);
+    free(kept->first);
+    free(kept->items);
+    free(kept->found);
+}
+
+static void tags_kept_use(void *ctx, size_t source)
+{
+    ((struct tags_kept *)ctx)->used[source] = true;
+}
+
+/* Those from which something is shown. */
+static int tags_kept_load(struct tags_work *work, struct tags_kept *kept, struct err *err)
+{
+    AUTO(store_array_done) struct store_array ids;
+    size_t sources_len;
+    const struct propagation_source *sources = reach_sources(kept->reach, &sources_len);
+
+    kept->used = xcalloc(sources_len + 1, sizeof(*kept->used));
+    store_array_init(&ids, STORE_OID_INT8);
+    for (size_t i = 0; i < work->len; i++) {
+        reach_each(kept->reach, work->ids[i], tags_kept_use, kept);
+        if (reach_has_own(kept->reach, work->ids[i]))
+            store_array_add_i64(&ids, work->ids[i]);
+    }
+    for (size_t i = 0; i < sources_len; i++) {
+        if (kept->used[i])
+            store_array_add_i64(&ids, sources[i].id);
+    }
+    return ids.len ? tags_load(work->view, &ids, work->tags, err) : 0;
+}
+
+/* SIZE_MAX: it does not pass. */
+static size_t tags_kept_source(const struct tags_kept *kept, const struct tag *tag)
+{
+    return tag->classification.propagates
+               ? reach_source(kept->reach, tag->entity_id, tag->classification.is_restricted)
+               : SIZE_MAX;
+}
+
+static void tags_kept_sort(struct tags_kept *kept)
+{
+    const struct tags *tags = kept->tags;
+    size_t sources_len;
+    uint32_t *next;
+
+    (void)reach_sources(kept->reach, &sources_len);
+    kept->first = xcalloc(sources_len + 1, sizeof(*kept->first));
+    kept->items = xcalloc(tags->len, sizeof(*kept->items));
+    kept->found = xcalloc(tags->len, sizeof(*kept->found));
+    for (size_t i = 0; i < tags->len; i++) {
+        size_t source = tags_kept_source(kept, &tags->items[i]);
+
+        if (source != SIZE_MAX)
+            kept->first[source + 1]++;
+    }
+    for (size_t i = 0; i < sources_len; i++)
+        kept->first[i + 1] += kept->first[i];
+    next = xcalloc(sources_len + 1, sizeof(*next));
+    memcpy(next, kept->first, (sources_len + 1) * sizeof(*next));
+    for (size_t i = 0; i < tags->len; i++) {
+        size_t source = tags_kept_source(kept, &tags->items[i]);
+
+        if (source != SIZE_MAX)
+            kept->items[next[source]++] = (uint32_t)i;
+    }
+    free(next);
+}
+
+static void tags_kept_find(void *ctx, size_t source)
+{
+    struct tags_kept *kept = ctx;
+
+    for (uint32_t i = kept->first[source]; i < kept->first[source + 1]; i++) {
+        if (kept->tags->items[kept->items[i]].entity_id != kept->target)
+            kept->found[kept->found_len++] = kept->items[i];
+    }
+}
+
+static int tags_compare_items(const void *a, const void *b)
+{
+    const uint32_t *one = a, *two = b;
+
+    return (*one > *two) - (*one < *two);
+}
+
+static int tags_use_kept(struct tags_work *work, struct err *err)
+{
+    struct tags_kept kept = { .reach = tag_reach_of(work->kept), .tags = work->tags };
+    int rc = tags_kept_load(work, &kept, err);
+
+    if (rc == 0) {
+        tags_kept_sort(&kept);
+        tags_add_own(work);
+        for (size_t i = 0; i < work->len; i++) {
+            kept.target = work->ids[i];
+            kept.found_len = 0;
+            reach_each(kept.reach, work->ids[i], tags_kept_find, &kept);
+            if (kept.found_len)
+                qsort(kept.found, kept.found_len, sizeof(*kept.found), tags_compare_items);
+            for (size_t j = 0; j < kept.found_len; j++)
+                tags_add_pair(work, (uint32_t)i, kept.found[j]);
+        }
+        tags_sort(work);
+    }
+    tags_kept_done(&kept);
+    return rc;
+}
+
+/* ---- the question ---- */
+
 static int tags_work_run(struct tags_work *work, struct err *err)
 {
-    struct tags_side *side;
+    const struct atlas_view *view = work->view;
 
-    if (tags_look(work, err) < 0)
+    work->moment = (struct tag_moment){ view->batch_id == ATLAS_NOW ? view->newest : view->batch_id,
+                                        view->types };
+    work->keeps = view->tags != NULL;
+    tags_take_kept(work);
+    if (work->kept)
+        return tags_use_kept(work, err);
+    if (tags_look(work, TAGS_FORWARD_MAX, err) < 0)
         return -1;
     if (!work->classified_len)
         return 0;
-    side = tags_walk(work, err);
-    if (!side || (work->any_deleted && tags_block(side, err) < 0) ||
-        tags_load_all(work, side, err) < 0)
+    if (tags_walk(work, err) < 0)
+        return -1;
+    if (work->kept)
+        return tags_use_kept(work, err);
+    if ((work->any_deleted && tags_block(work->side, err) < 0) ||
+        tags_load_all(work, work->side, err) < 0)
         return -1;
     tags_add_own(work);
-    tags_spread(work, side);
+    tags_spread(work);
     tags_sort(work);
     return 0;
 }
@@ -630,16 +918,18 @@ static int origins_read(const struct atlas_view *view, const struct type_list *k
 {
     AUTO(store_result_free) PGresult *result = origins_ask(view, kinds, condition, err);
     struct tags_side side = { .view = view, .is_forward = true, .graph = origins->graph };
+    int rc = 0;
 
     if (!result)
         return -1;
     side.is_full = PQntuples(result) > TAGS_EDGES_MAX;
     if (!side.is_full)
         origins_fill(origins, view, result);
-    while (!side.is_full && !tags_side_ended(&side)) {
-        if (tags_step(&side, err) < 0)
-            return -1;
-    }
+    while (rc == 0 && !side.is_full && !tags_side_ended(&side))
+        rc = tags_step(&side, err);
+    origins->reserved = side.reserved;
+    if (rc < 0)
+        return -1;
     if (side.is_full)
         return err_set(err, ERR_INPUT,
                        "the classification is on, or passes over, more than %d entities",
@@ -651,7 +941,9 @@ int tags_find_where(const struct atlas_view *view, const struct type_list *kinds
                     const struct tags_condition *condition, struct tag_origins *origins,
                     struct err *err)
 {
-    *origins = (struct tag_origins){ .types = view->types, .graph = propagation_new() };
+    *origins = (struct tag_origins){ .types = view->types,
+                                     .graph = propagation_new(),
+                                     .cache = view->tags };
     if (origins_read(view, kinds, condition, origins, err) == 0)
         return 0;
     tag_origins_done(origins);
@@ -670,5 +962,7 @@ void tag_origins_done(struct tag_origins *origins)
     free(origins->items);
     free(origins->sources);
     propagation_free(origins->graph);
+    if (origins->cache)
+        tag_cache_release(origins->cache, origins->reserved);
     *origins = (struct tag_origins){ 0 };
 }

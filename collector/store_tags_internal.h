@@ -1,7 +1,10 @@
 /* The classifications of entities: their own, and those that reach them over the graph as it is
  * read. What passes: atlas/propagation.h; over which edges: what `propagateTags` of their types
  * says, and from a build to its deployments, which metrics alone may know. Nothing passes over what
- * is deleted. */
+ * is deleted.
+ *
+ * With view->tags memory for a walk is of the budget (ERR_RETRY: there is no room), and what all
+ * classifications reach is kept for those who ask next. */
 #ifndef COLLECTOR_STORE_TAGS_INTERNAL_H
 #define COLLECTOR_STORE_TAGS_INTERNAL_H
 
@@ -103,6 +106,8 @@ struct tag_origins {
     struct propagation_source *sources; /* those that pass theirs on; the mark is the kind */
     size_t sources_len;
     struct propagation *graph;
+    struct tag_cache *cache; /* borrowed; NULL: nothing is counted */
+    size_t reserved;         /* in its budget */
 };
 
 /* What is to be true of a classification, whose row is `e`: SQL that names its values, of which

@@ -193,15 +193,16 @@ static enum store_types_result types_change(const struct types_work *work,
 
 enum store_types_result store_types_change(PGconn *conn, struct type_cache *cache,
                                            struct type_givens *givens, enum type_change_kind kind,
-                                           struct type_change *change, int64_t *batch_id,
-                                           struct type_fault *fault, struct err *err)
+                                           int64_t wait_ms_max, struct type_change *change,
+                                           int64_t *batch_id, struct type_fault *fault,
+                                           struct err *err)
 {
     struct types_work work = { conn, cache, change, fault, err };
     enum store_types_result result;
     enum store_result committed;
 
     *change = (struct type_change){ 0 };
-    if (graph_batch_lock(conn, err) < 0)
+    if (graph_batch_lock(conn, wait_ms_max, err) < 0)
         return STORE_TYPES_FAILED;
     result = types_change(&work, givens, kind, batch_id);
     if (result != STORE_TYPES_DONE || !change->changed_len)

@@ -21,12 +21,14 @@ enum store_types_result {
     STORE_TYPES_UNKNOWN, /* the connection broke during COMMIT: ask graph_batch_settle */
 };
 
-/* Makes, changes or deletes types, in a transaction of its own under the graph lock. *batch_id is
+/* Makes, changes or deletes types, in a transaction of its own under the graph lock, for which it
+ * waits no longer than wait_ms_max (then it has failed). *batch_id is
  * set with STORE_TYPES_UNKNOWN and, when something was changed, with STORE_TYPES_DONE. The cache
  * has them when it returns. */
 enum store_types_result store_types_change(PGconn *conn, struct type_cache *cache,
                                            struct type_givens *givens, enum type_change_kind kind,
-                                           struct type_change *change, int64_t *batch_id,
-                                           struct type_fault *fault, struct err *err) MUST_CHECK;
+                                           int64_t wait_ms_max, struct type_change *change,
+                                           int64_t *batch_id, struct type_fault *fault,
+                                           struct err *err) MUST_CHECK;
 
 #endif

@@ -45,23 +45,3 @@ $$;
 -- Together with the indexes of what stands, and of the past of entities, they find everything that is or was of a type.
 CREATE INDEX entity_deleted ON entity (type) WHERE is_deleted;
 CREATE INDEX relationship_past ON relationship (type) WHERE to_batch IS NOT NULL OR is_deleted;
-
--- The first of the types that something in the graph is or was of, null: none. What is deleted counts: it can be asked
--- for, and for ever with as_of. A look-up each, whatever is known of the tables.
-CREATE FUNCTION type_in_use(in_names text[]) RETURNS text LANGUAGE plpgsql STABLE
-SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
-DECLARE
-  the_name text;
-BEGIN
-  FOREACH the_name IN ARRAY in_names LOOP
-    IF EXISTS (SELECT FROM entity WHERE type = the_name AND to_batch IS NULL AND NOT is_deleted)
-       OR EXISTS (SELECT FROM entity WHERE type = the_name AND to_batch IS NOT NULL AND NOT is_deleted)
-       OR EXISTS (SELECT FROM entity WHERE type = the_name AND is_deleted)
-       OR EXISTS (SELECT FROM relationship WHERE type = the_name AND to_batch IS NULL AND NOT is_deleted)
-       OR EXISTS (SELECT FROM relationship WHERE type = the_name AND (to_batch IS NOT NULL OR is_deleted)) THEN
-      RETURN the_name;
-    END IF;
-  END LOOP;
-  RETURN NULL;
-END
-$$;

@@ -67,9 +67,11 @@ RETURNS void LANGUAGE sql AS $$
   SELECT entity_id, in_batch, 'CLASSIFICATION_DELETE', type, in_user FROM ended
 $$;
 
--- As in 011, and what entities are classified by. What they no longer are does not count, as in Atlas: whoever cleans up
--- takes the classifications away and then their type; as_of does not show what is of no type.
-CREATE OR REPLACE FUNCTION type_in_use(in_names text[]) RETURNS text LANGUAGE plpgsql STABLE
+-- The first of the types that something in the graph is or was of, null: none. What is deleted counts: it can be asked
+-- for, and for ever with as_of. What entities are no longer classified by does not count, as in Atlas: whoever cleans up
+-- takes the classifications away and then their type; as_of does not show what is of no type. A look-up each, whatever is
+-- known of the tables.
+CREATE FUNCTION type_in_use(in_names text[]) RETURNS text LANGUAGE plpgsql STABLE
 SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
   the_name text;

@@ -31,6 +31,9 @@ const struct type *classification_type(const struct type_registry *types, const 
                                        struct type_fault *fault);
 /* The entityGuid of one; NULL: none. Borrowed. */
 const char *classification_guid(const json_t *given);
+/* Whether it says that it reaches the entity from another one: it was read of an entity, and is
+ * sent back with it. */
+bool classification_is_propagated(const json_t *given, const char *entity_guid);
 
 /* Reads an AtlasClassification that is to be added. */
 int classification_parse(struct classification *classification, const struct type_registry *types,

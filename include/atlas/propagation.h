@@ -41,6 +41,10 @@ void propagation_block(struct propagation *graph, int64_t id);
 /* All that are known, in the order in which they came. Borrowed until the next one comes. */
 const int64_t *propagation_ids(const struct propagation *graph, size_t *len);
 size_t propagation_edges(const struct propagation *graph);
+/* What the graph takes, and a walk over it. */
+size_t propagation_bytes(const struct propagation *graph);
+/* The entities stay. */
+void propagation_drop_edges(struct propagation *graph);
 
 /* What begins at a known entity. Several may have one mark. */
 struct propagation_source {
@@ -57,6 +61,13 @@ typedef void propagation_found(void *ctx, uint32_t mark, size_t place);
  * walk over the graph for every 64 marks. */
 void propagation_run(struct propagation *graph, const struct propagation_source *sources,
                      size_t len, propagation_found *found, void *ctx);
+
+/* The same for 64 sources together, each with a mark of its own, its place: `bits` are those of the
+ * sources from the place `first` on that reach the entity. In the order of the sources; false: that
+ * is enough. */
+typedef bool propagation_found_bits(void *ctx, size_t first, size_t place, uint64_t bits);
+void propagation_run_bits(struct propagation *graph, const struct propagation_source *sources,
+                          size_t len, propagation_found_bits *found, void *ctx);
 
 /* How many hops each entity is from the nearest of the sources: hops[place], -1 where none reaches.
  * `stops`: by place, what is reached and does not pass it on, unless a source is there; NULL: none.

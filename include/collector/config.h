@@ -138,6 +138,8 @@ int config_check(const struct config *config, struct err *err) MUST_CHECK;
 /* `127.0.0.1:8190`, `[::1]:8190`, `localhost:0`: numbers, no look-up of names. */
 int config_address_parse(struct config_address *address, const char *text,
                          struct err *err) MUST_CHECK;
+/* What of memory_bytes_max may be kept of classifications: beside it a request has room. */
+size_t config_tag_bytes(const struct config *config);
 /* Whether lineage messages go to Kafka. */
 bool config_publishes(const struct config *config);
 /* The whole configuration as YAML that config_parse reads back to the same. */

@@ -17,6 +17,7 @@
 #include "collector/stats.h"
 
 struct store_pool;
+struct tag_cache;
 struct type_cache;
 
 /* All borrowed until http_stop has returned. */
@@ -28,6 +29,7 @@ struct http_setup {
     struct queue *graph_queue; /* submissions that hold a lineage event */
     struct store_pool *pool;   /* for reads; a connection each */
     struct type_cache *types;
+    struct tag_cache *tags;
     /* Can events be committed? Writes the reason into `why` if not, or what else is amiss. Any
      * thread, never blocks. */
     bool (*ready)(void *ctx, struct buf *why);

@@ -165,6 +165,9 @@ START_TEST(server_tells_of_itself)
                      pg_query_i64(service->dsn,
                                   "SELECT count(*) FROM entity WHERE to_batch IS NULL"));
     ck_assert_int_eq(service_number(general, "tagCount"), 0);
+    ck_assert_uint_eq(json_object_size(
+                          json_object_get(json_object_get(data, "tag"), "tagEntities")),
+                      0);
     ck_assert_int_gt(service_number(general, "typeUnusedCount"), 10);
     pg_exec(service->dsn, "UPDATE entity SET is_deleted = true WHERE to_batch IS NULL");
     json_decref(metrics);

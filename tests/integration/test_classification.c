@@ -3,6 +3,8 @@
 #include <check.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -303,6 +305,27 @@ static const struct {
       "ATLAS-400-00-87D",
       "Invalid dateRange: startTime 2026/01/02 00:00:00 must be before endTime 2026/01/01 "
       "00:00:00" },
+    { "POST", TABLE("/classifications") "x.t@cm",
+      "[{'typeName': 'OLD', 'validityPeriods': [{'startTime': '2026/02/31 00:00:00'}]}]",
+      "ATLAS-400-00-87B", "Invalid startTime" },
+    { "POST", TABLE("/classifications") "x.t@cm",
+      "[{'typeName': 'OLD', 'validityPeriods': [{'startTime': '2026/02/01  0:00:00'}]}]",
+      "ATLAS-400-00-87B", "Invalid startTime" },
+    { "POST", TABLE("/classifications") "x.t@cm",
+      "[{'typeName': 'OLD', 'validityPeriods': [{'endTime': '2026/02/01 00:00:60'}]}]",
+      "ATLAS-400-00-87C", "Invalid endTime" },
+    { "POST", TABLE("/classifications") "x.t@cm",
+      "[{'typeName': 'OLD', 'validityPeriods': [{'endTime': 7}]}]", "ATLAS-400-00-87C",
+      "Invalid endTime" },
+    { "POST", TABLE("/classifications") "x.t@cm",
+      "[{'typeName': 'OLD', 'validityPeriods': [{'timeZone': 7}]}]", "ATLAS-400-00-87A",
+      "Invalid timezone " },
+    { "POST", TABLE("/classifications") "x.t@cm", "[{'typeName': 'OLD', 'validityPeriods': [7]}]",
+      "ATLAS-400-00-01A", "invalid parameters: a validity period must be an object" },
+    { "POST", TABLE("/classifications") "x.t@cm", "[{'typeName': 'OLD', 'validityPeriods': 7}]",
+      "ATLAS-400-00-01A", "invalid parameters: validityPeriods must be a list of 100 at most" },
+    { "POST", TABLE("/classifications") "x.t@cm", "[{'typeName': 'OLD', 'attributes': 7}]",
+      "ATLAS-400-00-01A", "invalid parameters: [OLD=7: invalid value for type OLD]" },
     { "POST", TABLE("/classifications") "x.t@cm", "[{'typeName': 'OLD'}, {'typeName': 'OLD'}]",
       "ATLAS-400-00-01A", "invalid parameters: classification OLD is there twice" },
     { "POST", TABLE("/classifications") "x.none@cm", "[{'typeName': 'OLD'}]", "ATLAS-404-00-009",
@@ -331,6 +354,10 @@ static const struct {
       NULL, "ATLAS-400-00-87E",
       "Removal of classification PII, which is propagated from entity "
       "00000000-0000-4000-8000-000000000000, is not supported" },
+    /* where it is propagated to it can't be removed, as long as nothing else is there */
+    { "DELETE",
+      ATLAS "entity/uniqueAttribute/type/hive_table/classification/none?attr:qualifiedName=x.t@cm",
+      NULL, "ATLAS-400-00-06D", "Classification none is not associated with entity" },
     { "GET", TABLE("/classification/OLD") "x.t@cm", NULL, "ATLAS-404-00-008",
       "Given classification OLD was invalid" },
     { "GET", ATLAS "search/basic?classification=none", NULL, "ATLAS-400-00-046",
@@ -750,18 +777,23 @@ START_TEST(reaches_what_was_made_of_it)
 }
 END_TEST
 
+/* What is changed behind the daemon's back has a batch of its own as well: by it is known that what
+ * was kept of the graph is old. */
+#define IN_A_BATCH "SELECT graph_begin();"
+
 static void relationship_delete(struct service *service, const char *from, const char *to)
 {
     pg_exec(service->dsn,
-            "UPDATE relationship SET is_deleted = true WHERE to_batch IS NULL"
-            " AND end1 = (SELECT entity_id FROM entity WHERE qualified_name = '%s@cm')"
-            " AND end2 = (SELECT entity_id FROM entity WHERE qualified_name = '%s@cm')",
+            IN_A_BATCH "UPDATE relationship SET is_deleted = true WHERE to_batch IS NULL"
+                       " AND end1 = (SELECT entity_id FROM entity WHERE qualified_name = '%s@cm')"
+                       " AND end2 = (SELECT entity_id FROM entity WHERE qualified_name = '%s@cm')",
             from, to);
 }
 
 static void entity_delete(struct service *service, const char *name)
 {
     pg_exec(service->dsn,
+            IN_A_BATCH
             "UPDATE entity SET is_deleted = true WHERE to_batch IS NULL AND qualified_name ="
             " '%s@cm'",
             name);
@@ -808,7 +840,7 @@ START_TEST(restricted)
                     "'ASSOCIATION', 'propagateTags': 'TWO_TO_ONE', 'endDef1': {'type': "
                     "'hive_table', 'name': 'copyOf', 'cardinality': 'SINGLE'}, 'endDef2': {'type': "
                     "'hive_table', 'name': 'copies', 'cardinality': 'SET'}}]}"));
-    pg_exec(service->dsn,
+    pg_exec(service->dsn, IN_A_BATCH
             "INSERT INTO relationship (relationship_id, from_batch, created_batch, guid, type,"
             " end1, end2, created_by, updated_by)"
             " SELECT nextval('relationship_number'), t.from_batch, t.from_batch, gen_random_uuid(),"
@@ -820,6 +852,200 @@ START_TEST(restricted)
            "[{'typeName': 'PII', 'restrictPropagationThroughLineage': false}]");
     check_tags(service, "d3", "PII<x.t");
     check_impact(service, "classification=PII", "d1/2 d2/2 d3/3");
+}
+END_TEST
+
+static int64_t moment_now(struct service *service)
+{
+    int64_t ms = pg_query_i64(service->dsn,
+                              "SELECT floor(extract(epoch FROM greatest(clock_timestamp(), (SELECT"
+                              " max(recorded_at) FROM graph_batch))) * 1000)::bigint");
+
+    WAIT_UNTIL(WAIT_MS, pg_query_i64(service->dsn, "SELECT floor(extract(epoch FROM"
+                                                   " clock_timestamp()) * 1000)::bigint") > ms);
+    return ms;
+}
+
+static void entity_remove(struct service *service, const char *name)
+{
+    AUTO(mem_free) char *guid = guid_of(service, name);
+    AUTO(mem_free) char *path = xasprintf(ATLAS "entity/guid/%s", guid);
+
+    json_decref(ask(service, "DELETE", 200, path, NULL));
+}
+
+/* removePropagationsOnEntityDelete is shown as it was given: what is deleted passes nothing on
+ * whatever it says. */
+START_TEST(deleted_by_clients)
+{
+    AUTO(service_free) struct service *service = tags_start();
+    AUTO(mem_free) char *guid = guid_of(service, "x.u"), *path = NULL;
+    json_auto_t *made = NULL, *got = NULL, *other = NULL;
+    int64_t before;
+
+    change(service, "POST", TABLE("/classifications") "x.t@cm",
+           "[{'typeName': 'PII', 'removePropagationsOnEntityDelete': false},"
+           " {'typeName': 'OLD', 'removePropagationsOnEntityDelete': true}]");
+    change(service, "POST", TABLE("/classifications") "x.u@cm", "[{'typeName': 'EMAIL'}]");
+    check_tags(service, "d2", "OLD<x.t PII<x.t EMAIL<x.u");
+    before = moment_now(service);
+    entity_remove(service, "x.t");
+    check_tags(service, "d2", "EMAIL<x.u");
+    check_tags_as_of(service, "d2", before, "OLD<x.t PII<x.t EMAIL<x.u");
+    check_tags(service, "x.t", "OLD PII");
+    check_search(service, "classification=OLD", "x.t", 1);
+    check_search(service, "classification=OLD&excludeDeletedEntities=true", "", 0);
+    check_impact(service, "classification=OLD", "");
+
+    /* one that is deleted can be classified as well, and the other can be again */
+    entity_remove(service, "x.u");
+    check_tags(service, "d2", "");
+    path = xasprintf(ATLAS "entity/guid/%s/classifications", guid);
+    change(service, "POST", path, "[{'typeName': 'OLD'}]");
+    check_tags(service, "x.u", "EMAIL OLD");
+    got = service_get(service, 200, path);
+    ck_assert_str_eq(service_text(json_array_get(json_object_get(got, "list"), 0), "entityStatus"),
+                     "DELETED");
+    made = ask(service, "POST", 200, ATLAS "entity",
+               "{'entity': {'typeName': 'hive_table', 'attributes': {'name': 'u', 'db': null,"
+               " 'qualifiedName': 'x.u@cm'}}}");
+    other = service_get(service, 200, TABLE("/classifications") "x.u@cm");
+    ck_assert_uint_eq(json_array_size(json_object_get(other, "list")), 0); /* is another one */
+}
+END_TEST
+
+/* What was read of an entity can be sent back to it, or to another one. */
+START_TEST(sent_back)
+{
+    AUTO(service_free) struct service *service = tags_start();
+    AUTO(mem_free) char *build = guid_of(service, "b1"), *table = guid_of(service, "x.u");
+    AUTO(mem_free) char *path = xasprintf(ATLAS "entity/guid/%s/classifications", build);
+    AUTO(mem_free) char *sent = NULL, *bulk = NULL;
+    json_auto_t *read = NULL;
+
+    change(service, "POST", TABLE("/classifications") "x.t@cm", "[{'typeName': 'PII'}]");
+    read = service_get(service, 200, path);
+    sent = json_dumps(json_object_get(read, "list"), JSON_COMPACT);
+    ck_assert_ptr_nonnull(strstr(sent, "\"typeName\":\"PII\""));
+    change(service, "POST", path, sent);
+    check_tags(service, "b1", "PII<x.t");
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM classification"), 1);
+    /* the tables are of another entity; without `propagate` it is meant */
+    bulk = xasprintf("{'classification': {'typeName': 'OLD', 'propagate': true, 'entityGuid': '%s'}"
+                     ", 'entityGuids': ['%s', '%s']}",
+                     table, table, build);
+    change(service, "POST", ATLAS "entity/bulk/classification", bulk);
+    check_tags(service, "b1", "PII<x.t");
+    check_tags(service, "x.u", "OLD");
+    mem_free(sent);
+    sent = xasprintf("[{'typeName': 'OLD', 'entityGuid': '%s'}]", table);
+    change(service, "POST", path, sent);
+    check_tags(service, "b1", "OLD PII<x.t");
+}
+END_TEST
+
+/* What is known by its name alone keeps what it was classified by when it is described; tables of
+ * linking files, which are counted as well. */
+START_TEST(shell_completed)
+{
+    AUTO(service_free) struct service *service = tags_start();
+    AUTO(mem_free) char *guid = NULL, *same = NULL;
+    json_auto_t *metrics = NULL;
+    json_t *tag;
+
+    service_take(service, DEPLOYED("s1", "e1"));
+    guid = guid_of(service, "s1");
+    change(service, "POST",
+           ATLAS "entity/uniqueAttribute/type/ml_model_build/classifications?attr:qualifiedName="
+                 "s1@cm",
+           "[{'typeName': 'PII'}]");
+    check_tags(service, "e1", "PII<s1");
+    service_take(service, BUILT("s1", LINKED("x.u")));
+    change(service, "POST", TABLE("/classifications") "x.u@cm", "[{'typeName': 'PII'}]");
+    same = guid_of(service, "s1");
+    ck_assert_str_eq(same, guid);
+    check_tags(service, "s1", "PII PII<x.u");
+    check_tags(service, "e1", "PII<s1 PII<x.u");
+
+    entity_delete(service, "x.u");
+    metrics = service_get(service, 200, "/api/atlas/admin/metrics");
+    tag = json_object_get(json_object_get(json_object_get(metrics, "data"), "tag"), "tagEntities");
+    ck_assert_uint_eq(json_object_size(tag), 1);
+    ck_assert_int_eq(service_number(tag, "PII"), 1); /* that of the build alone is active */
+    ck_assert_int_eq(service_number(json_object_get(json_object_get(metrics, "data"), "general"),
+                                    "tagCount"),
+                     5);
+}
+END_TEST
+
+/* Whoever says who they are stands in the audit and in the types, for all kinds of changes. */
+START_TEST(by_whom)
+{
+    static const char *const ada[] = { "Authorization: Basic YWRhOng=", NULL }; /* ada:x */
+    static const struct {
+        const char *method, *path, *body;
+    } changes[] = {
+        { "POST", TYPEDEFS, "{\"classificationDefs\":[{\"name\":\"HERS\"}]}" },
+        { "POST", TABLE("/classifications") "x.t@cm", "[{\"typeName\":\"HERS\"}]" },
+        { "PUT", TABLE("/classifications") "x.t@cm",
+          "[{\"typeName\":\"HERS\",\"propagate\":false}]" },
+        { "DELETE", TABLE("/classification/HERS") "x.t@cm", NULL },
+    };
+    AUTO(service_free) struct service *service = tags_start();
+    AUTO(http_free) struct http *http = http_new();
+    json_auto_t *type = NULL;
+
+    for (size_t i = 0; i < LENGTH(changes); i++) {
+        AUTO(mem_free) char *url = daemon_url(service->daemon, changes[i].path);
+        AUTO(http_answer_free)
+        struct http_answer *answer =
+            http_send(http, &(struct http_request){ .method = changes[i].method,
+                                                    .url = url,
+                                                    .body = changes[i].body,
+                                                    .headers = ada });
+
+        ck_assert_int_eq(answer->status, i ? 204 : 200);
+    }
+    ck_assert_int_eq(pg_query_i64(service->dsn,
+                                  "SELECT count(*) FROM entity_audit WHERE user_name = 'ada'"
+                                  " AND action LIKE 'CLASSIFICATION%%'"),
+                     3);
+    type = service_get(service, 200, ATLAS "types/classificationdef/name/HERS");
+    ck_assert_str_eq(service_text(type, "createdBy"), "ada");
+    change(service, "POST", TABLE("/classifications") "x.t@cm", "[{'typeName': 'OLD'}]");
+    ck_assert_int_eq(pg_query_i64(service->dsn,
+                                  "SELECT count(*) FROM entity_audit WHERE user_name = 'anonymous'"
+                                  " AND action LIKE 'CLASSIFICATION%%'"),
+                     1);
+}
+END_TEST
+
+/* Each kind of change waits for the graph no longer than any other. */
+START_TEST(waits_are_bounded)
+{
+    static const char *const environment[] = { "PLUMBLINE_COMMIT_TIMEOUT_MS=200ms", NULL };
+    static const struct {
+        const char *method, *path, *body;
+    } changes[] = {
+        { "POST", TYPEDEFS, "{'classificationDefs': [{'name': 'LATE'}]}" },
+        { "POST", TABLE("/classifications") "x.t@cm", "[{'typeName': 'PII'}]" },
+        { "DELETE", ATLAS "types/typedef/name/OLD", NULL },
+    };
+    AUTO(service_free) struct service *one = tags_start();
+    AUTO(service_free)
+    struct service *service =
+        service_start_with(&(struct daemon_options){ .dsn = one->dsn, .environment = environment });
+    PGconn *conn = pg_connect(one->dsn);
+
+    PQclear(PQexec(conn, "BEGIN; SELECT pg_advisory_xact_lock(7236, 4)"));
+    ck_assert_int_eq(PQtransactionStatus(conn), PQTRANS_INTRANS);
+    for (size_t i = 0; i < LENGTH(changes); i++)
+        json_decref(ask(service, changes[i].method, 503, changes[i].path, changes[i].body));
+    PQclear(PQexec(conn, "ROLLBACK"));
+    PQfinish(conn);
+    for (size_t i = 0; i < LENGTH(changes); i++)
+        json_decref(
+            ask(service, changes[i].method, i ? 204 : 200, changes[i].path, changes[i].body));
 }
 END_TEST
 
@@ -876,17 +1102,6 @@ START_TEST(shown_in_lineage)
 END_TEST
 
 /* ---- at other moments, and by others ---- */
-
-static int64_t moment_now(struct service *service)
-{
-    int64_t ms = pg_query_i64(service->dsn,
-                              "SELECT floor(extract(epoch FROM greatest(clock_timestamp(), (SELECT"
-                              " max(recorded_at) FROM graph_batch))) * 1000)::bigint");
-
-    WAIT_UNTIL(WAIT_MS, pg_query_i64(service->dsn, "SELECT floor(extract(epoch FROM"
-                                                   " clock_timestamp()) * 1000)::bigint") > ms);
-    return ms;
-}
 
 START_TEST(as_of)
 {
@@ -1114,26 +1329,45 @@ END_TEST
 
 /* ---- any graph ---- */
 
-enum { NODES = 30, ROUNDS = 25 };
+enum { NODES = 30, ROUNDS = 25, FAR = 6000 };
+
+static void graph_exec(PGconn *conn, const char *format, ...) PRINTF_LIKE(2, 3);
+static void graph_exec(PGconn *conn, const char *format, ...)
+{
+    AUTO(mem_free) char *sql = NULL;
+    PGresult *result;
+    va_list args;
+
+    va_start(args, format);
+    ck_assert_int_ge(vasprintf(&sql, format, args), 0);
+    va_end(args);
+    result = PQexec(conn, sql);
+    ck_assert_msg(PQresultStatus(result) == PGRES_COMMAND_OK ||
+                      PQresultStatus(result) == PGRES_TUPLES_OK,
+                  "%s", PQerrorMessage(conn));
+    PQclear(result);
+}
 
 /* Even ones are tables, odd ones processes; edges with flow, cycles too. */
-static void graph_roll(struct service *service, uint64_t *seed)
+static void graph_roll(PGconn *conn, uint64_t *seed)
 {
-    pg_exec(service->dsn,
-            "TRUNCATE entity, relationship, classification;"
-            "INSERT INTO entity (entity_id, from_batch, created_batch, guid, type, qualified_name,"
-            " is_incomplete, is_deleted, created_by, updated_by, attributes)"
-            " SELECT i, b, b, gen_random_uuid(), CASE WHEN i %% 2 = 0 THEN 'hive_table' ELSE"
-            " 'hive_process' END, 'n' || i || '@cm', false, false, 'ada', 'ada', '{}'"
-            " FROM (SELECT max(batch_id) AS b FROM graph_batch) AS batch,"
-            " generate_series(1, %d) AS i",
-            NODES);
+    graph_exec(
+        conn,
+        IN_A_BATCH
+        "TRUNCATE entity, relationship, classification;"
+        "INSERT INTO entity (entity_id, from_batch, created_batch, guid, type, qualified_name,"
+        " is_incomplete, is_deleted, created_by, updated_by, attributes)"
+        " SELECT i, b, b, gen_random_uuid(), CASE WHEN i %% 2 = 0 THEN 'hive_table' ELSE"
+        " 'hive_process' END, 'n' || i || '@cm', false, false, 'ada', 'ada', '{}'"
+        " FROM (SELECT max(batch_id) AS b FROM graph_batch) AS batch,"
+        " generate_series(1, %d) AS i",
+        NODES);
     for (int i = 0; i < NODES + 5; i++) {
         uint32_t table = 2 + 2 * dice_roll(seed, NODES / 2);
         uint32_t process = 1 + 2 * dice_roll(seed, NODES / 2);
 
-        pg_exec(
-            service->dsn,
+        graph_exec(
+            conn,
             "INSERT INTO relationship (relationship_id, from_batch, created_batch, guid, type,"
             " end1, end2, is_deleted, created_by, updated_by)"
             " SELECT %d, b, b, gen_random_uuid(), '%s', %u, %u, %s, 'ada', 'ada'"
@@ -1142,18 +1376,19 @@ static void graph_roll(struct service *service, uint64_t *seed)
             dice_roll(seed, 8) ? "false" : "true");
     }
     for (int i = 0; i < 5; i++)
-        pg_exec(service->dsn,
-                "INSERT INTO classification SELECT %u, '%s', b, NULL, b, '{}', NULL, %s, false, %s,"
-                " 'ada', 'ada' FROM (SELECT max(batch_id) AS b FROM graph_batch) AS batch"
-                " ON CONFLICT DO NOTHING",
-                1 + dice_roll(seed, NODES), dice_roll(seed, 2) ? "PII" : "OLD",
-                dice_roll(seed, 5) ? "true" : "false", dice_roll(seed, 5) ? "false" : "true");
+        graph_exec(
+            conn,
+            "INSERT INTO classification SELECT %u, '%s', b, NULL, b, '{}', NULL, %s, false, %s,"
+            " 'ada', 'ada' FROM (SELECT max(batch_id) AS b FROM graph_batch) AS batch"
+            " ON CONFLICT DO NOTHING",
+            1 + dice_roll(seed, NODES), dice_roll(seed, 2) ? "PII" : "OLD",
+            dice_roll(seed, 5) ? "true" : "false", dice_roll(seed, 5) ? "false" : "true");
     for (int i = 0; i < 2; i++)
-        pg_exec(service->dsn, "UPDATE entity SET is_deleted = true WHERE entity_id = %u",
-                1 + dice_roll(seed, NODES));
+        graph_exec(conn, "UPDATE entity SET is_deleted = true WHERE entity_id = %u",
+                   1 + dice_roll(seed, NODES));
 }
 
-/* By the plainest recursion: what each entity has, as "PII<n4". */
+/* By the plainest recursion: what each entity has, as "PII<n4", by entity. */
 static const char oracle_sql[] =
     "WITH RECURSIVE flow AS (SELECT CASE WHEN type = 'dataset_process_inputs' THEN end2 ELSE end1"
     "  END AS one, CASE WHEN type = 'dataset_process_inputs' THEN end1 ELSE end2 END AS two"
@@ -1164,15 +1399,26 @@ static const char oracle_sql[] =
     "  AND NOT c.is_restricted JOIN entity AS a ON a.entity_id = h.id AND NOT a.is_deleted"
     "  JOIN entity AS b ON b.entity_id = f.two AND NOT b.is_deleted)"
     " SELECT coalesce(string_agg(DISTINCT tag || '<n' || origin, ' ' ORDER BY tag || '<n' ||"
-    "  origin), '') FROM has WHERE id = %d";
+    "  origin), ''), e.guid FROM entity AS e LEFT JOIN has ON has.id = e.entity_id"
+    " GROUP BY e.entity_id, e.guid ORDER BY e.entity_id";
 
 static int compare_texts(const void *a, const void *b)
 {
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+/* The number of the entity in the rows of the oracle. */
+static int node_of(const PGresult *oracle, const char *guid)
+{
+    for (int i = 0; i < NODES; i++) {
+        if (strcmp(PQgetvalue(oracle, i, 1), guid) == 0)
+            return i + 1;
+    }
+    ck_abort_msg("no entity has the guid %s", guid);
+}
+
 /* Of the header, its classifications in the order of their names. Owned. */
-static char *header_describe(struct service *service, const json_t *header)
+static char *header_describe(const PGresult *oracle, const json_t *header)
 {
     const json_t *list = json_object_get(header, "classifications");
     char *items[2 * NODES];
@@ -1182,11 +1428,9 @@ static char *header_describe(struct service *service, const json_t *header)
     ck_assert_uint_lt(json_array_size(list), LENGTH(items));
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *tag = json_array_get(list, i);
-        AUTO(mem_free)
-        char *id = pg_query_text(service->dsn, "SELECT entity_id FROM entity WHERE guid = '%s'",
-                                 service_text(tag, "entityGuid"));
 
-        items[i] = xasprintf("%s<n%s", service_text(tag, "typeName"), id);
+        items[i] = xasprintf("%s<n%d", service_text(tag, "typeName"),
+                             node_of(oracle, service_text(tag, "entityGuid")));
     }
     qsort(items, json_array_size(list), sizeof(*items), compare_texts);
     for (size_t i = 0; i < json_array_size(list); i++) {
@@ -1197,23 +1441,31 @@ static char *header_describe(struct service *service, const json_t *header)
 }
 
 /* All entities in one answer, each in an answer of its own, and a search for one classification. */
-static void graph_check(struct service *service, int round)
+static void graph_check(struct service *service, PGconn *conn, int round)
 {
+    PGresult *oracle = PQexec(conn, oracle_sql);
+    AUTO(mem_free) char *moment = xasprintf("?as_of=%" PRId64, moment_now(service));
     json_auto_t *all = service_get(service, 200, ATLAS "search/basic?typeName=Asset&limit=100");
     json_auto_t *pii = service_get(service, 200, ATLAS "search/basic?classification=PII&limit=100");
     const json_t *entities = json_object_get(all, "entities");
     size_t with_pii = 0;
 
+    ck_assert_int_eq(PQntuples(oracle), NODES);
     ck_assert_uint_eq(json_array_size(entities), NODES);
     for (int i = 0; i < NODES; i++) {
         const json_t *header = json_array_get(entities, (size_t)i);
-        AUTO(mem_free) char *want = pg_query_text(service->dsn, oracle_sql, i + 1);
-        AUTO(mem_free) char *have = header_describe(service, header);
+        const char *want = PQgetvalue(oracle, i, 0);
+        AUTO(mem_free) char *have = header_describe(oracle, header);
         AUTO(mem_free)
-        char *path = xasprintf(ATLAS "entity/guid/%s/header", service_text(header, "guid"));
-        json_auto_t *alone = service_get(service, 200, path);
-        AUTO(mem_free) char *have_alone = header_describe(service, alone);
+        char *path = xasprintf(ATLAS "entity/guid/%s/header%s", service_text(header, "guid"),
+                               i % 3 ? "" : moment);
+        json_auto_t *alone = NULL;
+        AUTO(mem_free) char *have_alone = NULL;
 
+        if (round % 2) /* nothing is kept of this moment */
+            PQclear(PQexec(conn, "SELECT graph_begin()"));
+        alone = service_get(service, 200, path);
+        have_alone = header_describe(oracle, alone);
         ck_assert_msg(strcmp(have, want) == 0, "round %d, n%d: %s, not %s", round, i + 1, have,
                       want);
         ck_assert_msg(strcmp(have_alone, want) == 0, "round %d, n%d alone: %s, not %s", round,
@@ -1221,17 +1473,76 @@ static void graph_check(struct service *service, int round)
         with_pii += strstr(want, "PII") != NULL;
     }
     ck_assert_uint_eq(json_array_size(json_object_get(pii, "entities")), with_pii);
+    PQclear(oracle);
 }
 
 START_TEST(random_graphs)
 {
     AUTO(service_free) struct service *service = service_start();
+    PGconn *conn = pg_connect(service->dsn);
     uint64_t seed = 5;
 
     json_decref(ask(service, "POST", 200, TYPEDEFS, TAGS));
     for (int round = 0; round < ROUNDS; round++) {
-        graph_roll(service, &seed);
-        graph_check(service, round);
+        graph_roll(conn, &seed);
+        graph_check(service, conn, round);
+    }
+    PQfinish(conn);
+}
+END_TEST
+
+/* n1 -> n2 -> thousands of tables -> n3 -> n4: further than one answer walks by itself. */
+static void far_make(struct service *service)
+{
+    pg_exec(service->dsn,
+            IN_A_BATCH
+            "INSERT INTO entity (entity_id, from_batch, created_batch, guid, type, qualified_name,"
+            " is_incomplete, is_deleted, created_by, updated_by, attributes)"
+            " SELECT i, b, b, gen_random_uuid(), CASE WHEN i IN (2, 3) THEN 'hive_process' ELSE"
+            " 'hive_table' END, 'n' || i || '@cm', false, false, 'ada', 'ada', '{}'"
+            " FROM (SELECT max(batch_id) AS b FROM graph_batch) AS batch,"
+            " generate_series(1, %d) AS i;"
+            "INSERT INTO relationship (relationship_id, from_batch, created_batch, guid, type,"
+            " end1, end2, created_by, updated_by)"
+            " SELECT i, b, b, gen_random_uuid(), r.type, r.end1, r.end2, 'ada', 'ada'"
+            " FROM (SELECT max(batch_id) AS b FROM graph_batch) AS batch,"
+            " (SELECT row_number() OVER () AS i, type, end1, end2 FROM (VALUES"
+            " ('dataset_process_inputs', 2, 1), ('process_dataset_outputs', 3, 4)"
+            " UNION ALL SELECT 'process_dataset_outputs', 2, i FROM generate_series(5, %d) AS i"
+            " UNION ALL SELECT 'dataset_process_inputs', 3, i FROM generate_series(5, %d) AS i)"
+            " AS v(type, end1, end2)) AS r",
+            FAR, FAR, FAR);
+}
+
+/* What is kept after the first long walk is right for its moment alone. */
+START_TEST(kept_when_far)
+{
+    AUTO(service_free) struct service *service = service_start();
+    int64_t tagged, untagged;
+
+    json_decref(ask(service, "POST", 200, TYPEDEFS, TAGS));
+    far_make(service);
+    change(service, "POST", TABLE("/classifications") "n1@cm", "[{'typeName': 'PII'}]");
+    tagged = moment_now(service);
+    change(service, "POST", TABLE("/classifications") "n7@cm",
+           "[{'typeName': 'OLD'}, {'typeName': 'PII', 'restrictPropagationThroughLineage': true},"
+           " {'typeName': 'TABLES', 'propagate': false}]");
+    for (int i = 0; i < 2; i++) {
+        check_tags(service, "n4", "PII<n1 OLD<n7");
+        check_tags(service, "n7", "OLD PII TABLES PII<n1");
+        check_tags(service, "n8", "PII<n1");
+        check_tags(service, "n1", "PII");
+    }
+    change(service, "DELETE", TABLE("/classification/PII") "n1@cm", NULL);
+    untagged = moment_now(service);
+    check_tags(service, "n4", "OLD<n7");
+    change(service, "PUT", TABLE("/classifications") "n7@cm",
+           "[{'typeName': 'OLD', 'propagate': false}]");
+    for (int i = 0; i < 2; i++) {
+        check_tags(service, "n4", "");
+        check_tags_as_of(service, "n4", tagged, "PII<n1");
+        check_tags_as_of(service, "n4", untagged, "OLD<n7");
+        check_tags_as_of(service, "n7", untagged, "OLD PII TABLES");
     }
 }
 END_TEST
@@ -1239,7 +1550,7 @@ END_TEST
 Suite *classification_suite(void)
 {
     Suite *suite = suite_create("classification");
-    TCase *tc = tcase_create("classification");
+    TCase *tc = tcase_create("classification"), *graphs = tcase_create("graphs");
 
     tcase_set_timeout(tc, 120);
     tcase_add_unchecked_fixture(tc, pg_shared_start, NULL);
@@ -1256,6 +1567,11 @@ Suite *classification_suite(void)
     tcase_add_test(tc, passes_over_nothing_deleted);
     tcase_add_test(tc, restricted);
     tcase_add_test(tc, metrics_alone);
+    tcase_add_test(tc, deleted_by_clients);
+    tcase_add_test(tc, sent_back);
+    tcase_add_test(tc, shell_completed);
+    tcase_add_test(tc, by_whom);
+    tcase_add_test(tc, waits_are_bounded);
     tcase_add_test(tc, shown_in_lineage);
     tcase_add_test(tc, as_of);
     tcase_add_test(tc, impact_in_pages);
@@ -1263,7 +1579,11 @@ Suite *classification_suite(void)
     tcase_add_test(tc, tagged_while_builds_link);
     tcase_add_test(tc, added_at_once);
     tcase_add_loop_test(tc, lost_commit, 0, LENGTH(cut_cases));
-    tcase_add_test(tc, random_graphs);
     suite_add_tcase(suite, tc);
+    tcase_set_timeout(graphs, 120);
+    tcase_add_unchecked_fixture(graphs, pg_shared_start, NULL);
+    tcase_add_test(graphs, random_graphs);
+    tcase_add_test(graphs, kept_when_far);
+    suite_add_tcase(suite, graphs);
     return suite;
 }

@@ -633,6 +633,20 @@ END_TEST
 
 /* ---- relationships ---- */
 
+/* What would not be kept: which classifications pass over this relationship alone. */
+static const struct {
+    const char *name, *value, *message;
+} blocking[] = {
+    { "propagateTags", "\"BOTH\"",
+      "propagateTags of a hive_table_db is NONE: it can't be another one for one relationship" },
+    { "propagateTags", "7",
+      "propagateTags of a hive_table_db is NONE: it can't be another one for one relationship" },
+    { "blockedPropagatedClassifications", "[{\"typeName\":\"PII\"}]",
+      "blockedPropagatedClassifications: classifications can't be blocked on one relationship" },
+    { "blockedPropagatedClassifications", "7",
+      "blockedPropagatedClassifications: classifications can't be blocked on one relationship" },
+};
+
 START_TEST(relationships_by_themselves)
 {
     AUTO(service_free) struct service *service = service_start();
@@ -673,6 +687,16 @@ START_TEST(relationships_by_themselves)
     text = json_dumps(edge, 0);
     same = service_call(service, 200, "PUT", API "relationship", text, "eve");
     ck_assert(json_equal(same, edge));
+    for (size_t i = 0; i < LENGTH(blocking); i++) {
+        json_auto_t *blocked = json_deep_copy(edge), *refused = NULL;
+
+        (void)json_object_set_new(blocked, blocking[i].name,
+                                  json_loads(blocking[i].value, JSON_DECODE_ANY, NULL));
+        mem_free(text);
+        text = json_dumps(blocked, 0);
+        refused = service_call(service, 400, "PUT", API "relationship", text, "eve");
+        check_message(refused, "ATLAS-400-00-029", blocking[i].message);
+    }
     (void)json_object_set_new(json_object_get(edge, "end1"), "guid", json_string(UNKNOWN));
     mem_free(text);
     text = json_dumps(edge, 0);

@@ -764,7 +764,7 @@ START_TEST(no_statement_is_cut)
     while (search.attributes_len < ATTRIBUTES)
         search.attributes[search.attributes_len++] = "description";
     ck_assert_int_eq(store_search_begin(conn, &err), 0);
-    ck_assert_int_eq(store_search(conn, types, &search, found_none, NULL, &count, &err), -1);
+    ck_assert_int_eq(store_search(conn, types, NULL, &search, found_none, NULL, &count, &err), -1);
     ck_assert_int_eq(err.kind, ERR_INPUT);
     ck_assert_str_eq(err.text, "the search is larger than any that is looked for");
     search_done(&search);
@@ -802,7 +802,7 @@ START_TEST(large_rows_come_a_few_at_a_time)
     ck_assert_int_eq(search_parse(&search, types, parameters, &fault), 0);
     ck_assert_int_eq(store_search_begin(conn, &err), 0);
     PQtrace(conn, trace);
-    ck_assert_int_eq(store_search(conn, types, &search, found_any, &found, &count, &err), 0);
+    ck_assert_int_eq(store_search(conn, types, NULL, &search, found_any, &found, &count, &err), 0);
     PQuntrace(conn);
     (void)fclose(trace);
     ck_assert_int_eq(found, 2);

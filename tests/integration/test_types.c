@@ -87,7 +87,7 @@ START_TEST(made_changed_deleted)
 
     service_check_same(entity, got, "what POST answers");
     ck_assert_int_eq(service_number(got, "version"), 1);
-    ck_assert_str_eq(service_text(got, "createdBy"), "plumbline");
+    ck_assert_str_eq(service_text(got, "createdBy"), "anonymous");
     ck_assert_str_eq(service_text(got, "serviceType"), "mine");
     same = service_get(service, 200, by_guid);
     service_check_same(same, tag, "by guid");
