@@ -170,8 +170,6 @@ END_TEST
 
 /* ---- what is refused ---- */
 
-#define ONLY_V2 " is not taken; of entities take the kinds that end with _V2"
-
 START_TEST(refused)
 {
     AUTO(service_free) struct service *service = service_start();
@@ -188,8 +186,8 @@ START_TEST(refused)
                   "message: not JSON near byte 8");
     check_refused(service, 400, "[1]", "ATLAS-400-00-029", "message: not a JSON object");
     check_refused(service, 400, "{}", "ATLAS-400-00-029", "notification: there is no type in it");
-    check_refused(service, 400, "{\"type\":\"ENTITY_CREATE\"}", "ATLAS-400-00-029",
-                  "notification: ENTITY_CREATE" ONLY_V2);
+    check_refused(service, 400, "{\"type\":\"TYPE_CREATE\"}", "ATLAS-400-00-029",
+                  "notification: TYPE_CREATE is not taken, only what becomes of entities");
     check_refused(service, 400, "[{\"version\":{\"version\":\"2.0.0\"},\"message\":{}},{}]",
                   "ATLAS-400-00-029", "message 1 of 2: message: its version is later than 1.0.0");
     check_refused(service, 404,

@@ -114,8 +114,8 @@ START_TEST(taken_and_rejected)
                      "hook 1 invalid_message message: not JSON near byte 8 nonsense\n"
                      "hook 2 ATLAS-403-00-001 hive is not authorized to perform update of "
                      "ml_project.name: an event set it " OVERWRITE "\n"
-                     "hook 3 unsupported_kind notification: TYPE_CREATE is not taken; of entities "
-                     "take the kinds that end with _V2 {\"type\":\"TYPE_CREATE\"}");
+                     "hook 3 unsupported_kind notification: TYPE_CREATE is not taken, only what "
+                     "becomes of entities {\"type\":\"TYPE_CREATE\"}");
     origin = pg_query_text(dsn_of(&hooks), "SELECT (origin::jsonb - 'timestampMs' - 'cluster')"
                                            " FROM rejected_event WHERE code = 'invalid_message'");
     want = xasprintf("{\"bytes\": 8, \"topic\": \"%s\", \"offset\": 1, \"partition\": 0}",
