@@ -6,7 +6,10 @@
 #include "base/utf8.h"
 #include "hook_internal.h"
 
-enum { HOOK_QUOTE_BYTES_MAX = 64 };
+enum {
+    HOOK_QUOTE_BYTES_MAX = 64,
+    HOOK_USER_BYTES_MAX = 1024, /* stands in every row that it changes */
+};
 
 typedef int hook_read_kind(const json_t *notification, struct hook *hook,
                            struct entity_fault *fault);
@@ -142,6 +145,8 @@ int hook_read(const json_t *notification, struct hook *hook, struct entity_fault
     *hook = (struct hook){ .user = user && *user ? user : "UNKNOWN" };
     if (!kind)
         return hook_invalid(fault, "there is no type in it");
+    if (strlen(hook->user) > HOOK_USER_BYTES_MAX)
+        return hook_invalid(fault, "user is longer than 1024 bytes");
     for (size_t i = 0; i < LENGTH(hook_kinds); i++) {
         if (strcmp(hook_kinds[i].name, kind) != 0)
             continue;

@@ -132,6 +132,9 @@ static int hook_update(struct hook_writer *writer, struct hook *hook)
     size_t len = 0;
     int rc;
 
+    if (!type) /* which a guid can do without */
+        type =
+            json_string_value(json_object_get(json_object_get(hook->body, "entity"), "typeName"));
     if (guid && type && uuid_parse(&uuid, span_of(guid)) == 0) {
         hook_aim(hook, guid, type);
         return hook_store_entities(writer, hook);
@@ -169,6 +172,27 @@ static int hook_write(struct hook_writer *writer, const json_t *notification)
     return hook_delete(writer, &hook);
 }
 
+/* Whether the database refuses the message for what it says, so that it would the next time: values
+ * (22, 23, as ERR_INPUT), what a statement or a trigger won't do with them (0A, 21, 44, P0), more of
+ * something than it can have (54). What fails inside of Postgres (XX000) may be either: that is for
+ * whoever has tried often enough. */
+static bool hook_is_refused(const struct hook_writer *writer, const struct err *err)
+{
+    static const char *const classes[] = { "0A", "21", "44", "54", "P0", "XX000" };
+    const char *state = strstr(err->text, "(SQLSTATE "); /* as store_fail writes it */
+
+    if (err->kind == ERR_INPUT)
+        return true;
+    if (!state)
+        return false;
+    state += sizeof("(SQLSTATE ") - 1;
+    for (size_t i = 0; i < LENGTH(classes) - !writer->gives_up; i++) {
+        if (strncmp(state, classes[i], strlen(classes[i])) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* Each message is a change of the graph of its own, or none. */
 static int hook_apply(struct hook_writer *writer, const json_t *notification, enum hook_fate *fate)
 {
@@ -183,8 +207,7 @@ static int hook_apply(struct hook_writer *writer, const json_t *notification, en
     if (store_exec(entities->conn, "SAVEPOINT hook", "begin hook message", err) < 0)
         return -1;
     rc = hook_write(writer, notification);
-    /* what Postgres will never take: values, or more of something than it can have (class 54) */
-    if (rc < 0 && !fault->status && (err->kind == ERR_INPUT || strstr(err->text, "(SQLSTATE 54")))
+    if (rc < 0 && !fault->status && hook_is_refused(writer, err))
         (void)entity_fault_set(fault, 400, "invalid_message", "%s", err->text);
     if (rc < 0 && !fault->status)
         return -1;

@@ -180,6 +180,24 @@ static const struct {
       "notification: typeName, attribute and attributeValue are not all strings" },
 };
 
+/* It would stand in every row that the message makes. */
+START_TEST(a_long_user)
+{
+    for (int too_long = 0; too_long < 2; too_long++) {
+        AUTO(mem_free) char *user = xasprintf("%0*d", 1024 + too_long, 0);
+        json_auto_t *notification =
+            json_pack("{s:s, s:s, s:[{s:s, s:{s:s}}]}", "type", "ENTITY_DELETE_V2", "user", user,
+                      "entities", "typeName", "t", "uniqueAttributes", "a", "b");
+        AUTO(hook_done) struct hook hook = { 0 };
+        struct entity_fault fault = { 0 };
+
+        ck_assert_int_eq(hook_read(notification, &hook, &fault), -too_long);
+        ck_assert_str_eq(fault.message,
+                         too_long ? "notification: user is longer than 1024 bytes" : "");
+    }
+}
+END_TEST
+
 START_TEST(refuses_case)
 {
     json_auto_t *notification = parse_json(must_not_read[_i].text);
@@ -373,6 +391,7 @@ Suite *hook_suite(void)
 
     tcase_add_loop_test(tcase, reads_case, 0, LENGTH(must_read));
     tcase_add_loop_test(tcase, refuses_case, 0, LENGTH(must_not_read));
+    tcase_add_test(tcase, a_long_user);
     tcase_add_test(tcase, an_update_is_aimed);
     tcase_add_test(tcase, what_is_written_is_read);
     tcase_add_test(tcase, a_limit_is_told_from_nonsense);

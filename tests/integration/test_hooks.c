@@ -168,7 +168,58 @@ START_TEST(changed_in_part_and_deleted)
 }
 END_TEST
 
+/* As Atlas finds it: the type may stand in the entity alone. */
+START_TEST(changed_by_guid)
+{
+    AUTO(service_free) struct service *service = service_start();
+    AUTO(mem_free) char *guid = NULL, *body = NULL;
+
+    post(service, CREATE(TABLE("t", "")));
+    guid = pg_query_text(service->dsn, "SELECT guid::text FROM entity");
+    body = xasprintf("{\"type\":\"ENTITY_PARTIAL_UPDATE_V2\",\"user\":\"u\",\"entityId\":{\"guid\":"
+                     "\"%s\"},\"entity\":{\"entity\":{\"typeName\":\"hive_table\",\"attributes\":{"
+                     "\"owner\":\"ada\"}}}}",
+                     guid);
+    post(service, body);
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM entity WHERE to_batch IS NULL"
+                                                " AND attributes ->> 'owner' = 'ada'"),
+                     1);
+}
+END_TEST
+
 /* ---- what is refused ---- */
+
+/* Makes the database refuse hive_table "poison" with that SQLSTATE, and no more with NULL. */
+static void poison(const char *dsn, const char *state)
+{
+    pg_exec(dsn, "DROP TRIGGER IF EXISTS poison ON entity");
+    if (!state)
+        return;
+    pg_exec(dsn,
+            "CREATE OR REPLACE FUNCTION poison() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " RAISE EXCEPTION 'no' USING ERRCODE = '%s'; END $$;"
+            "CREATE TRIGGER poison BEFORE INSERT ON entity FOR EACH ROW WHEN"
+            " (NEW.qualified_name = 'poison@cm') EXECUTE FUNCTION poison()",
+            state);
+}
+
+START_TEST(refused_by_the_database)
+{
+    AUTO(service_free) struct service *service = service_start();
+
+    poison(service->dsn, "P0001");
+    post(service, "[" CREATE(TABLE("poison", "")) "," CREATE(TABLE("a", "")) "]");
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM rejected_event WHERE code ="
+                                                " 'invalid_message'"),
+                     1);
+    ck_assert_int_eq(active(service, "hive_table", "a"), 1);
+    poison(service->dsn, "42501");
+    json_decref(service_call(service, 503, "POST", HOOK, CREATE(TABLE("poison", "")), NULL));
+    poison(service->dsn, NULL);
+    post(service, CREATE(TABLE("poison", "")));
+    ck_assert_int_eq(active(service, "hive_table", "poison"), 1);
+}
+END_TEST
 
 START_TEST(refused)
 {
@@ -475,7 +526,9 @@ Suite *hooks_suite(void)
     tcase_add_test(tc, made_once);
     tcase_add_test(tc, several_in_order);
     tcase_add_test(tc, changed_in_part_and_deleted);
+    tcase_add_test(tc, changed_by_guid);
     tcase_add_test(tc, refused);
+    tcase_add_test(tc, refused_by_the_database);
     tcase_add_test(tc, what_events_set_stays);
     tcase_add_test(tc, replayed);
     tcase_add_loop_test(tc, parts_in_any_order, 0, 2);

@@ -275,6 +275,53 @@ START_TEST(while_postgres_is_away)
 }
 END_TEST
 
+/* ---- what the database does not take ---- */
+
+static const struct {
+    const char *state;
+    const char *rejected; /* NULL: it waits until it is taken */
+} poisons[] = {
+    { "P0001", "1 invalid_message postgres: make entities: no (SQLSTATE P0001)" },
+    { "XX000", "1 invalid_message postgres: make entities: no (SQLSTATE XX000)" },
+    { "42501", NULL },
+};
+
+/* One message that it refuses does not stop those behind it; what is not the message's fault does,
+ * in sight of whoever looks. */
+START_TEST(poison)
+{
+    AUTO(hooks_done) struct hooks hooks;
+    AUTO(producer_free) struct producer *producer = producer_new(broker_shared(), NULL);
+    AUTO(mem_free) char *rows = NULL;
+    const char *const rejected = poisons[_i].rejected;
+
+    hooks_start(&hooks, broker_shared(), NULL, NULL);
+    pg_exec(dsn_of(&hooks),
+            "CREATE FUNCTION poison() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " RAISE EXCEPTION 'no' USING ERRCODE = '%s'; END $$;"
+            "CREATE TRIGGER poison BEFORE INSERT ON entity FOR EACH ROW WHEN"
+            " (NEW.qualified_name = 'poison') EXECUTE FUNCTION poison()",
+            poisons[_i].state);
+    producer_send_text(producer, hooks.topic, CREATE(TABLE("a")));
+    producer_send_text(producer, hooks.topic, CREATE(TABLE("poison")));
+    producer_send_text(producer, hooks.topic, CREATE(TABLE("b")));
+    producer_flush(producer);
+    if (!rejected) {
+        WAIT_UNTIL(HOOKS_MS_MAX,
+                   daemon_log_has(hooks.rig.service->daemon, "partition 0, offset 1: postgres: "));
+        WAIT_UNTIL(HOOKS_MS_MAX, service_sample(hooks.rig.service, "plumbline_hook_failures") > 6);
+        pg_exec(dsn_of(&hooks), "DROP TRIGGER poison ON entity");
+    }
+    hooks_wait(&hooks, dsn_of(&hooks), 3);
+    rows = pg_query_text(dsn_of(&hooks), "SELECT coalesce(string_agg(concat_ws(' ', origin ->>"
+                                         " 'offset', code, message), E'\\n'), '') FROM"
+                                         " rejected_event");
+    ck_assert_str_eq(rows, rejected ? rejected : "");
+    ck_assert_int_eq(pg_query_i64(dsn_of(&hooks), "SELECT count(*) FROM entity"), 3 - !!rejected);
+    WAIT_UNTIL(HOOKS_MS_MAX, service_sample(hooks.rig.service, "plumbline_hook_failures") == 0);
+}
+END_TEST
+
 static const enum proxy_mode cuts[] = { PROXY_CUT_BEFORE, PROXY_CUT_AFTER, PROXY_DROP_ANSWER };
 
 /* COMMIT gets no answer. */
@@ -318,6 +365,7 @@ Suite *kafka_hooks_suite(void)
     tcase_add_test(tcase, parts_over_a_kill);
     tcase_add_test(tcase, too_large);
     tcase_add_test(tcase, while_postgres_is_away);
+    tcase_add_loop_test(tcase, poison, 0, LENGTH(poisons));
     tcase_add_loop_test(tcase, cut_at_commit, 0, LENGTH(cuts));
     suite_add_tcase(suite, tcase);
     return suite;
