@@ -258,7 +258,8 @@ static PGresult *hook_put_part(struct hook_writer *writer, const struct message_
     hook_param(&params, numbers[4], HOOK_WAITING_BYTES_FACTOR * config->hook_message_bytes_max);
     hook_param(&params, numbers[5], config->kafka_reject_bytes_max);
     return store_query_params(writer->entities.conn,
-                              "SELECT hook_part_put($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+                              "SELECT * FROM hook_part_put($1, $2, $3, $4, $5, $6, $7, $8, $9, $10,"
+                              " $11)",
                               &params, "keep hook message", writer->entities.err);
 }
 
@@ -342,6 +343,7 @@ static int hook_take_part(struct hook_writer *writer, const struct message_label
     if (!result)
         return -1;
     state = PQgetvalue(result, 0, 0);
+    writer->given_up += store_get_i64(result, 0, 1);
     if (strcmp(state, "complete") != 0) {
         *fate = strcmp(state, "waits") == 0       ? HOOK_WAITS
                 : strcmp(state, "too_large") == 0 ? HOOK_GIVEN_UP
@@ -468,6 +470,16 @@ int hook_is_in(struct entity_writer *writer, const char *xid)
     return result ? store_get_bool(result, 0, 0) : -1;
 }
 
+/* Whether parts that are in a topic come to be read. */
+static bool hook_reads(const struct store *store)
+{
+    const struct config *config = store->setup.config;
+
+    return !config->kafka_brokers || !config->kafka_hook_topic ||
+           (stats_get(store->setup.stats, STAT_KAFKA_UP) &&
+            !stats_get(store->setup.stats, STAT_HOOK_FAILURES));
+}
+
 int hook_round(struct store *store, bool *more, struct err *err)
 {
     const struct config *config = store->setup.config;
@@ -475,8 +487,9 @@ int hook_round(struct store *store, bool *more, struct err *err)
     char sql[128];
     int rc;
 
-    (void)snprintf(sql, sizeof(sql), "SELECT * FROM hook_expire(%" PRId64 ", %d, %" PRId64 ")",
-                   config->hook_wait, HOOK_EXPIRE_MAX, config->kafka_reject_bytes_max);
+    (void)snprintf(sql, sizeof(sql), "SELECT * FROM hook_expire(%" PRId64 ", %d, %" PRId64 ", %s)",
+                   config->hook_wait, HOOK_EXPIRE_MAX, config->kafka_reject_bytes_max,
+                   hook_reads(store) ? "true" : "false");
     rc = store_call(store->conn, sql, &result, err);
     if (rc <= 0)
         return rc;

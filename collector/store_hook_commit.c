@@ -131,6 +131,7 @@ static int hook_commit_all(struct store *store, struct batch *batch, struct err 
         if (hook_commit_submission(store, &writer, batch, s->origin) < 0)
             return -1;
     }
+    batch->hook_rejected += writer.given_up;
     return hook_xid(&writer.entities, batch->hook_xid);
 }
 

@@ -312,7 +312,9 @@ END_TEST
 static void parts_write(struct message_parts *parts, size_t comment_bytes, size_t bytes_max,
                         bool compresses, uint64_t number)
 {
-    const struct message_head head = { .id_prefix = SPAN_LITERAL("id"), .number = number };
+    const struct message_head head = { .id_prefix = SPAN_LITERAL("id"),
+                                       .number = number,
+                                       .created_ms = (int64_t)(comment_bytes % 10) };
     AUTO(buf_done) struct buf text;
     uint64_t seed = 3;
 
@@ -464,6 +466,61 @@ START_TEST(incomplete)
 }
 END_TEST
 
+/* While no daemon runs, the other parts may stand in a topic: that is not waited. */
+START_TEST(waited_only_while_somebody_reads)
+{
+    AUTO(service_free) struct service *service = service_start();
+    struct message_parts parts;
+
+    parts_write(&parts, 8000, 4096, false, 1);
+    post_part(service, &parts, 0);
+    daemon_kill9(service->daemon);
+    pg_exec(service->dsn, "UPDATE hook_message SET since = since - interval '1 h';"
+                          "UPDATE hook_round SET last = last - interval '1 h'");
+    daemon_resume(service->daemon);
+    WAIT_UNTIL(30000, pg_query_i64(service->dsn, "SELECT count(*) FROM hook_round"
+                                                 " WHERE last > now() - interval '5 min'"));
+    for (size_t i = 1; i < parts.len; i++)
+        post_part(service, &parts, i);
+    ck_assert_int_eq(active(service, "hive_table", "cut"), 1);
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM rejected_event"), 0);
+    message_parts_done(&parts);
+}
+END_TEST
+
+/* Another message with the same msgId, cut in as many parts, is not the one that was taken before,
+ * and nothing of one that waits becomes a part of it. */
+START_TEST(same_id)
+{
+    AUTO(service_free) struct service *service = service_start();
+    struct message_parts one, other;
+    AUTO(mem_free) char *row = NULL;
+
+    parts_write(&one, 20000, 4096, false, 1);
+    parts_write(&other, 20008, 4096, false, 1);
+    ck_assert_uint_eq(one.len, other.len);
+    for (size_t i = 0; i < one.len; i++)
+        post_part(service, &one, i);
+    ck_assert_int_eq(active(service, "hive_table", "cut"), 1);
+    for (size_t i = 0; i < other.len; i++)
+        post_part(service, &other, i);
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT length(attributes ->> 'comment') FROM"
+                                                " entity WHERE to_batch IS NULL"),
+                     20008);
+    post_part(service, &one, 0);
+    for (size_t i = 0; i < other.len; i++)
+        post_part(service, &other, i);
+    row = rejected(service);
+    ck_assert_str_eq(row, "hook | incomplete | 1 of its 8 parts had come when one came of another "
+                          "message with the same msgId | {\"by\": \"http\", \"bytes\": 3584, "
+                          "\"index\": 0, \"msgId\": \"id_1\", \"parts\": 8, \"partsCame\": 1}");
+    ck_assert_int_eq(service_sample(service, "plumbline_hook_rejected_total"), 1);
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM hook_part"), 0);
+    message_parts_done(&one);
+    message_parts_done(&other);
+}
+END_TEST
+
 /* A message that is whole by its last part and can't be taken is answered as taken over: its other
  * parts were. */
 START_TEST(parts_of_nonsense)
@@ -536,6 +593,8 @@ Suite *hooks_suite(void)
     tcase_add_test(tc, too_large);
     tcase_add_loop_test(tc, as_large_as_may_be, 0, 2);
     tcase_add_test(tc, incomplete);
+    tcase_add_test(tc, waited_only_while_somebody_reads);
+    tcase_add_test(tc, same_id);
     tcase_add_test(tc, parts_of_nonsense);
     tcase_add_loop_test(tc, cut_at_commit, 0, LENGTH(cuts));
     suite_add_tcase(suite, tc);
