@@ -16,8 +16,6 @@ enum {
     HOOK_ID_BYTES_MAX = 512,
     HOOK_WAITING_MAX = 1000,        /* messages whose parts are not all there */
     HOOK_WAITING_BYTES_FACTOR = 16, /* and what they have together, as largest messages */
-    /* What may be made of a message in memory, as so many bytes of a largest one. */
-    HOOK_COST_FACTOR = 12,
     HOOK_HEAD_BYTES = 4096, /* of a message that is too long, where its msgId is looked for */
     HOOK_EXPIRE_MAX = 100,
 };
@@ -39,7 +37,7 @@ static struct message_limits hook_limits(const struct config *config)
                                     .waiting_max = 1,
                                     .waiting_bytes_max =
                                         parts + HOOK_PARTS_MAX * sizeof(void *) + HOOK_ID_BYTES_MAX,
-                                    .cost_max = HOOK_COST_FACTOR * bytes };
+                                    .cost_max = (size_t)config->hook_memory_bytes_max };
 }
 
 static int hook_refuse(struct hook_writer *writer, bool is_too_large, const struct err *why)
@@ -173,7 +171,7 @@ static int hook_write(struct hook_writer *writer, const json_t *notification)
 }
 
 /* Whether the database refuses the message for what it says, so that it would the next time: values
- * (22, 23, as ERR_INPUT), what a statement or a trigger won't do with them (0A, 21, 44, P0), more of
+ * (22, 23: ERR_INPUT), what a statement or a trigger won't do with them (0A, 21, 44, P0), more of
  * something than it can have (54). What fails inside of Postgres (XX000) may be either: that is for
  * whoever has tried often enough. */
 static bool hook_is_refused(const struct hook_writer *writer, const struct err *err)
@@ -270,10 +268,13 @@ static int hook_join(struct hook_writer *writer, const struct message_label *lab
     struct message_limits limits = hook_limits(writer->config);
     AUTO(message_reader_free) struct message_reader *reader = message_reader_new(&limits);
     AUTO(store_result_free) PGresult *result = NULL;
+    AUTO(buf_done) struct buf joined;
     struct store_params params = { 0 };
     struct err why = { 0 };
-    int rc = 0;
+    size_t bytes = 0;
+    int rc;
 
+    buf_init(&joined, SIZE_MAX);
     store_param_text(&params, writer->source);
     store_param_text(&params, label->id);
     result = store_query_params(writer->entities.conn,
@@ -282,14 +283,13 @@ static int hook_join(struct hook_writer *writer, const struct message_label *lab
                                 &params, "read hook message", writer->entities.err);
     if (!result)
         return -1;
-    for (int i = 0; rc == 0 && i < PQntuples(result); i++) {
-        json_auto_t *part =
-            json_pack("{s:{}, s:s, s:s, s:i, s:i, s:s}", "version", "msgId", label->id,
-                      "msgCompressionKind", label->is_gzip ? "GZIP" : "NONE", "msgSplitIdx", i,
-                      "msgSplitCount", (int)label->count, "message", PQgetvalue(result, i, 0));
-
-        rc = message_read_json(reader, part, 0, message, &why);
-    }
+    for (int i = 0; i < PQntuples(result); i++)
+        bytes += store_get_span(result, i, 0).len;
+    (void)buf_reserve(&joined, bytes + 1);
+    for (int i = 0; i < PQntuples(result); i++)
+        buf_append_span(&joined, store_get_span(result, i, 0));
+    PQclear(TAKE(result));
+    rc = message_read_joined(reader, &joined, label->is_gzip, message, &why);
     if (rc == 1)
         return 0;
     (void)hook_refuse(writer, message->is_too_large, &why);

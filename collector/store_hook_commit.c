@@ -31,7 +31,7 @@ static char *hook_origin(const struct origin *origin, const struct origin_messag
     return xstrdup(buf_text(&text));
 }
 
-/* ------------------------------------------------------------------------- where it does not go on */
+/* ---------------------------------------------------------------------- where it does not go on */
 
 static bool hook_stop_is(const struct hook_stop *stop, const struct origin *origin,
                          const struct origin_message *message)
@@ -64,7 +64,7 @@ static int hook_stop_at(struct store *store, const struct origin *origin,
                       (int)origin->partition, (long long)message->offset);
 }
 
-/* --------------------------------------------------------------------------------------- a batch */
+/* -------------------------------------------------------------------------------------- a batch */
 
 static int hook_commit_message(struct hook_writer *writer, struct batch *batch,
                                const struct origin *origin, const struct origin_message *message)
