@@ -400,7 +400,7 @@ static int input_read_relation(struct entity_input *input, size_t holder,
     const char *name = first->attribute.name;
     bool is_list = first->attribute.cardinality != TYPE_SINGLE;
     bool is_held = !input_appends(input, first->attribute.options);
-    size_t len = is_list ? json_array_size(value) : 1;
+    size_t len = is_list ? json_array_size(value) : 1, nulls = 0;
     AUTO(mem_free) char *message = NULL;
 
     if (json_is_array(value) != is_list) {
@@ -411,19 +411,21 @@ static int input_read_relation(struct entity_input *input, size_t holder,
                       name, input_quote_len(span_of(text)), text, first->attribute.type_name);
         return input_invalid(fault, message);
     }
-    if (len == 0)
-        input_add_hold(input, first, holder);
     for (size_t i = 0; i < len; i++) {
         const json_t *reference = is_list ? json_array_get(value, i) : value;
         const struct type_relation *relation;
 
-        if (json_is_null(reference))
+        if (json_is_null(reference)) {
+            nulls++;
             continue;
+        }
         if (input_add_edge(input, holder, name, reference, &relation, fault) < 0)
             return -1;
         if (is_held)
             input_add_hold(input, relation, holder);
     }
+    if (nulls == len)
+        input_add_hold(input, first, holder);
     return 0;
 }
 

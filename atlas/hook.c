@@ -4,13 +4,17 @@
 
 #include "base/span.h"
 #include "base/utf8.h"
+#include "hook_internal.h"
 
-enum { HOOK_QUOTE_BYTES_MAX = 64 };
+enum {
+    HOOK_QUOTE_BYTES_MAX = 64,
+    HOOK_USER_BYTES_MAX = 1024, /* stands in every row that it changes */
+};
 
 typedef int hook_read_kind(const json_t *notification, struct hook *hook,
                            struct entity_fault *fault);
 
-static int hook_invalid(struct entity_fault *fault, const char *what)
+int hook_invalid(struct entity_fault *fault, const char *what)
 {
     return entity_fault_set(fault, 400, "invalid_message", "notification: %s", what);
 }
@@ -62,8 +66,10 @@ static int hook_read_delete(const json_t *notification, struct hook *hook,
     return 0;
 }
 
+/* ---- in the old form ---- */
+
 /* By the one attribute that it names. */
-static int hook_read_delete_old(const json_t *notification, struct hook *hook,
+static int hook_read_target_old(const json_t *notification, struct hook *hook,
                                 struct entity_fault *fault)
 {
     const char *type = json_string_value(json_object_get(notification, "typeName"));
@@ -72,10 +78,44 @@ static int hook_read_delete_old(const json_t *notification, struct hook *hook,
 
     if (!type || !attribute || !json_is_string(value))
         return hook_invalid(fault, "typeName, attribute and attributeValue are not all strings");
-    hook->action = HOOK_DELETE;
     hook->targets =
         json_pack("[{s:s, s:{s:O}}]", "typeName", type, "uniqueAttributes", attribute, value);
     return 0;
+}
+
+static int hook_read_store_old(const json_t *notification, struct hook *hook,
+                               struct entity_fault *fault)
+{
+    const json_t *entities = json_object_get(notification, "entities");
+
+    if (!json_is_array(entities))
+        return hook_invalid(fault, "entities is not an array of entities");
+    hook->action = HOOK_STORE;
+    return hook_old_entities(entities, &hook->body, fault);
+}
+
+static int hook_read_update_old(const json_t *notification, struct hook *hook,
+                                struct entity_fault *fault)
+{
+    const json_t *entity = json_object_get(notification, "entity");
+
+    if (!json_is_object(entity))
+        return hook_invalid(fault, "entity is not an object");
+    if (hook_old_entity(entity, &hook->body, fault) < 0)
+        return -1;
+    hook->action = HOOK_UPDATE;
+    if (hook_read_target_old(notification, hook, fault) == 0)
+        return 0;
+    json_decref(hook->body);
+    hook->body = NULL;
+    return -1;
+}
+
+static int hook_read_delete_old(const json_t *notification, struct hook *hook,
+                                struct entity_fault *fault)
+{
+    hook->action = HOOK_DELETE;
+    return hook_read_target_old(notification, hook, fault);
 }
 
 static const struct {
@@ -87,9 +127,9 @@ static const struct {
     { "ENTITY_PARTIAL_UPDATE_V2", hook_read_update },
     { "ENTITY_DELETE_V2", hook_read_delete },
     { "ENTITY_DELETE", hook_read_delete_old },
-    { "ENTITY_CREATE", NULL },
-    { "ENTITY_FULL_UPDATE", NULL },
-    { "ENTITY_PARTIAL_UPDATE", NULL },
+    { "ENTITY_CREATE", hook_read_store_old },
+    { "ENTITY_FULL_UPDATE", hook_read_store_old },
+    { "ENTITY_PARTIAL_UPDATE", hook_read_update_old },
     { "TYPE_CREATE", NULL },
     { "TYPE_UPDATE", NULL },
     { "IMPORT_TYPES_DEF", NULL },
@@ -105,13 +145,14 @@ int hook_read(const json_t *notification, struct hook *hook, struct entity_fault
     *hook = (struct hook){ .user = user && *user ? user : "UNKNOWN" };
     if (!kind)
         return hook_invalid(fault, "there is no type in it");
+    if (strlen(hook->user) > HOOK_USER_BYTES_MAX)
+        return hook_invalid(fault, "user is longer than 1024 bytes");
     for (size_t i = 0; i < LENGTH(hook_kinds); i++) {
         if (strcmp(hook_kinds[i].name, kind) != 0)
             continue;
         if (!hook_kinds[i].read)
             return entity_fault_set(fault, 400, "unsupported_kind",
-                                    "notification: %s is not taken; of entities take the kinds"
-                                    " that end with _V2",
+                                    "notification: %s is not taken, only what becomes of entities",
                                     kind);
         return hook_kinds[i].read(notification, hook, fault);
     }

@@ -362,14 +362,18 @@ json_t *message_parse(const struct message_limits *limits, struct span text, boo
     return NULL;
 }
 
-static int message_unpack(const struct message_reader *reader, struct span base64, bool is_gzip,
-                          struct buf *text, bool *is_too_large, struct err *err)
+/* `joined`: what base64 is in, emptied when it is decoded; NULL: it is somebody else's. */
+static int message_unpack(const struct message_reader *reader, struct span base64,
+                          struct buf *joined, bool is_gzip, struct buf *text, bool *is_too_large,
+                          struct err *err)
 {
     AUTO(buf_done) struct buf packed = { .max = SIZE_MAX };
     struct buf *decoded = is_gzip ? &packed : text;
 
     if (base64_decode(base64, decoded) < 0)
         return err_set(err, ERR_INPUT, "message: what is packed in it is not base64");
+    if (joined)
+        buf_done(joined);
     if (is_gzip && gzip_inflate(buf_span(&packed), text, err) < 0)
         return err_prefix(err, "message: ");
     *is_too_large = text->full;
@@ -466,12 +470,11 @@ int message_look(const struct message_limits *limits, const json_t *root,
     return 0;
 }
 
-/* Keeps a part. 1: it was the last to come, all is in *text, unpacked. */
+/* Keeps a part. 1: it was the last to come, all of them are in *base64. */
 static int message_part_take(struct message_reader *reader, json_t *part,
                              const struct message_outside *outside, int64_t now_ms,
-                             struct buf *text, bool *is_too_large, struct err *err)
+                             struct buf *base64, struct err *err)
 {
-    AUTO(buf_done) struct buf base64 = { .max = SIZE_MAX };
     struct message_gathering *gathering;
     json_t **slot;
     size_t index, added;
@@ -493,12 +496,10 @@ static int message_part_take(struct message_reader *reader, json_t *part,
     if (gathering->parts_here < gathering->parts_len)
         return 0;
     for (size_t i = 0; i < gathering->parts_len; i++)
-        buf_append(&base64, json_string_value(gathering->parts[i]),
+        buf_append(base64, json_string_value(gathering->parts[i]),
                    json_string_length(gathering->parts[i]));
     message_forget(reader, index);
-    return message_unpack(reader, buf_span(&base64), outside->is_gzip, text, is_too_large, err) < 0
-               ? -1
-               : 1;
+    return 1;
 }
 
 /* Reads what was packed in place of what it was packed in. */
@@ -541,14 +542,48 @@ static int message_finish(json_t *root, const struct message_outside *outside,
     return 0;
 }
 
-/* The envelope that came; parts first, since what they make up may be packed once more. */
+/* The envelope, which may be packed once more. */
+static int message_read_envelope(const struct message_reader *reader, json_t **root,
+                                 struct message_outside *outside, struct message *message,
+                                 struct err *err)
+{
+    AUTO(buf_done) struct buf unzipped = { .max = reader->limits.text_bytes_max };
+    bool *is_too_large = &message->is_too_large;
+
+    if (outside->is_gzip) {
+        const json_t *packed = message_member(*root, "message");
+        struct span base64 = { json_string_value(packed), json_string_length(packed) };
+
+        if (!base64.data)
+            return err_set(err, ERR_INPUT, "message: what is packed in it is not a string");
+        if (message_unpack(reader, base64, NULL, true, &unzipped, is_too_large, err) < 0 ||
+            message_enter(reader, buf_span(&unzipped), root, outside, is_too_large, err) < 0)
+            return -1;
+    }
+    return message_finish(*root, outside, message, err) < 0 ? -1 : 1;
+}
+
+int message_read_joined(const struct message_reader *reader, struct buf *joined, bool is_gzip,
+                        struct message *message, struct err *err)
+{
+    AUTO(buf_done) struct buf text = { .max = reader->limits.text_bytes_max };
+    bool *is_too_large = &message->is_too_large;
+    struct message_outside outside;
+    json_auto_t *root = NULL;
+
+    *message = (struct message){ 0 };
+    if (message_unpack(reader, buf_span(joined), joined, is_gzip, &text, is_too_large, err) < 0 ||
+        message_enter(reader, buf_span(&text), &root, &outside, is_too_large, err) < 0)
+        return -1;
+    buf_done(&text);
+    return message_read_envelope(reader, &root, &outside, message, err);
+}
+
 int message_read_json(struct message_reader *reader, json_t *whole, int64_t now_ms,
                       struct message *message, struct err *err)
 {
-    AUTO(buf_done) struct buf joined = { .max = reader->limits.text_bytes_max };
-    AUTO(buf_done) struct buf unzipped = { .max = reader->limits.text_bytes_max };
+    AUTO(buf_done) struct buf joined = { .max = SIZE_MAX };
     json_auto_t *root = json_incref(whole);
-    bool *is_too_large = &message->is_too_large;
     struct message_outside outside;
 
     *message = (struct message){ 0 };
@@ -556,25 +591,11 @@ int message_read_json(struct message_reader *reader, json_t *whole, int64_t now_
         return -1;
     if (outside.split_count > 1) {
         int rc = message_part_take(reader, message_member(root, "message"), &outside, now_ms,
-                                   &joined, is_too_large, err);
+                                   &joined, err);
 
-        if (rc <= 0)
-            return rc;
-        if (message_enter(reader, buf_span(&joined), &root, &outside, is_too_large, err) < 0)
-            return -1;
-        buf_done(&joined);
+        return rc <= 0 ? rc : message_read_joined(reader, &joined, outside.is_gzip, message, err);
     }
-    if (outside.is_gzip) {
-        const json_t *packed = message_member(root, "message");
-        struct span base64 = { json_string_value(packed), json_string_length(packed) };
-
-        if (!base64.data)
-            return err_set(err, ERR_INPUT, "message: what is packed in it is not a string");
-        if (message_unpack(reader, base64, true, &unzipped, is_too_large, err) < 0 ||
-            message_enter(reader, buf_span(&unzipped), &root, &outside, is_too_large, err) < 0)
-            return -1;
-    }
-    return message_finish(root, &outside, message, err) < 0 ? -1 : 1;
+    return message_read_envelope(reader, &root, &outside, message, err);
 }
 
 int message_read(struct message_reader *reader, struct span text, int64_t now_ms,

@@ -94,6 +94,8 @@ const struct config_key config_keys[] = {
         "relations in one lineage answer; one that has more says so"),
     KEY(hook_message_bytes_max, CONFIG_BYTES, "32MiB", 1024, GIB / 4,
         "one message of an Atlas hook, put together and unpacked"),
+    KEY(hook_memory_bytes_max, CONFIG_BYTES, "384MiB", 4096, 1024 * GIB,
+        "what reading one of them may take, beside memory_bytes_max; one is read at a time"),
     KEY(hook_wait, CONFIG_MS, "15m", SECOND, DAY,
         "how long parts of a hook's message wait for the others before it is given up"),
     KEY(outbox_retention, CONFIG_AGE, "7d", SECOND, AGE_MAX,
@@ -663,6 +665,13 @@ int config_check(const struct config *config, struct err *err)
                        "its events; raise it to at least %" PRId64
                        ", or lower body_bytes_max or events_max",
                        config->memory_bytes_max, config_request_bytes(config));
+    if (config->hook_memory_bytes_max / CONFIG_HOOK_COPIES < config->hook_message_bytes_max)
+        return err_set(err, ERR_INPUT,
+                       "hook_memory_bytes_max: %" PRId64 " is less than %d times "
+                       "hook_message_bytes_max (%" PRId64 "), which putting a message together "
+                       "takes; raise it or lower hook_message_bytes_max",
+                       config->hook_memory_bytes_max, CONFIG_HOOK_COPIES,
+                       config->hook_message_bytes_max);
     if (config->kafka_brokers && config->kafka_queue_bytes_max > config->memory_bytes_max / 2)
         return err_set(err, ERR_INPUT,
                        "kafka.queue_bytes_max: %" PRId64 " is more than half of memory_bytes_max "

@@ -53,6 +53,7 @@ static const struct {
     { "csvColumnsMax", offsetof(struct config, csv_columns_max) },
     { "lineageRelationsMax", offsetof(struct config, lineage_relations_max) },
     { "hookMessageBytesMax", offsetof(struct config, hook_message_bytes_max) },
+    { "hookMemoryBytesMax", offsetof(struct config, hook_memory_bytes_max) },
     { "outboxMessagesMax", offsetof(struct config, outbox_messages_max) },
     { "connectionsMax", offsetof(struct config, connections_max) },
     { "readsMax", offsetof(struct config, reads_max) },

@@ -86,6 +86,7 @@ static int hook_attempt(struct write *write, struct entity_writer *entities)
     writer.entities.makes_shells = true;
     if (hook_xid(entities, request->xid) < 0 || hook_take_all(request, &writer) < 0)
         return -1;
+    request->rejected += writer.given_up;
     write->has_written = true;
     return 0;
 }

@@ -105,6 +105,7 @@ static enum write_outcome write_try_on(struct write *write, PGconn *conn)
                           WRITE_ANSWER_BYTES_MAX);
         return WRITE_REFUSED;
     }
+    write->batch_id = writer.batch_id;
     return writer.batch_id || write->has_written ? write_commit(write, conn) : WRITE_DONE;
 }
 
@@ -121,8 +122,27 @@ static enum write_outcome write_try(struct write *write)
     return outcome;
 }
 
-/* Where the connection broke during COMMIT it is done again, until it is known to be in: what is in
- * is not changed by it. */
+/* The connection broke during COMMIT. What has a batch is looked for: when that is in, its answer
+ * is the one that was written. What has none is done again: what is in is not changed by it. */
+static enum write_outcome write_again(struct write *write)
+{
+    struct atlas *atlas = write->atlas;
+    enum store_result result;
+
+    atlas->query->fault = (struct fault){ 0 };
+    write->is_again = true;
+    if (!write->batch_id)
+        return write_try(write);
+    result = atlas_settle(atlas, write->batch_id);
+    store_pool_give(atlas->pool, TAKE(atlas->conn), result != STORE_UNKNOWN);
+    if (result == STORE_COMMITTED)
+        return WRITE_DONE;
+    if (result != STORE_NOT_STORED)
+        return WRITE_UNKNOWN;
+    write->is_again = false;
+    return write_try(write);
+}
+
 static int write_until_known(struct write *write)
 {
     struct query *query = write->atlas->query;
@@ -135,10 +155,11 @@ static int write_until_known(struct write *write)
         struct timespec pause = { .tv_nsec = WRITE_AGAIN_MS * 1000000L };
 
         (void)nanosleep(&pause, NULL);
-        query->fault = (struct fault){ 0 };
-        write->is_again = true;
-        if (write_try(write) == WRITE_DONE)
+        outcome = write_again(write);
+        if (outcome == WRITE_DONE)
             return 0;
+        if (outcome == WRITE_REFUSED && !write->is_again)
+            return -1;
     }
     query->is_unknown = true;
     return -1;

@@ -29,6 +29,7 @@ struct write {
     struct uuid seed;
     struct buf answer;
     unsigned status;
+    int64_t batch_id; /* of the attempt before this one; 0: it has none */
     bool is_again;    /* an attempt before this one may have been committed */
     bool has_written; /* the attempt: something besides a change of the graph is to be committed */
 };

@@ -76,6 +76,8 @@ static const struct {
       "Messages of hooks that can't be taken and are rows of rejected_event" },
     { STAT_HOOK_WAITING, "plumbline_hook_waiting", "", "gauge",
       "Messages of hooks whose parts have not all come" },
+    { STAT_HOOK_FAILURES, "plumbline_hook_failures", "", "gauge",
+      "Attempts in a row that failed at one message of kafka.hook_topic; 0: it goes on" },
     { STAT_KAFKA_UP, "plumbline_kafka_up", "", "gauge", "1 while a Kafka broker can be reached" },
     { STAT_KAFKA_MESSAGES, "plumbline_kafka_messages_total", "", "counter",
       "Messages read from Kafka" },

@@ -79,6 +79,7 @@ void store_free(struct store *store)
     metric_counter_done(&store->counter);
     deltas_done(&store->row_deltas);
     deltas_done(&store->label_deltas);
+    free(store->hook_stop.topic);
     (void)pthread_mutex_destroy(&store->lock);
     free(store->role);
     free(store);

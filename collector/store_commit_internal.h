@@ -36,6 +36,14 @@ struct relay {
     struct err err;
 };
 
+/* The message of a hook at which attempts fail, one after the other. */
+struct hook_stop {
+    char *topic; /* owned; NULL: none */
+    int32_t partition;
+    int64_t offset;
+    int64_t failures; /* in a row */
+};
+
 struct store {
     struct store_setup setup;
     char *role;                  /* owned */
@@ -52,6 +60,7 @@ struct store {
     int64_t waiting_until_ms; /* monotonic: until then labels are taken to wait for predictions */
     int64_t horizon_ms;       /* of events, as the batch under way was checked against it */
     struct relay relay;
+    struct hook_stop hook_stop;
     int64_t labels_waiting; /* about how many wait; counted when it matters, and by maintenance */
 
     pthread_mutex_t lock;

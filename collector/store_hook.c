@@ -16,8 +16,6 @@ enum {
     HOOK_ID_BYTES_MAX = 512,
     HOOK_WAITING_MAX = 1000,        /* messages whose parts are not all there */
     HOOK_WAITING_BYTES_FACTOR = 16, /* and what they have together, as largest messages */
-    /* What may be made of a message in memory, as so many bytes of a largest one. */
-    HOOK_COST_FACTOR = 12,
     HOOK_HEAD_BYTES = 4096, /* of a message that is too long, where its msgId is looked for */
     HOOK_EXPIRE_MAX = 100,
 };
@@ -39,7 +37,7 @@ static struct message_limits hook_limits(const struct config *config)
                                     .waiting_max = 1,
                                     .waiting_bytes_max =
                                         parts + HOOK_PARTS_MAX * sizeof(void *) + HOOK_ID_BYTES_MAX,
-                                    .cost_max = HOOK_COST_FACTOR * bytes };
+                                    .cost_max = (size_t)config->hook_memory_bytes_max };
 }
 
 static int hook_refuse(struct hook_writer *writer, bool is_too_large, const struct err *why)
@@ -133,6 +131,9 @@ static int hook_update(struct hook_writer *writer, struct hook *hook)
     size_t len = 0;
     int rc;
 
+    if (!type) /* which a guid can do without */
+        type =
+            json_string_value(json_object_get(json_object_get(hook->body, "entity"), "typeName"));
     if (guid && type && uuid_parse(&uuid, span_of(guid)) == 0) {
         hook_aim(hook, guid, type);
         return hook_store_entities(writer, hook);
@@ -170,6 +171,27 @@ static int hook_write(struct hook_writer *writer, const json_t *notification)
     return hook_delete(writer, &hook);
 }
 
+/* Whether the database refuses the message for what it says, so that it would the next time: values
+ * (22, 23: ERR_INPUT), what a statement or a trigger won't do with them (0A, 21, 44, P0), more of
+ * something than it can have (54). What fails inside of Postgres (XX000) may be either: that is for
+ * whoever has tried often enough. */
+static bool hook_is_refused(const struct hook_writer *writer, const struct err *err)
+{
+    static const char *const classes[] = { "0A", "21", "44", "54", "P0", "XX000" };
+    const char *state = strstr(err->text, "(SQLSTATE "); /* as store_fail writes it */
+
+    if (err->kind == ERR_INPUT)
+        return true;
+    if (!state)
+        return false;
+    state += sizeof("(SQLSTATE ") - 1;
+    for (size_t i = 0; i < LENGTH(classes) - !writer->gives_up; i++) {
+        if (strncmp(state, classes[i], strlen(classes[i])) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* Each message is a change of the graph of its own, or none. */
 static int hook_apply(struct hook_writer *writer, const json_t *notification, enum hook_fate *fate)
 {
@@ -184,8 +206,7 @@ static int hook_apply(struct hook_writer *writer, const json_t *notification, en
     if (store_exec(entities->conn, "SAVEPOINT hook", "begin hook message", err) < 0)
         return -1;
     rc = hook_write(writer, notification);
-    /* what Postgres will never take: values, or more of something than it can have (class 54) */
-    if (rc < 0 && !fault->status && (err->kind == ERR_INPUT || strstr(err->text, "(SQLSTATE 54")))
+    if (rc < 0 && !fault->status && hook_is_refused(writer, err))
         (void)entity_fault_set(fault, 400, "invalid_message", "%s", err->text);
     if (rc < 0 && !fault->status)
         return -1;
@@ -236,7 +257,8 @@ static PGresult *hook_put_part(struct hook_writer *writer, const struct message_
     hook_param(&params, numbers[4], HOOK_WAITING_BYTES_FACTOR * config->hook_message_bytes_max);
     hook_param(&params, numbers[5], config->kafka_reject_bytes_max);
     return store_query_params(writer->entities.conn,
-                              "SELECT hook_part_put($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+                              "SELECT * FROM hook_part_put($1, $2, $3, $4, $5, $6, $7, $8, $9, $10,"
+                              " $11)",
                               &params, "keep hook message", writer->entities.err);
 }
 
@@ -247,10 +269,13 @@ static int hook_join(struct hook_writer *writer, const struct message_label *lab
     struct message_limits limits = hook_limits(writer->config);
     AUTO(message_reader_free) struct message_reader *reader = message_reader_new(&limits);
     AUTO(store_result_free) PGresult *result = NULL;
+    AUTO(buf_done) struct buf joined;
     struct store_params params = { 0 };
     struct err why = { 0 };
-    int rc = 0;
+    size_t bytes = 0;
+    int rc;
 
+    buf_init(&joined, SIZE_MAX);
     store_param_text(&params, writer->source);
     store_param_text(&params, label->id);
     result = store_query_params(writer->entities.conn,
@@ -259,14 +284,13 @@ static int hook_join(struct hook_writer *writer, const struct message_label *lab
                                 &params, "read hook message", writer->entities.err);
     if (!result)
         return -1;
-    for (int i = 0; rc == 0 && i < PQntuples(result); i++) {
-        json_auto_t *part =
-            json_pack("{s:{}, s:s, s:s, s:i, s:i, s:s}", "version", "msgId", label->id,
-                      "msgCompressionKind", label->is_gzip ? "GZIP" : "NONE", "msgSplitIdx", i,
-                      "msgSplitCount", (int)label->count, "message", PQgetvalue(result, i, 0));
-
-        rc = message_read_json(reader, part, 0, message, &why);
-    }
+    for (int i = 0; i < PQntuples(result); i++)
+        bytes += store_get_span(result, i, 0).len;
+    (void)buf_reserve(&joined, bytes + 1);
+    for (int i = 0; i < PQntuples(result); i++)
+        buf_append_span(&joined, store_get_span(result, i, 0));
+    PQclear(TAKE(result));
+    rc = message_read_joined(reader, &joined, label->is_gzip, message, &why);
     if (rc == 1)
         return 0;
     (void)hook_refuse(writer, message->is_too_large, &why);
@@ -320,6 +344,7 @@ static int hook_take_part(struct hook_writer *writer, const struct message_label
     if (!result)
         return -1;
     state = PQgetvalue(result, 0, 0);
+    writer->given_up += store_get_i64(result, 0, 1);
     if (strcmp(state, "complete") != 0) {
         *fate = strcmp(state, "waits") == 0       ? HOOK_WAITS
                 : strcmp(state, "too_large") == 0 ? HOOK_GIVEN_UP
@@ -446,6 +471,16 @@ int hook_is_in(struct entity_writer *writer, const char *xid)
     return result ? store_get_bool(result, 0, 0) : -1;
 }
 
+/* Whether parts that are in a topic come to be read. */
+static bool hook_reads(const struct store *store)
+{
+    const struct config *config = store->setup.config;
+
+    return !config->kafka_brokers || !config->kafka_hook_topic ||
+           (stats_get(store->setup.stats, STAT_KAFKA_UP) &&
+            !stats_get(store->setup.stats, STAT_HOOK_FAILURES));
+}
+
 int hook_round(struct store *store, bool *more, struct err *err)
 {
     const struct config *config = store->setup.config;
@@ -453,8 +488,9 @@ int hook_round(struct store *store, bool *more, struct err *err)
     char sql[128];
     int rc;
 
-    (void)snprintf(sql, sizeof(sql), "SELECT * FROM hook_expire(%" PRId64 ", %d, %" PRId64 ")",
-                   config->hook_wait, HOOK_EXPIRE_MAX, config->kafka_reject_bytes_max);
+    (void)snprintf(sql, sizeof(sql), "SELECT * FROM hook_expire(%" PRId64 ", %d, %" PRId64 ", %s)",
+                   config->hook_wait, HOOK_EXPIRE_MAX, config->kafka_reject_bytes_max,
+                   hook_reads(store) ? "true" : "false");
     rc = store_call(store->conn, sql, &result, err);
     if (rc <= 0)
         return rc;

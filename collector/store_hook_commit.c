@@ -1,5 +1,6 @@
 /* Messages of hooks from Kafka: a batch is one transaction, in which the offsets move first. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -10,6 +11,9 @@
 #include "collector/store_internal.h"
 #include "collector/store_types_internal.h"
 #include "collector/type_cache.h"
+
+/* So often a message may fail inside of Postgres, of which nobody knows the reason. */
+enum { HOOK_FAILURES_MAX = 5 };
 
 /* Where the message came from, without its key and headers: these are any bytes. Owned. */
 static char *hook_origin(const struct origin *origin, const struct origin_message *message)
@@ -26,6 +30,41 @@ static char *hook_origin(const struct origin *origin, const struct origin_messag
                    (long long)message->timestamp_ms);
     return xstrdup(buf_text(&text));
 }
+
+/* ---------------------------------------------------------------------- where it does not go on */
+
+static bool hook_stop_is(const struct hook_stop *stop, const struct origin *origin,
+                         const struct origin_message *message)
+{
+    return stop->topic && strcmp(stop->topic, origin->topic) == 0 &&
+           stop->partition == origin->partition && stop->offset == message->offset;
+}
+
+static void hook_stop_clear(struct store *store)
+{
+    free(store->hook_stop.topic);
+    store->hook_stop = (struct hook_stop){ 0 };
+    stats_set(store->setup.stats, STAT_HOOK_FAILURES, 0);
+}
+
+/* Its partition stands at this message until an attempt succeeds: says which it is. */
+static int hook_stop_at(struct store *store, const struct origin *origin,
+                        const struct origin_message *message, struct err *err)
+{
+    struct hook_stop *stop = &store->hook_stop;
+
+    if (!hook_stop_is(stop, origin, message)) {
+        hook_stop_clear(store);
+        *stop = (struct hook_stop){ .topic = xstrdup(origin->topic),
+                                    .partition = origin->partition,
+                                    .offset = message->offset };
+    }
+    stats_set(store->setup.stats, STAT_HOOK_FAILURES, ++stop->failures);
+    return err_prefix(err, "topic %s, partition %d, offset %lld: ", origin->topic,
+                      (int)origin->partition, (long long)message->offset);
+}
+
+/* -------------------------------------------------------------------------------------- a batch */
 
 static int hook_commit_message(struct hook_writer *writer, struct batch *batch,
                                const struct origin *origin, const struct origin_message *message)
@@ -51,15 +90,22 @@ static int hook_commit_message(struct hook_writer *writer, struct batch *batch,
     return fate == HOOK_REFUSED ? hook_reject(writer, text, message->value.len, span_of(from)) : 0;
 }
 
-static int hook_commit_submission(struct hook_writer *writer, struct batch *batch,
-                                  const struct origin *origin)
+/* A message is what may take long, not all of them together: a connection that hangs is known by
+ * that. */
+static int hook_commit_submission(struct store *store, struct hook_writer *writer,
+                                  struct batch *batch, const struct origin *origin)
 {
     AUTO(mem_free) char *source = xasprintf("%s/%s", origin->cluster, origin->topic);
 
     writer->source = source;
     for (uint32_t i = 0; i < origin->messages_len; i++) {
-        if (hook_commit_message(writer, batch, origin, &origin->messages[i]) < 0)
-            return -1;
+        const struct origin_message *message = &origin->messages[i];
+
+        store_busy(store, true);
+        writer->gives_up = hook_stop_is(&store->hook_stop, origin, message) &&
+                           store->hook_stop.failures >= HOOK_FAILURES_MAX;
+        if (hook_commit_message(writer, batch, origin, message) < 0)
+            return hook_stop_at(store, origin, message, writer->entities.err);
     }
     return 0;
 }
@@ -82,9 +128,10 @@ static int hook_commit_all(struct store *store, struct batch *batch, struct err 
     };
     batch->hook_messages = batch->hook_rejected = 0;
     for (const struct submission *s = batch->submissions; s; s = s->next) {
-        if (hook_commit_submission(&writer, batch, s->origin) < 0)
+        if (hook_commit_submission(store, &writer, batch, s->origin) < 0)
             return -1;
     }
+    batch->hook_rejected += writer.given_up;
     return hook_xid(&writer.entities, batch->hook_xid);
 }
 
@@ -92,6 +139,7 @@ static void hooks_count(struct store *store, const struct batch *batch)
 {
     stats_add(store->setup.stats, STAT_HOOK_MESSAGES, batch->hook_messages);
     stats_add(store->setup.stats, STAT_HOOK_REJECTED, batch->hook_rejected);
+    hook_stop_clear(store);
 }
 
 static enum store_result hooks_try(struct store *store, struct batch *batch, struct err *err)

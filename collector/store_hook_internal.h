@@ -26,6 +26,8 @@ struct hook_writer {
     struct entity_writer entities; /* its user is that of each message */
     const struct config *config;
     const char *source; /* parts of a message have the same */
+    bool gives_up;      /* what fails inside of Postgres is the message's fault */
+    int64_t given_up;   /* messages besides those that were taken, for want of parts */
 };
 
 /* Takes one message, as it came or parsed (NULL: it is not). `origin` is a JSON object that jsonb

@@ -4,9 +4,15 @@
  *     ENTITY_CREATE_V2, ENTITY_FULL_UPDATE_V2   {"entities": {"entities": [...], ...}}
  *     ENTITY_PARTIAL_UPDATE_V2                  {"entityId": REFERENCE, "entity": {"entity": ...}}
  *     ENTITY_DELETE_V2                          {"entities": [REFERENCE, ...]}
+ *
+ * and the same in the old form, in which an entity is a Referenceable (atlas/hook_old.c):
+ *
+ *     ENTITY_CREATE, ENTITY_FULL_UPDATE         {"entities": [{...}, ...]}
+ *     ENTITY_PARTIAL_UPDATE                     {"typeName", "attribute", "attributeValue",
+ *                                                "entity": {...}}
  *     ENTITY_DELETE                             {"typeName", "attribute", "attributeValue"}
  *
- * Other kinds are refused, none is guessed at: what very old hooks call entities has another form.
+ * Other kinds, those that make types, are refused.
  *
  * Pure. */
 #ifndef ATLAS_HOOK_H

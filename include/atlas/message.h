@@ -122,6 +122,10 @@ int message_read(struct message_reader *reader, struct span text, int64_t now_ms
 /* The same for a text that was parsed. `root` is borrowed. */
 int message_read_json(struct message_reader *reader, json_t *root, int64_t now_ms,
                       struct message *message, struct err *err) MUST_CHECK;
+/* Reads what the texts of all parts are, one behind the other, and empties `joined` as soon as it
+ * can. 1 or -1 as above. */
+int message_read_joined(const struct message_reader *reader, struct buf *joined, bool is_gzip,
+                        struct message *message, struct err *err) MUST_CHECK;
 void message_done(struct message *message);
 static inline void message_done_auto(struct message *message) /* AUTO(message_done) */
 {

@@ -52,6 +52,7 @@ struct config {
     int64_t csv_columns_max;
     int64_t lineage_relations_max;  /* in one answer */
     int64_t hook_message_bytes_max; /* of a message of a hook, put together and unpacked */
+    int64_t hook_memory_bytes_max;  /* what reading one may take, beside memory_bytes_max */
     int64_t hook_wait;              /* how long parts of one wait for the others */
     int64_t outbox_retention;       /* milliseconds or CONFIG_FOREVER */
     int64_t outbox_messages_max;
@@ -79,6 +80,9 @@ struct config {
 
 /* An age that is never reached. */
 #define CONFIG_FOREVER INT64_MAX
+
+/* Of a message of a hook, in hook_memory_bytes_max: as it came, joined, unpacked. */
+enum { CONFIG_HOOK_COPIES = 4 };
 
 enum config_type {
     CONFIG_TEXT,  /* char *; an empty value is the default */

@@ -44,6 +44,7 @@ enum stats_item {
     STAT_HOOK_MESSAGES,
     STAT_HOOK_REJECTED, /* messages of hooks that are rows of rejected_event */
     STAT_HOOK_WAITING,  /* gauge: messages of hooks whose parts are not all there */
+    STAT_HOOK_FAILURES, /* gauge: in a row, at one message of a topic */
     STAT_KAFKA_UP,      /* gauge: 1 while a broker can be reached */
     STAT_KAFKA_MESSAGES,
     STAT_KAFKA_REJECTED, /* events and messages that can't be taken */

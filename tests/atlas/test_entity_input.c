@@ -71,11 +71,11 @@ static const struct {
       "\"p\",\"inputs\":[{\"guid\":\"" UNKNOWN "\"}]},\"relationshipAttributes\":{\"inputs\":[]}}]"
       "}",
       1, 0, 0, 1 },
-    { "null is absent",
+    { "null is absent, a set of nulls is empty",
       "{\"entities\":[{\"typeName\":\"Process\",\"attributes\":{\"qualifiedName\":\"p\",\"name\":"
       "\"p\",\"inputs\":null},\"relationshipAttributes\":{\"inputs\":null,\"outputs\":[null]},"
       "\"classifications\":null}]}",
-      1, 0, 0, 0 },
+      1, 0, 0, 1 },
     { "by name, twice", "{\"entity\":" PROCESS("[" NAMED("t") "," NAMED("t") "]") "}", 1, 1, 2, 1 },
     { "by name, of the request",
       "{\"entities\":[" PROCESS("[" NAMED("t") "]") "," TABLE("-1", "t") "]}", 2, 0, 1, 1 },

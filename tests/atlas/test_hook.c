@@ -22,6 +22,15 @@ static json_t *parse_json(const char *text)
 
 #define NAMED "{\"typeName\":\"hive_table\",\"uniqueAttributes\":{\"qualifiedName\":\"t@cm\"}}"
 
+#define CLASS(name)                                                                                \
+    "\"jsonClass\":\"org.apache.atlas.typesystem.json.InstanceSerialization$_" name "\""
+#define ID(id, type)                                                                               \
+    "{" CLASS("Id") ",\"id\":" id ",\"typeName\":\"" type "\",\"version\":0,\"state\":\"ACTIVE\"}"
+#define OLD_ENTITY(id, type, values, more)                                                         \
+    "{" CLASS("Reference") ",\"typeName\":\"" type                                                 \
+                           "\",\"id\":" ID(id, type) ",\"values\":{" values                        \
+                                                     "},\"systemAttributes\":null" more "}"
+
 /* ---- must read, must not ---- */
 
 static const struct {
@@ -46,6 +55,62 @@ static const struct {
       "{\"type\":\"ENTITY_DELETE\",\"user\":\"u\",\"typeName\":\"hive_table\",\"attribute\":"
       "\"qualifiedName\",\"attributeValue\":\"t@cm\"}",
       HOOK_DELETE, "u", NULL, "[" NAMED "]" },
+    { "create as it was",
+      "{\"type\":\"ENTITY_CREATE\",\"user\":\"u\",\"entities\":[" OLD_ENTITY(
+          "\"-1\"", "hive_table",
+          "\"name\":\"t\",\"owner\":null,\"db\":" OLD_ENTITY(
+              "\"-2\"", "hive_db", "\"name\":\"d\"",
+              "") ",\"columns\":[" OLD_ENTITY("-3", "hive_column",
+                                              "\"name\":\"c\",\"table\":" ID("\"-1\"",
+                                                                             "hive_table"),
+                                              "") "," ID("-3",
+                                                         "hive_column") "],\"parameters\":{\"a\":"
+                                                                        "\"1\","
+                                                                        "\"b\":\"2\"},\"serde\":"
+                                                                        "{" CLASS(
+                                                                            "Struct") ",\"typeName"
+                                                                                      "\":\"s\","
+                                                                                      "\"values\":{"
+                                                                                      "\"x\":[1]}}",
+          ",\"traitNames\":[\"PII\",\"T\"],\"traits\":{\"PII\":{\"typeName\":\"PII\",\"values\":{"
+          "\"level\":{\"value\":\"HIGH\",\"ordinal\":1}}}}") "]}",
+      HOOK_STORE, "u",
+      "{\"entities\":[{\"typeName\":\"hive_table\",\"guid\":\"-1\",\"attributes\":{\"name\":\"t\","
+      "\"owner\":null,\"db\":{\"guid\":\"-2\",\"typeName\":\"hive_db\"},\"columns\":[{\"guid\":\"-"
+      "3\","
+      "\"typeName\":\"hive_column\"},{\"guid\":\"-3\",\"typeName\":\"hive_column\"}],"
+      "\"parameters\":{"
+      "\"a\":\"1\",\"b\":\"2\"},\"serde\":{\"typeName\":\"s\",\"attributes\":{\"x\":[1]}}},"
+      "\"classifications\":[{\"typeName\":\"PII\",\"attributes\":{\"level\":\"HIGH\"}},{"
+      "\"typeName\":"
+      "\"T\",\"attributes\":{}}]}],\"referredEntities\":{\"-2\":{\"typeName\":\"hive_db\",\"guid\":"
+      "\"-2\",\"attributes\":{\"name\":\"d\"}},\"-3\":{\"typeName\":\"hive_column\",\"guid\":\"-"
+      "3\","
+      "\"attributes\":{\"name\":\"c\",\"table\":{\"guid\":\"-1\",\"typeName\":\"hive_table\"}}}}}",
+      NULL },
+    { "full update as it was: the same one twice, once in another",
+      "{\"type\":\"ENTITY_FULL_UPDATE\",\"entities\":[" OLD_ENTITY(
+          "\"-1\"", "a",
+          "\"x\":" OLD_ENTITY("\"-2\"", "b", "\"n\":1", "") ",\"y\":" OLD_ENTITY("\"-3\"", "b",
+                                                                                 "\"n\":null", ""),
+          ",\"traits\":{\"PII\":{}}") "," OLD_ENTITY("\"-2\"", "b", "\"n\":2",
+                                                     "") "," OLD_ENTITY("\"-1\"", "a", "", "") "]}",
+      HOOK_STORE, "UNKNOWN",
+      "{\"entities\":[{\"typeName\":\"a\",\"guid\":\"-1\",\"attributes\":{\"x\":{\"guid\":\"-2\","
+      "\"typeName\":\"b\"},\"y\":{\"guid\":\"-3\",\"typeName\":\"b\"}}}],\"referredEntities\":{\"-"
+      "2\":{"
+      "\"typeName\":\"b\",\"guid\":\"-2\",\"attributes\":{\"n\":1}}}}",
+      NULL },
+    { "partial update as it was",
+      "{\"type\":\"ENTITY_PARTIAL_UPDATE\",\"user\":\"u\",\"typeName\":\"hive_table\","
+      "\"attribute\":"
+      "\"qualifiedName\",\"attributeValue\":\"t@cm\",\"entity\":" OLD_ENTITY("\"-1\"", "hive_table",
+                                                                             "\"owner\":\"x\"",
+                                                                             "") "}",
+      HOOK_UPDATE, "u",
+      "{\"entity\":{\"typeName\":\"hive_table\",\"guid\":\"-1\",\"attributes\":{\"owner\":\"x\"}},"
+      "\"referredEntities\":{}}",
+      "[" NAMED "]" },
 };
 
 static void check_json(const json_t *have, const char *want, const char *name)
@@ -70,8 +135,7 @@ START_TEST(reads_case)
 }
 END_TEST
 
-#define OLD(kind)                                                                                  \
-    "notification: " kind " is not taken; of entities take the kinds that end with _V2"
+#define OLD(kind) "notification: " kind " is not taken, only what becomes of entities"
 
 static const struct {
     const char *text, *code, *message;
@@ -81,9 +145,21 @@ static const struct {
     { "{\"type\":\"entity_create_v2\"}", "unknown_kind",
       "notification: there is no type of notification \"entity_create_v2\"" },
     { "{\"type\":\"ENTITY_CREATE\",\"entities\":[{\"typeName\":\"t\",\"values\":{}}]}",
-      "unsupported_kind", OLD("ENTITY_CREATE") },
-    { "{\"type\":\"ENTITY_FULL_UPDATE\"}", "unsupported_kind", OLD("ENTITY_FULL_UPDATE") },
-    { "{\"type\":\"ENTITY_PARTIAL_UPDATE\"}", "unsupported_kind", OLD("ENTITY_PARTIAL_UPDATE") },
+      "invalid_message", "notification: an entity has no id with an id in it" },
+    { "{\"type\":\"ENTITY_CREATE\",\"entities\":[{\"id\":{\"id\":\"-1\"},\"values\":{}}]}",
+      "invalid_message", "notification: an entity has no typeName" },
+    { "{\"type\":\"ENTITY_CREATE\",\"entities\":[" OLD_ENTITY(
+          "\"-1\"", "t", "\"r\":[{\"m\":{" CLASS("Id") ",\"id\":\"\"}}]", "") "]}",
+      "invalid_message", "notification: an entity has no id with an id in it" },
+    { "{\"type\":\"ENTITY_CREATE\",\"entities\":[null]}", "invalid_message",
+      "notification: an entity has no id with an id in it" },
+    { "{\"type\":\"ENTITY_FULL_UPDATE\",\"entities\":{}}", "invalid_message",
+      "notification: entities is not an array of entities" },
+    { "{\"type\":\"ENTITY_PARTIAL_UPDATE\"}", "invalid_message",
+      "notification: entity is not an object" },
+    { "{\"type\":\"ENTITY_PARTIAL_UPDATE\",\"entity\":" OLD_ENTITY("\"-1\"", "t", "", "") "}",
+      "invalid_message",
+      "notification: typeName, attribute and attributeValue are not all strings" },
     { "{\"type\":\"TYPE_CREATE\"}", "unsupported_kind", OLD("TYPE_CREATE") },
     { "{\"type\":\"IMPORT_ENTITY\"}", "unsupported_kind", OLD("IMPORT_ENTITY") },
     { "{\"type\":\"ENTITY_CREATE_V2\"}", "invalid_message",
@@ -103,6 +179,24 @@ static const struct {
     { "{\"type\":\"ENTITY_DELETE\",\"typeName\":\"t\",\"attribute\":\"a\"}", "invalid_message",
       "notification: typeName, attribute and attributeValue are not all strings" },
 };
+
+/* It would stand in every row that the message makes. */
+START_TEST(a_long_user)
+{
+    for (int too_long = 0; too_long < 2; too_long++) {
+        AUTO(mem_free) char *user = xasprintf("%0*d", 1024 + too_long, 0);
+        json_auto_t *notification =
+            json_pack("{s:s, s:s, s:[{s:s, s:{s:s}}]}", "type", "ENTITY_DELETE_V2", "user", user,
+                      "entities", "typeName", "t", "uniqueAttributes", "a", "b");
+        AUTO(hook_done) struct hook hook = { 0 };
+        struct entity_fault fault = { 0 };
+
+        ck_assert_int_eq(hook_read(notification, &hook, &fault), -too_long);
+        ck_assert_str_eq(fault.message,
+                         too_long ? "notification: user is longer than 1024 bytes" : "");
+    }
+}
+END_TEST
 
 START_TEST(refuses_case)
 {
@@ -297,6 +391,7 @@ Suite *hook_suite(void)
 
     tcase_add_loop_test(tcase, reads_case, 0, LENGTH(must_read));
     tcase_add_loop_test(tcase, refuses_case, 0, LENGTH(must_not_read));
+    tcase_add_test(tcase, a_long_user);
     tcase_add_test(tcase, an_update_is_aimed);
     tcase_add_test(tcase, what_is_written_is_read);
     tcase_add_test(tcase, a_limit_is_told_from_nonsense);

@@ -354,6 +354,9 @@ static const struct {
       "hook_message_bytes_max: 34603008 is more than half of memory_bytes_max (67108864), in which "
       "a "
       "message from kafka.hook_topic must fit; lower it or raise memory_bytes_max" },
+    { "no room to read what hooks send", "hook_memory_bytes_max: 127MiB\n",
+      "hook_memory_bytes_max: 133169152 is less than 4 times hook_message_bytes_max (33554432), "
+      "which putting a message together takes; raise it or lower hook_message_bytes_max" },
     { "a namespace that is none", "atlas:\n  namespace: a@b\n",
       "atlas.namespace: \"a@b\" is not a word of letters, digits, '.', '_' and '-'" },
     { "more ahead than there may be", "partitions_max: 8\npartitions_ahead: 8\n",

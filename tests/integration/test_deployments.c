@@ -568,6 +568,7 @@ static const struct {
     { "lineageRelationsMax", 10000 },
     { "outboxMessagesMax", 1000000 },
     { "hookMessageBytesMax", 32 << 20 },
+    { "hookMemoryBytesMax", 384 << 20 },
     { "connectionsMax", 4096 },
     { "readsMax", 16 },
     { "requestTimeoutMs", 60000 },

@@ -1162,7 +1162,7 @@ START_TEST(cut_at_commit)
     AUTO(mem_free) char *through = proxy_dsn(proxy, database);
     AUTO(service_free)
     struct service *service = service_start_with(&(struct daemon_options){ .dsn = through });
-    json_auto_t *made = NULL, *server = NULL;
+    json_auto_t *made = NULL, *other = NULL, *changed = NULL, *server = NULL;
 
     proxy_aim(proxy, "plumbline read");
     proxy_arm(proxy, cuts[_i].mode, 0);
@@ -1171,6 +1171,11 @@ START_TEST(cut_at_commit)
     ck_assert_int_eq(pg_query_i64(dsn, "SELECT count(*) FROM entity"), 6);
     ck_assert_int_eq(pg_query_i64(dsn, "SELECT count(*) FROM relationship"), 4);
     ck_assert_int_eq(pg_query_i64(dsn, "SELECT count(*) FROM graph_batch"), 1);
+    other = write_entities(service, 200, ENTITIES(TABLE("-1", "u", "")));
+    proxy_arm(proxy, cuts[_i].mode, 0);
+    changed = write_entities(service, 200, ENTITIES(TABLE("-1", "u", ",\"comment\":\"c\"")));
+    ck_assert_msg(proxy_sprung(proxy) && count(changed, "UPDATE") == 1, "%s", cuts[_i].name);
+    ck_assert_int_eq(pg_query_i64(dsn, "SELECT count(*) FROM graph_batch"), 3);
     proxy_refuse(proxy, true);
     server = write_entities(service, 503, MODEL);
     ck_assert_str_eq(service_text(server, "errorCode"), "ATLAS-503-00-001");

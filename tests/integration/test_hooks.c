@@ -188,9 +188,58 @@ START_TEST(changed_in_part_and_deleted)
 }
 END_TEST
 
+/* As Atlas finds it: the type may stand in the entity alone. */
+START_TEST(changed_by_guid)
+{
+    AUTO(service_free) struct service *service = service_start();
+    AUTO(mem_free) char *guid = NULL, *body = NULL;
+
+    post(service, CREATE(TABLE("t", "")));
+    guid = pg_query_text(service->dsn, "SELECT guid::text FROM entity");
+    body = xasprintf("{\"type\":\"ENTITY_PARTIAL_UPDATE_V2\",\"user\":\"u\",\"entityId\":{\"guid\":"
+                     "\"%s\"},\"entity\":{\"entity\":{\"typeName\":\"hive_table\",\"attributes\":{"
+                     "\"owner\":\"ada\"}}}}",
+                     guid);
+    post(service, body);
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM entity WHERE to_batch IS NULL"
+                                                " AND attributes ->> 'owner' = 'ada'"),
+                     1);
+}
+END_TEST
+
 /* ---- what is refused ---- */
 
-#define ONLY_V2 " is not taken; of entities take the kinds that end with _V2"
+/* Makes the database refuse hive_table "poison" with that SQLSTATE, and no more with NULL. */
+static void poison(const char *dsn, const char *state)
+{
+    pg_exec(dsn, "DROP TRIGGER IF EXISTS poison ON entity");
+    if (!state)
+        return;
+    pg_exec(dsn,
+            "CREATE OR REPLACE FUNCTION poison() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " RAISE EXCEPTION 'no' USING ERRCODE = '%s'; END $$;"
+            "CREATE TRIGGER poison BEFORE INSERT ON entity FOR EACH ROW WHEN"
+            " (NEW.qualified_name = 'poison@cm') EXECUTE FUNCTION poison()",
+            state);
+}
+
+START_TEST(refused_by_the_database)
+{
+    AUTO(service_free) struct service *service = service_start();
+
+    poison(service->dsn, "P0001");
+    post(service, "[" CREATE(TABLE("poison", "")) "," CREATE(TABLE("a", "")) "]");
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM rejected_event WHERE code ="
+                                                " 'invalid_message'"),
+                     1);
+    ck_assert_int_eq(active(service, "hive_table", "a"), 1);
+    poison(service->dsn, "42501");
+    json_decref(service_call(service, 503, "POST", HOOK, CREATE(TABLE("poison", "")), NULL));
+    poison(service->dsn, NULL);
+    post(service, CREATE(TABLE("poison", "")));
+    ck_assert_int_eq(active(service, "hive_table", "poison"), 1);
+}
+END_TEST
 
 START_TEST(refused)
 {
@@ -208,8 +257,8 @@ START_TEST(refused)
                   "message: not JSON near byte 8");
     check_refused(service, 400, "[1]", "ATLAS-400-00-029", "message: not a JSON object");
     check_refused(service, 400, "{}", "ATLAS-400-00-029", "notification: there is no type in it");
-    check_refused(service, 400, "{\"type\":\"ENTITY_CREATE\"}", "ATLAS-400-00-029",
-                  "notification: ENTITY_CREATE" ONLY_V2);
+    check_refused(service, 400, "{\"type\":\"TYPE_CREATE\"}", "ATLAS-400-00-029",
+                  "notification: TYPE_CREATE is not taken, only what becomes of entities");
     check_refused(service, 400, "[{\"version\":{\"version\":\"2.0.0\"},\"message\":{}},{}]",
                   "ATLAS-400-00-029", "message 1 of 2: message: its version is later than 1.0.0");
     check_refused(service, 404,
@@ -283,7 +332,9 @@ END_TEST
 static void parts_write(struct message_parts *parts, size_t comment_bytes, size_t bytes_max,
                         bool compresses, uint64_t number)
 {
-    const struct message_head head = { .id_prefix = SPAN_LITERAL("id"), .number = number };
+    const struct message_head head = { .id_prefix = SPAN_LITERAL("id"),
+                                       .number = number,
+                                       .created_ms = (int64_t)(comment_bytes % 10) };
     AUTO(buf_done) struct buf text;
     uint64_t seed = 3;
 
@@ -379,6 +430,28 @@ START_TEST(too_large)
 }
 END_TEST
 
+/* What is made of a message is bounded too: values cost more than their text. */
+START_TEST(too_many_values)
+{
+    static const char *const environment[] = { "PLUMBLINE_HOOK_MESSAGE_BYTES_MAX=10000",
+                                               "PLUMBLINE_HOOK_MEMORY_BYTES_MAX=40000", NULL };
+    AUTO(service_free) struct service *service = narrow_service(environment);
+    AUTO(buf_done) struct buf text;
+    json_auto_t *list = NULL;
+    AUTO(mem_free) char *body = NULL;
+
+    buf_init(&text, SIZE_MAX);
+    buf_append_text(&text, "{\"type\":\"ENTITY_CREATE_V2\",\"entities\":{\"entities\":[0");
+    for (int i = 0; i < 250; i++)
+        buf_append_text(&text, ",0");
+    buf_append_text(&text, "]}}");
+    list = json_pack("[s]", buf_text(&text));
+    body = json_dumps(list, 0);
+    check_refused(service, 413, body, "ATLAS-413-00-001",
+                  "message: 555 bytes with more values than can be read in 40000 bytes of memory");
+}
+END_TEST
+
 /* 30 MiB in parts, of many columns with long comments: what reading it takes has a bound. */
 START_TEST(as_large_as_may_be)
 {
@@ -409,7 +482,7 @@ START_TEST(as_large_as_may_be)
         post_part(service, &parts, i);
     ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM entity"), columns + 1);
     ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM rejected_event"), 0);
-    daemon_check_growth(service->daemon, before, INT64_C(13) * (32 << 20));
+    daemon_check_growth(service->daemon, before, INT64_C(384) << 20);
     message_parts_done(&parts);
 }
 END_TEST
@@ -432,6 +505,61 @@ START_TEST(incomplete)
     ck_assert_int_eq(strncmp(message, "1 of its 4 parts have come since 20", 35), 0);
     WAIT_UNTIL(30000, pg_query_i64(service->dsn, "SELECT count(*) FROM hook_message") == 0);
     message_parts_done(&parts);
+}
+END_TEST
+
+/* While no daemon runs, the other parts may stand in a topic: that is not waited. */
+START_TEST(waited_only_while_somebody_reads)
+{
+    AUTO(service_free) struct service *service = service_start();
+    struct message_parts parts;
+
+    parts_write(&parts, 8000, 4096, false, 1);
+    post_part(service, &parts, 0);
+    daemon_kill9(service->daemon);
+    pg_exec(service->dsn, "UPDATE hook_message SET since = since - interval '1 h';"
+                          "UPDATE hook_round SET last = last - interval '1 h'");
+    daemon_resume(service->daemon);
+    WAIT_UNTIL(30000, pg_query_i64(service->dsn, "SELECT count(*) FROM hook_round"
+                                                 " WHERE last > now() - interval '5 min'"));
+    for (size_t i = 1; i < parts.len; i++)
+        post_part(service, &parts, i);
+    ck_assert_int_eq(active(service, "hive_table", "cut"), 1);
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM rejected_event"), 0);
+    message_parts_done(&parts);
+}
+END_TEST
+
+/* Another message with the same msgId, cut in as many parts, is not the one that was taken before,
+ * and nothing of one that waits becomes a part of it. */
+START_TEST(same_id)
+{
+    AUTO(service_free) struct service *service = service_start();
+    struct message_parts one, other;
+    AUTO(mem_free) char *row = NULL;
+
+    parts_write(&one, 20000, 4096, false, 1);
+    parts_write(&other, 20008, 4096, false, 1);
+    ck_assert_uint_eq(one.len, other.len);
+    for (size_t i = 0; i < one.len; i++)
+        post_part(service, &one, i);
+    ck_assert_int_eq(active(service, "hive_table", "cut"), 1);
+    for (size_t i = 0; i < other.len; i++)
+        post_part(service, &other, i);
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT length(attributes ->> 'comment') FROM"
+                                                " entity WHERE to_batch IS NULL"),
+                     20008);
+    post_part(service, &one, 0);
+    for (size_t i = 0; i < other.len; i++)
+        post_part(service, &other, i);
+    row = rejected(service);
+    ck_assert_str_eq(row, "hook | incomplete | 1 of its 8 parts had come when one came of another "
+                          "message with the same msgId | {\"by\": \"http\", \"bytes\": 3584, "
+                          "\"index\": 0, \"msgId\": \"id_1\", \"parts\": 8, \"partsCame\": 1}");
+    ck_assert_int_eq(service_sample(service, "plumbline_hook_rejected_total"), 1);
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM hook_part"), 0);
+    message_parts_done(&one);
+    message_parts_done(&other);
 }
 END_TEST
 
@@ -498,14 +626,19 @@ Suite *hooks_suite(void)
     tcase_add_test(tc, several_in_order);
     tcase_add_test(tc, made_with_classifications);
     tcase_add_test(tc, changed_in_part_and_deleted);
+    tcase_add_test(tc, changed_by_guid);
     tcase_add_test(tc, refused);
+    tcase_add_test(tc, refused_by_the_database);
     tcase_add_test(tc, what_events_set_stays);
     tcase_add_test(tc, replayed);
     tcase_add_loop_test(tc, parts_in_any_order, 0, 2);
     tcase_add_test(tc, whole_and_packed);
     tcase_add_test(tc, too_large);
+    tcase_add_test(tc, too_many_values);
     tcase_add_loop_test(tc, as_large_as_may_be, 0, 2);
     tcase_add_test(tc, incomplete);
+    tcase_add_test(tc, waited_only_while_somebody_reads);
+    tcase_add_test(tc, same_id);
     tcase_add_test(tc, parts_of_nonsense);
     tcase_add_loop_test(tc, cut_at_commit, 0, LENGTH(cuts));
     suite_add_tcase(suite, tc);

@@ -18,11 +18,20 @@ import org.apache.atlas.model.notification.HookNotification.EntityUpdateRequestV
 import org.apache.atlas.model.notification.MessageSource;
 import org.apache.atlas.notification.AbstractNotification;
 import org.apache.atlas.notification.NotificationConsumer;
+import org.apache.atlas.v1.model.instance.Id;
+import org.apache.atlas.v1.model.instance.Referenceable;
+import org.apache.atlas.v1.model.instance.Struct;
+import org.apache.atlas.v1.model.notification.HookNotificationV1.EntityCreateRequest;
+import org.apache.atlas.v1.model.notification.HookNotificationV1.EntityDeleteRequest;
+import org.apache.atlas.v1.model.notification.HookNotificationV1.EntityPartialUpdateRequest;
+import org.apache.atlas.v1.model.notification.HookNotificationV1.EntityUpdateRequest;
+import org.apache.atlas.v1.model.typedef.EnumTypeDefinition.EnumValue;
 
 /**
  * Writes messages as the hooks of Apache Atlas send them to its topic ATLAS_HOOK, a line each: a
  * table with columns that needs no packing, one that is packed and one that is cut, a query between
- * two of them, changes in full and in part, a deletion. Argument: the file to write.
+ * two of them, changes in full and in part, a deletion. Arguments: the file to write, and "old" for
+ * what hooks sent before Atlas 1.0.
  */
 public final class SendHook extends AbstractNotification {
     private final PrintWriter out;
@@ -112,14 +121,72 @@ public final class SendHook extends AbstractNotification {
         return process;
     }
 
-    public static void main(String[] arguments) throws Exception {
-        PrintWriter out = new PrintWriter(Files.newBufferedWriter(Path.of(arguments[0])));
-        SendHook hook = new SendHook(out);
+    private static Referenceable old(String type, String name, String... traits) {
+        Referenceable entity = new Referenceable(type, traits);
+
+        entity.set("qualifiedName", name + "@cm");
+        entity.set("name", name);
+        return entity;
+    }
+
+    private static Referenceable oldTable(String name, Referenceable db, int columns) {
+        Referenceable table = old("hive_table", name, "PII");
+        Referenceable storage = new Referenceable("hive_storagedesc");
+        Struct serde = new Struct("hive_serde");
+        java.util.List<Referenceable> list = new java.util.ArrayList<>();
+
+        serde.set("serializationLib", "lazy");
+        storage.set("qualifiedName", name + "@cm_storage");
+        storage.set("table", new Id(table.getId().getId(), 0, "hive_table"));
+        storage.set("serdeInfo", serde);
+        storage.set("compressed", false);
+        storage.set("numBuckets", -1);
+        for (int i = 0; i < columns; i++) {
+            Referenceable column = old("hive_column", name + "." + i);
+
+            column.set("type", "int");
+            column.set("table", new Id(table.getId().getId(), 0, "hive_table"));
+            list.add(column);
+        }
+        table.set("db", db);
+        table.set("sd", storage);
+        table.set("columns", list);
+        table.set("createTime", new java.util.Date(1704067200000L));
+        table.set("parameters", Map.of("a", "1", "b", "Gr\u00fc\u00df"));
+        table.set("comment", null);
+        return table;
+    }
+
+    private static List<HookNotification> old() {
+        Referenceable db = old("hive_db", "db");
+        Referenceable change = new Referenceable("hive_table");
+        Referenceable raw = oldTable("raw", db, 3);
+        Referenceable clean = oldTable("clean", db, 300);
+        Referenceable process = old("hive_process", "q");
+
+        db.set("clusterName", "cm");
+        db.set("ownerType", new EnumValue("ROLE", 2));
+        for (String name : List.of("userName", "operationType", "queryText", "queryPlan", "queryId")) {
+            process.set(name, "x");
+        }
+        process.set("startTime", new java.util.Date(1704067200000L));
+        process.set("endTime", new java.util.Date(1704067200000L));
+        process.set("inputs", List.of(raw));
+        process.set("outputs", List.of(clean));
+        change.set("owner", "ada");
+        return List.of(
+            new EntityCreateRequest("hive", db, raw),
+            new EntityUpdateRequest("eve", process),
+            new EntityPartialUpdateRequest("bob", "hive_table", "qualifiedName", "raw@cm", change),
+            new EntityCreateRequest("hive", old("hive_table", "gone")),
+            new EntityDeleteRequest("bob", "hive_table", "qualifiedName", "gone@cm"));
+    }
+
+    private static List<HookNotification> today() {
         AtlasEntity change = new AtlasEntity("hive_table");
-        List<HookNotification> notifications;
 
         change.setAttribute("owner", "ada");
-        notifications = List.of(
+        return List.of(
             new EntityCreateRequestV2("hive", tableWith("whole", 2)),
             new EntityCreateRequestV2("hive", tableWith("packed", 30)),
             new EntityCreateRequestV2("hive", tableWith("cut", 500)),
@@ -129,6 +196,13 @@ public final class SendHook extends AbstractNotification {
             new EntityPartialUpdateRequestV2("bob", named("hive_table", "packed@cm"),
                                              new AtlasEntityWithExtInfo(change)),
             new EntityDeleteRequestV2("bob", List.of(named("hive_table", "cut@cm"))));
+    }
+
+    public static void main(String[] arguments) throws Exception {
+        PrintWriter out = new PrintWriter(Files.newBufferedWriter(Path.of(arguments[0])));
+        SendHook hook = new SendHook(out);
+        List<HookNotification> notifications = arguments.length > 1 ? old() : today();
+
         hook.send(NotificationType.HOOK, notifications, new MessageSource("test"));
         hook.close();
     }

@@ -63,15 +63,15 @@ static json_t *atlas_read(const struct broker_records *records)
     return file_read(to);
 }
 
-/* The messages that Atlas's hooks would send, cut at 8 KiB. Owned. */
-static json_t *atlas_write(void)
+/* The messages that Atlas's hooks would send, cut at 8 KiB; `how`: NULL, or "old". Owned. */
+static json_t *atlas_write(const char *how)
 {
     AUTO(mem_free) char *jars = jars_path("atlas"), *dir = temp_dir(), *log = temp_log("java");
     AUTO(mem_free) char *to = xasprintf("%s/to", dir);
 
     file_write(dir, "atlas-application.properties",
                "atlas.notification.message.max.length.bytes=8192\n");
-    jars_run(jars, dir, "tests/kafka/SendHook.java", (const char *const[]){ to, NULL }, log);
+    jars_run(jars, dir, "tests/kafka/SendHook.java", (const char *const[]){ to, how, NULL }, log);
     return file_read(to);
 }
 
@@ -184,7 +184,7 @@ START_TEST(what_atlas_sends_is_read)
     AUTO(rig_done) struct rig rig = { .topic = broker_topic_name("in") };
     AUTO(producer_free) struct producer *producer = producer_new(broker, NULL);
     AUTO(mem_free) char *topic = broker_topic_name("hook");
-    json_auto_t *messages = atlas_write();
+    json_auto_t *messages = atlas_write(NULL);
     AUTO(mem_free) char *body = json_dumps(messages, 0);
     AUTO(service_free) struct service *other = service_start();
     size_t packed = 0, len = json_array_size(messages);
@@ -211,6 +211,46 @@ START_TEST(what_atlas_sends_is_read)
     ck_assert_ptr_null(service_call(other, 204, "POST",
                                     "/api/atlas/v2/notification/topic/ATLAS_HOOK", body, NULL));
     check_graph(other->dsn);
+}
+END_TEST
+
+/* What was in use before Atlas 1.0, in the form that these classes write for it. */
+START_TEST(what_old_hooks_send_is_read)
+{
+    AUTO(service_free) struct service *service = service_start();
+    json_auto_t *messages = atlas_write("old"), *list = json_array();
+    AUTO(mem_free) char *body = NULL, *table = NULL, *db = NULL, *storage = NULL;
+    const char *dsn = service->dsn;
+
+    json_decref(service_call(service, 200, "POST", "/api/atlas/v2/types/typedefs",
+                             "{\"classificationDefs\":[{\"name\":\"PII\"}]}", NULL));
+    for (size_t i = 0; i < json_array_size(messages); i++) {
+        AUTO(mem_free) char *text = json_dumps(json_array_get(messages, i), JSON_COMPACT);
+
+        ck_assert_int_eq(json_array_append_new(list, json_string(text)), 0);
+    }
+    ck_assert_uint_eq(json_array_size(list), 5);
+    body = json_dumps(list, 0);
+    for (int again = 0; again < 2; again++)
+        ck_assert_ptr_null(service_call(service, 204, "POST",
+                                        "/api/atlas/v2/notification/topic/ATLAS_HOOK", body, NULL));
+    ck_assert_int_eq(pg_query_i64(dsn, "SELECT count(*) FROM rejected_event"), 0);
+    ck_assert_int_eq(active(dsn, "type = 'hive_table'"), 2);
+    ck_assert_int_eq(active(dsn, "type = 'hive_column'"), 303);
+    ck_assert_int_eq(active(dsn, "type = 'hive_process'"), 1);
+    ck_assert_int_eq(active(dsn, "is_incomplete"), 0);
+    ck_assert_int_eq(active(dsn, "type = 'hive_storagedesc'"), 2);
+    table = pg_query_text(dsn, "SELECT concat_ws(' ', attributes ->> 'owner', attributes ->>"
+                               " 'createTime', attributes -> 'parameters', updated_by) FROM entity"
+                               " WHERE qualified_name = 'raw@cm' AND to_batch IS NULL");
+    ck_assert_str_eq(table, "ada 1704067200000 {\"a\": \"1\", \"b\": \"Gr\xC3\xBC\xC3\x9F\"} bob");
+    db = pg_query_text(dsn, "SELECT attributes ->> 'ownerType' FROM entity"
+                            " WHERE qualified_name = 'db@cm' AND to_batch IS NULL");
+    ck_assert_str_eq(db, "ROLE");
+    storage = pg_query_text(dsn, "SELECT attributes #>> '{serdeInfo,attributes,serializationLib}'"
+                                 " FROM entity WHERE qualified_name = 'raw@cm_storage'"
+                                 " AND to_batch IS NULL");
+    ck_assert_str_eq(storage, "lazy");
 }
 END_TEST
 
@@ -264,6 +304,7 @@ Suite *kafka_atlas_suite(void)
     tcase_add_unchecked_fixture(tcase, pg_shared_start, NULL);
     tcase_add_test(tcase, atlas_reads_what_is_sent);
     tcase_add_test(tcase, what_atlas_sends_is_read);
+    tcase_add_test(tcase, what_old_hooks_send_is_read);
     suite_add_tcase(suite, tcase);
     return suite;
 }

@@ -15,7 +15,7 @@
 
 Suite *kafka_hooks_suite(void);
 
-enum { HOOKS_MS_MAX = 60000, PAIRS = 400 };
+enum { HOOKS_MS_MAX = 60000, PAIRS = 400, PARTITIONS = 4 };
 
 #define CREATE(entities)                                                                           \
     "{\"version\":{\"version\":\"1.0.0\",\"versionParts\":[1]},\"msgCompressionKind\":\"NONE\","   \
@@ -37,8 +37,8 @@ struct hooks {
     char *topic; /* owned */
 };
 
-static void hooks_start(struct hooks *hooks, struct broker *broker, const char *dsn,
-                        const char *more)
+static void hooks_start_wide(struct hooks *hooks, struct broker *broker, const char *dsn,
+                             const char *more, int partitions)
 {
     *hooks = (struct hooks){ .topic = broker_topic_name("hooks") };
     hooks->rig.topic = broker_topic_name("in");
@@ -47,8 +47,14 @@ static void hooks_start(struct hooks *hooks, struct broker *broker, const char *
     if (more)
         hooks->rig.variables[6] = xstrdup(more);
     broker_topic_make(broker, hooks->rig.topic, 1, NULL);
-    broker_topic_make(broker, hooks->topic, 1, NULL);
+    broker_topic_make(broker, hooks->topic, partitions, NULL);
     rig_start(&hooks->rig, broker, hooks->rig.topic, dsn, NULL);
+}
+
+static void hooks_start(struct hooks *hooks, struct broker *broker, const char *dsn,
+                        const char *more)
+{
+    hooks_start_wide(hooks, broker, dsn, more, 1);
 }
 
 static void hooks_done(struct hooks *hooks)
@@ -114,8 +120,8 @@ START_TEST(taken_and_rejected)
                      "hook 1 invalid_message message: not JSON near byte 8 nonsense\n"
                      "hook 2 ATLAS-403-00-001 hive is not authorized to perform update of "
                      "ml_project.name: an event set it " OVERWRITE "\n"
-                     "hook 3 unsupported_kind notification: TYPE_CREATE is not taken; of entities "
-                     "take the kinds that end with _V2 {\"type\":\"TYPE_CREATE\"}");
+                     "hook 3 unsupported_kind notification: TYPE_CREATE is not taken, only what "
+                     "becomes of entities {\"type\":\"TYPE_CREATE\"}");
     origin = pg_query_text(dsn_of(&hooks), "SELECT (origin::jsonb - 'timestampMs' - 'cluster')"
                                            " FROM rejected_event WHERE code = 'invalid_message'");
     want = xasprintf("{\"bytes\": 8, \"topic\": \"%s\", \"offset\": 1, \"partition\": 0}",
@@ -159,7 +165,7 @@ START_TEST(redelivery_changes_nothing)
 }
 END_TEST
 
-/* Killed over and over: what would not be the same the second time is done once. */
+/* Killed over and over, or stopped: what would not be the same the second time is done once. */
 START_TEST(once)
 {
     AUTO(hooks_done) struct hooks hooks;
@@ -174,13 +180,50 @@ START_TEST(once)
     for (int kill = 1; kill <= 3; kill++) {
         WAIT_UNTIL(HOOKS_MS_MAX,
                    pg_query_i64(dsn_of(&hooks), "SELECT count(*) FROM entity") >= PAIRS / 8 * kill);
-        daemon_kill9(hooks.rig.service->daemon);
+        if (_i == 0)
+            daemon_kill9(hooks.rig.service->daemon);
+        else
+            ck_assert_int_eq(daemon_stop(hooks.rig.service->daemon), 0);
         daemon_resume(hooks.rig.service->daemon);
     }
     hooks_wait(&hooks, dsn_of(&hooks), 2 * PAIRS);
     ck_assert_int_eq(pg_query_i64(dsn_of(&hooks), "SELECT count(DISTINCT guid) FROM entity"),
                      PAIRS);
     ck_assert_int_eq(pg_query_i64(dsn_of(&hooks), "SELECT count(*) FROM graph_batch"), 2 * PAIRS);
+}
+END_TEST
+
+/* Two daemons of one group; one comes late and is killed, so that partitions change hands twice. */
+START_TEST(by_two)
+{
+    AUTO(hooks_done) struct hooks hooks;
+    AUTO(producer_free) struct producer *producer = producer_new(broker_shared(), NULL);
+    AUTO(service_free) struct service *other = NULL;
+
+    hooks_start_wide(&hooks, broker_shared(), NULL, NULL, PARTITIONS);
+    for (int i = 0; i < PAIRS; i++) {
+        const char *const texts[] = { CREATE(TABLE("t")), DELETE("t") };
+
+        for (size_t j = 0; j < LENGTH(texts); j++)
+            producer_send(producer, &(struct producer_message){ .topic = hooks.topic,
+                                                                .partition = i % PARTITIONS,
+                                                                .value = texts[j] });
+    }
+    producer_flush(producer);
+    other = service_start_with(
+        &(struct daemon_options){ .dsn = dsn_of(&hooks), .environment = hooks.rig.environment });
+    WAIT_UNTIL(HOOKS_MS_MAX, daemon_log_has(other->daemon, "event=kafka_assigned partitions="));
+    daemon_kill9(other->daemon);
+    WAIT_UNTIL(2 * HOOKS_MS_MAX, pg_query_i64(dsn_of(&hooks),
+                                              "SELECT coalesce(sum(next_offset), 0) FROM"
+                                              " kafka_offset WHERE topic = '%s'",
+                                              hooks.topic) == 2 * PAIRS);
+    ck_assert_int_eq(pg_query_i64(dsn_of(&hooks), "SELECT count(*) FROM entity WHERE to_batch IS"
+                                                  " NULL AND NOT is_deleted"),
+                     0);
+    ck_assert_int_eq(pg_query_i64(dsn_of(&hooks), "SELECT count(*) FROM rejected_event"), 0);
+    ck_assert_int_le(pg_query_i64(dsn_of(&hooks), "SELECT count(DISTINCT guid) FROM entity"),
+                     PAIRS);
 }
 END_TEST
 
@@ -275,6 +318,53 @@ START_TEST(while_postgres_is_away)
 }
 END_TEST
 
+/* ---- what the database does not take ---- */
+
+static const struct {
+    const char *state;
+    const char *rejected; /* NULL: it waits until it is taken */
+} poisons[] = {
+    { "P0001", "1 invalid_message postgres: make entities: no (SQLSTATE P0001)" },
+    { "XX000", "1 invalid_message postgres: make entities: no (SQLSTATE XX000)" },
+    { "42501", NULL },
+};
+
+/* One message that it refuses does not stop those behind it; what is not the message's fault does,
+ * in sight of whoever looks. */
+START_TEST(poison)
+{
+    AUTO(hooks_done) struct hooks hooks;
+    AUTO(producer_free) struct producer *producer = producer_new(broker_shared(), NULL);
+    AUTO(mem_free) char *rows = NULL;
+    const char *const rejected = poisons[_i].rejected;
+
+    hooks_start(&hooks, broker_shared(), NULL, NULL);
+    pg_exec(dsn_of(&hooks),
+            "CREATE FUNCTION poison() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " RAISE EXCEPTION 'no' USING ERRCODE = '%s'; END $$;"
+            "CREATE TRIGGER poison BEFORE INSERT ON entity FOR EACH ROW WHEN"
+            " (NEW.qualified_name = 'poison') EXECUTE FUNCTION poison()",
+            poisons[_i].state);
+    producer_send_text(producer, hooks.topic, CREATE(TABLE("a")));
+    producer_send_text(producer, hooks.topic, CREATE(TABLE("poison")));
+    producer_send_text(producer, hooks.topic, CREATE(TABLE("b")));
+    producer_flush(producer);
+    if (!rejected) {
+        WAIT_UNTIL(HOOKS_MS_MAX,
+                   daemon_log_has(hooks.rig.service->daemon, "partition 0, offset 1: postgres: "));
+        WAIT_UNTIL(HOOKS_MS_MAX, service_sample(hooks.rig.service, "plumbline_hook_failures") > 6);
+        pg_exec(dsn_of(&hooks), "DROP TRIGGER poison ON entity");
+    }
+    hooks_wait(&hooks, dsn_of(&hooks), 3);
+    rows = pg_query_text(dsn_of(&hooks), "SELECT coalesce(string_agg(concat_ws(' ', origin ->>"
+                                         " 'offset', code, message), E'\\n'), '') FROM"
+                                         " rejected_event");
+    ck_assert_str_eq(rows, rejected ? rejected : "");
+    ck_assert_int_eq(pg_query_i64(dsn_of(&hooks), "SELECT count(*) FROM entity"), 3 - !!rejected);
+    WAIT_UNTIL(HOOKS_MS_MAX, service_sample(hooks.rig.service, "plumbline_hook_failures") == 0);
+}
+END_TEST
+
 static const enum proxy_mode cuts[] = { PROXY_CUT_BEFORE, PROXY_CUT_AFTER, PROXY_DROP_ANSWER };
 
 /* COMMIT gets no answer. */
@@ -314,10 +404,12 @@ Suite *kafka_hooks_suite(void)
     tcase_add_unchecked_fixture(tcase, broker_shared_start, NULL);
     tcase_add_test(tcase, taken_and_rejected);
     tcase_add_test(tcase, redelivery_changes_nothing);
-    tcase_add_test(tcase, once);
+    tcase_add_loop_test(tcase, once, 0, 2);
+    tcase_add_test(tcase, by_two);
     tcase_add_test(tcase, parts_over_a_kill);
     tcase_add_test(tcase, too_large);
     tcase_add_test(tcase, while_postgres_is_away);
+    tcase_add_loop_test(tcase, poison, 0, LENGTH(poisons));
     tcase_add_loop_test(tcase, cut_at_commit, 0, LENGTH(cuts));
     suite_add_tcase(suite, tcase);
     return suite;
