@@ -1,11 +1,13 @@
 #include "client_internal.h"
 
 #include <curl/curl.h>
+#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "collector/version.h"
@@ -18,6 +20,7 @@ struct client {
     CURL *curl;
     char *url; /* without a slash at the end */
     char error[CURL_ERROR_SIZE];
+    struct client_tls tls;
     char code[64]; /* of the error that the last client_get was answered with; "" */
 };
 
@@ -70,6 +73,47 @@ struct client *client_new(const char *url, struct err *err)
         return NULL;
     }
     return client;
+}
+
+static int client_check_file(const char *option, const char *path, struct err *err)
+{
+    if (path && access(path, R_OK) != 0)
+        return err_set(err, ERR_INPUT, "%s %s: %s", option, path, strerror(errno));
+    return 0;
+}
+
+static const char *client_variable(const char *given, const char *name)
+{
+    const char *value = given ? given : getenv(name);
+
+    return value && *value ? value : NULL;
+}
+
+static int client_set_tls(struct client *client, const struct client_tls *tls, struct err *err)
+{
+    struct client_tls all = {
+        .ca = client_variable(tls->ca, "PLUMBLINE_CA"),
+        .certificate = client_variable(tls->certificate, "PLUMBLINE_CERT"),
+        .key = client_variable(tls->key, "PLUMBLINE_CERT_KEY"),
+    };
+
+    if (client_check_file("--ca", all.ca, err) < 0 ||
+        client_check_file("--cert", all.certificate, err) < 0 ||
+        client_check_file("--cert-key", all.key, err) < 0)
+        return -1;
+    if (!all.certificate != !all.key)
+        return err_set(err, ERR_INPUT, "--cert and --cert-key go together");
+    client->tls = all;
+    return 0;
+}
+
+struct client *client_open(const char *url, const struct client_tls *tls, struct err *err)
+{
+    AUTO(client_free) struct client *client = client_new(url, err);
+
+    if (!client || client_set_tls(client, tls, err) < 0)
+        return NULL;
+    return TAKE(client);
 }
 
 void client_free(struct client *client)
@@ -155,6 +199,13 @@ static void client_prepare(struct client *client, struct client_transfer *transf
     (void)curl_easy_setopt(curl, CURLOPT_WRITEDATA, transfer);
     (void)curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, client_on_header);
     (void)curl_easy_setopt(curl, CURLOPT_HEADERDATA, transfer);
+    (void)curl_easy_setopt(curl, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    if (client->tls.ca)
+        (void)curl_easy_setopt(curl, CURLOPT_CAINFO, client->tls.ca);
+    if (client->tls.certificate) {
+        (void)curl_easy_setopt(curl, CURLOPT_SSLCERT, client->tls.certificate);
+        (void)curl_easy_setopt(curl, CURLOPT_SSLKEY, client->tls.key);
+    }
     if (client_url_is_local(client->url))
         (void)curl_easy_setopt(curl, CURLOPT_PROXY, "");
 }
@@ -182,6 +233,9 @@ static enum client_outcome client_fate(CURL *curl, CURLcode code, size_t body_le
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_CONNECT:
     case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CERTPROBLEM:
+    case CURLE_SSL_CACERT_BADFILE:
         return CLIENT_NOT_SENT;
     default:
         (void)curl_easy_getinfo(curl, CURLINFO_SIZE_UPLOAD_T, &sent);

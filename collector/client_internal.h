@@ -19,6 +19,30 @@ struct client;
 
 /* `url` may be NULL: $PLUMBLINE_URL, else the default. ERR_INPUT: it is no http(s) URL. */
 struct client *client_new(const char *url, struct err *err) MUST_CHECK;
+/* What https:// needs beyond the system's authorities. */
+struct client_tls {
+    const char *ca; /* file of authorities, PEM, instead of the system's */
+    const char
+        *certificate; /* file of the client's own certificate, where the server asks for it */
+    const char *key;  /* file of its private key */
+};
+
+/* Rows of the commands that talk to a server, whose struct has a member `tls` of this type. */
+/* clang-format off */
+#define CLIENT_TLS_ROWS(type)                                                                      \
+    { "ca", 0, OPTION_TEXT, offsetof(type, tls.ca), 0, 0, "FILE",                                  \
+      "authorities to trust instead of the system's; else $PLUMBLINE_CA" },                        \
+    { "cert", 0, OPTION_TEXT, offsetof(type, tls.certificate), 0, 0, "FILE",                       \
+      "certificate to show the server; else $PLUMBLINE_CERT" },                                    \
+    { "cert-key", 0, OPTION_TEXT, offsetof(type, tls.key), 0, 0, "FILE",                           \
+      "its private key; else $PLUMBLINE_CERT_KEY" }
+/* clang-format on */
+
+/* The same as client_new, with what `tls` says; what is NULL in it comes from the environment. The
+ * texts are borrowed as long as the client lives. ERR_INPUT also: a file can't be read, or one of
+ * certificate and key is missing. */
+struct client *client_open(const char *url, const struct client_tls *tls,
+                           struct err *err) MUST_CHECK;
 void client_free(struct client *client);
 AUTO_DEFINE(struct client, client_free);
 const char *client_url(const struct client *client);

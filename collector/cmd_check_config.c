@@ -2,6 +2,8 @@
 
 #include <stdio.h>
 
+#include "collector/http.h"
+#include "collector/secret.h"
 #include "options_internal.h"
 
 struct check_config_options {
@@ -13,7 +15,7 @@ static const struct option_row check_config_rows[] = {
     { "keys", 0, OPTION_FLAG, offsetof(struct check_config_options, keys), 0, 0, NULL,
       "list the names of all keys, one a line, and check nothing" },
     { "print", 0, OPTION_FLAG, offsetof(struct check_config_options, print), 0, 0, NULL,
-      "print what holds when file, environment and defaults are put together" },
+      "print what holds when file, environment and defaults are put together, passwords covered" },
     { 0 },
 };
 
@@ -32,6 +34,15 @@ static int check_config_keys(void)
     return CMD_DONE;
 }
 
+/* What is printed is mailed around. */
+static void check_config_print(struct config *config)
+{
+    if (config->database)
+        (void)secret_mask_dsn(config->database);
+    secret_mask_properties(config->kafka_properties);
+    config_write(config, stdout);
+}
+
 int cmd_check_config(int argc, char **argv)
 {
     struct check_config_options options = { 0 };
@@ -47,8 +58,12 @@ int cmd_check_config(int argc, char **argv)
     from.file = argv[first];
     if (options_config_load(&config, &from, &err) < 0)
         return cmd_fail("check-config", &err);
+    if (http_tls_check(&config, &err) < 0) {
+        config_done(&config);
+        return cmd_fail("check-config", &err);
+    }
     if (options.print)
-        config_write(&config, stdout);
+        check_config_print(&config);
     else
         (void)fprintf(stderr, "%s: good\n", from.file ? from.file : "defaults and environment");
     config_done(&config);

@@ -12,6 +12,7 @@
 static const struct option_row ingest_rows[] = {
     { "url", 0, OPTION_TEXT, offsetof(struct ingest_options, url), 0, 0, "URL",
       "the server; else $PLUMBLINE_URL, else " CLIENT_URL_DEFAULT },
+    CLIENT_TLS_ROWS(struct ingest_options),
     { "batch-events", 0, OPTION_COUNT, offsetof(struct ingest_options, batch_events), 1, 100000,
       "N", "events in a request (500)" },
     { "batch-bytes", 0, OPTION_BYTES, offsetof(struct ingest_options, batch_bytes), 1024, 1 << 30,
@@ -61,7 +62,7 @@ int cmd_ingest(int argc, char **argv)
 
     if (first < 0)
         return code;
-    client = client_new(options.url, &err);
+    client = client_open(options.url, &options.tls, &err);
     if (!client) {
         (void)cmd_fail("ingest", &err);
         return CMD_USAGE;

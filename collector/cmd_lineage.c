@@ -21,6 +21,7 @@ struct lineage_options {
     const char *name_space; /* NULL: not given */
     const char *build_crn;
     const char *url;
+    struct client_tls tls;
     bool json;
 };
 
@@ -35,6 +36,7 @@ static const struct option_row lineage_rows[] = {
       "push: the build that gets the file" },
     { "url", 0, OPTION_TEXT, offsetof(struct lineage_options, url), 0, 0, "URL",
       "push: the server; else $PLUMBLINE_URL, else " CLIENT_URL_DEFAULT },
+    CLIENT_TLS_ROWS(struct lineage_options),
     { 0 },
 };
 
@@ -293,6 +295,7 @@ static int lineage_show(const struct lineage_options *options, const char *path)
 static int lineage_push_file(const struct lineage_options *options, const char *path)
 {
     struct lineage_push push = { .url = options->url,
+                                 .tls = &options->tls,
                                  .build_crn = options->build_crn,
                                  .name_space = options->name_space,
                                  .name = lineage_name(path) };
@@ -321,7 +324,9 @@ static const char *lineage_usage(const struct lineage_options *options, char **w
         return "takes lint FILE..., show FILE or push FILE --build CRN";
     if ((options->json && !is_show) || (options->models.len && !is_lint))
         return "--json goes with show, --model with lint";
-    if (is_push ? !options->build_crn : options->build_crn || options->url)
+    if (is_push ? !options->build_crn
+                : options->build_crn || options->url || options->tls.ca ||
+                      options->tls.certificate || options->tls.key)
         return "push takes --build CRN and maybe --url, nothing else does";
     if (is_push && !*options->build_crn)
         return "--build takes the CRN of a build";

@@ -9,9 +9,12 @@
 /* A line on standard error. What stands in the file may be anything. */
 void lineage_print(const char *fmt, ...) PRINTF_LIKE(1, 2);
 
+struct client_tls;
+
 /* All borrowed. */
 struct lineage_push {
     const char *url; /* NULL: as client_new */
+    const struct client_tls *tls;
     const char *build_crn;
     const char *name_space; /* NULL: the server's, or what the build says */
     const char *name;       /* of the file, for messages */

@@ -126,7 +126,7 @@ static int push_receipt(const struct lineage_push *push, const struct client_ans
 
 int lineage_push(const struct lineage_push *push, struct err *err)
 {
-    AUTO(client_free) struct client *client = client_new(push->url, err);
+    AUTO(client_free) struct client *client = client_open(push->url, push->tls, err);
     json_auto_t *built = client ? push_read_build(client, push->build_crn, err) : NULL;
     AUTO(mem_free) char *event = built ? push_event(push, built, err) : NULL;
     struct client_request request = { .path = "/v1/events", .content_type = "application/json" };

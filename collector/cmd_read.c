@@ -16,6 +16,7 @@
 
 struct read_options {
     const char *url;
+    struct client_tls tls;
     const char *format;
     struct option_texts model_crns;
     struct option_texts build_crns;
@@ -33,6 +34,7 @@ struct read_options {
 static const struct option_row read_rows[] = {
     { "url", 0, OPTION_TEXT, offsetof(struct read_options, url), 0, 0, "URL",
       "the server; else $PLUMBLINE_URL, else " CLIENT_URL_DEFAULT },
+    CLIENT_TLS_ROWS(struct read_options),
     { "format", 0, OPTION_TEXT, offsetof(struct read_options, format), 0, 0, "FORMAT",
       "table, ndjson or csv (table on a terminal, else ndjson)" },
     { "model-crn", 0, OPTION_TEXTS, offsetof(struct read_options, model_crns), 0, 0, "CRN",
@@ -236,7 +238,7 @@ int cmd_read(int argc, char **argv)
     buf_init(&path, READ_PATH_BYTES_MAX);
     if (options_begin(&read_line, argc, argv, &options, &code) < 0)
         return code;
-    client = client_new(options.url, &err);
+    client = client_open(options.url, &options.tls, &err);
     if (!client || read_format_choose(options.format, &format, &err) < 0 ||
         read_path_write(&path, &options, &err) < 0) {
         (void)cmd_fail("read", &err);

@@ -18,6 +18,7 @@
 struct rejected_options {
     struct options_config config;
     const char *url;
+    struct client_tls tls;
     int64_t limit;
     int64_t after;
     bool all;
@@ -33,6 +34,7 @@ static const struct option_row rejected_rows[] = {
       "replay: every one that is there" },
     { "url", 0, OPTION_TEXT, offsetof(struct rejected_options, url), 0, 0, "URL",
       "replay: the server; else $PLUMBLINE_URL, else " CLIENT_URL_DEFAULT },
+    CLIENT_TLS_ROWS(struct rejected_options),
     { 0 },
 };
 
@@ -185,7 +187,7 @@ static int rejected_id(const char *text, int64_t *id, struct err *err)
 static int rejected_replay_these(struct rejects *rejects, const struct rejected_options *options,
                                  char **ids, struct err *err)
 {
-    AUTO(client_free) struct client *client = client_new(options->url, err);
+    AUTO(client_free) struct client *client = client_open(options->url, &options->tls, err);
     uint64_t left = 0;
     int64_t id;
 

@@ -24,6 +24,7 @@
 #include "collector/kafka.h"
 #include "collector/kafka_publish.h"
 #include "collector/maintenance.h"
+#include "collector/notify.h"
 #include "collector/pg_local.h"
 #include "collector/queue.h"
 #include "collector/store.h"
@@ -37,10 +38,13 @@
 enum {
     TICK_MS = 100,
     KEEP_MS = 1000,
+    DRAIN_STEP_MS = 50,
+    TICKER_LATE_MS = 10000, /* beyond it the watchdog is not told that all is well */
     COMMITTERS_MAX = 16,
     /* What has to wait before a second committer helps: small batches are best left to grow, since
      * each costs Postgres about as much as a hundred rows. */
     COMMITTER_LOAD_BYTES = 64 * 1024,
+    SERVE_NAMES_BYTES_MAX = 1500, /* of keys in a line of the log */
 };
 
 struct serve_options {
@@ -58,13 +62,29 @@ static const struct command_line serve_line = {
     .operands = "",
     .summary =
         "Collects metrics over HTTP, keeps them in Postgres and answers questions about them.",
-    .notes = "SIGTERM and SIGINT finish what has begun and stop.",
+    .notes =
+        "SIGTERM and SIGINT finish what has begun and stop, a second one stops at once; SIGHUP "
+        "reads\nthe configuration and the certificate again.",
     .rows = serve_rows,
+};
+
+/* A configuration that SIGHUP put in force. Requests go on with the one they began with, so none is
+ * freed before the end; one is about a kilobyte. */
+struct serve_config {
+    struct serve_config *next;
+    struct config config;
 };
 
 /* Everything that lives as long as the daemon. */
 struct serve {
-    const struct config *config;
+    const struct options_config *options;
+    const struct config *config; /* the one it was started with */
+    const struct config *live;   /* the one in force: `config`, or that of `reloaded` */
+    struct serve_config *reloaded;
+    struct notify notify;
+    int signals;
+    int64_t watchdog_mono_ms; /* when it was told last */
+    _Atomic int64_t ticked_mono_ms;
     struct cmd_database database;
     struct stats *stats;
     struct budget *budget;
@@ -113,6 +133,7 @@ static void *serve_tick(void *arg)
 
         for (size_t i = 0; i < serve->committers_len; i++)
             committer_tick(serve->committers[i], now_ms);
+        serve->ticked_mono_ms = now_ms;
         stats_set(serve->stats, STAT_BUDGET_BYTES, (int64_t)budget_used(serve->budget));
         (void)nanosleep(&pause, NULL);
     }
@@ -149,7 +170,8 @@ static int serve_start(struct serve *serve, struct err *err)
     struct http_setup http = { .config = serve->config, .ready = serve_ready, .ready_ctx = serve };
     struct kafka_setup kafka = { .config = serve->config };
 
-    if (cmd_database_own(&serve->database, serve->config, err) < 0 ||
+    if (http_prepare(serve->config, err) < 0 ||
+        cmd_database_own(&serve->database, serve->config, err) < 0 ||
         store_migrate(serve->database.dsn, serve->config, err) < 0)
         return -1;
     serve->stats = stats_new();
@@ -200,15 +222,152 @@ static void serve_join(struct serve *serve)
     maintenance_stop(serve->relay);
 }
 
+/* ---- signals, and the service manager */
+
+/* The signal that came within `ms`, with where it came from; 0: none. */
+static uint32_t serve_signal(const struct serve *serve, int ms, int32_t *code)
+{
+    struct pollfd poll_signals = { .fd = serve->signals, .events = POLLIN };
+    struct signalfd_siginfo info;
+
+    if (poll(&poll_signals, 1, ms) <= 0 ||
+        read(serve->signals, &info, sizeof(info)) != (ssize_t)sizeof(info))
+        return 0;
+    *code = info.ssi_code;
+    return info.ssi_signo;
+}
+
+/* Twice in each of its periods, as long as the thread that looks after the committers goes
+ * round. */
+static void serve_watchdog(struct serve *serve)
+{
+    int64_t now_ms = clock_mono_ms();
+
+    if (!serve->notify.watchdog_ms ||
+        now_ms - serve->watchdog_mono_ms < serve->notify.watchdog_ms / 2 ||
+        now_ms - serve->ticked_mono_ms > TICKER_LATE_MS)
+        return;
+    notify_send(&serve->notify, "WATCHDOG=1");
+    serve->watchdog_mono_ms = now_ms;
+}
+
+static int serve_step_ms(const struct serve *serve)
+{
+    int64_t half_ms = serve->notify.watchdog_ms / 4;
+
+    return half_ms && half_ms < KEEP_MS ? (int)half_ms + 1 : KEEP_MS;
+}
+
+/* What a reload would make of it: owned by the caller on success. */
+static int serve_config_load(const struct serve *serve, struct config *merged, struct buf *changed,
+                             struct buf *kept, struct err *err)
+{
+    struct config fresh;
+    int rc;
+
+    if (options_config_load(&fresh, serve->options, err) < 0)
+        return -1;
+    config_merge(merged, serve->live, &fresh, changed, kept);
+    config_done(&fresh);
+    rc = config_check(merged, err);
+    if (rc < 0)
+        config_done(merged);
+    return rc;
+}
+
+/* All of it or nothing: with a file that can't be used everything stays as it is. */
+static int serve_reload_try(struct serve *serve, struct buf *changed, struct buf *kept,
+                            struct err *err)
+{
+    struct serve_config *next = xcalloc(1, sizeof(*next));
+
+    if (serve_config_load(serve, &next->config, changed, kept, err) < 0) {
+        free(next);
+        return -1;
+    }
+    if (http_reload(serve->http, changed->len ? &next->config : serve->live, err) < 0) {
+        config_done(&next->config);
+        free(next);
+        return -1;
+    }
+    if (!changed->len) {
+        config_done(&next->config);
+        free(next);
+        return 0;
+    }
+    next->next = serve->reloaded;
+    serve->reloaded = next;
+    serve->live = &next->config;
+    kafka_reload(serve->kafka, serve->live);
+    log_level_set(serve->live->log_level);
+    return 0;
+}
+
+static void serve_reload(struct serve *serve)
+{
+    AUTO(buf_done) struct buf changed;
+    AUTO(buf_done) struct buf kept;
+    struct err err = { 0 };
+
+    buf_init(&changed, SERVE_NAMES_BYTES_MAX);
+    buf_init(&kept, SERVE_NAMES_BYTES_MAX);
+    notify_send(&serve->notify, "RELOADING=1\nMONOTONIC_USEC=%lld", (long long)clock_mono_us());
+    if (serve_reload_try(serve, &changed, &kept, &err) == 0) {
+        stats_add(serve->stats, STAT_RELOADS, 1);
+        log_info("event=reloaded changed=\"%s\" needs_restart=\"%s\"", buf_text(&changed),
+                 buf_text(&kept));
+    } else {
+        stats_add(serve->stats, STAT_RELOADS_FAILED, 1);
+        log_error("event=reload_failed action=\"everything stays as it was\" err=\"%s\"", err.text);
+    }
+    notify_send(&serve->notify, "READY=1");
+}
+
+/* ---- the end */
+
+/* Lets requests finish; a second signal ends the wait. The moment until which the committers may
+ * try. */
+static int64_t serve_drain(struct serve *serve)
+{
+    int64_t deadline_ms = clock_mono_ms() + serve->live->drain_timeout_ms, now_ms;
+
+    kafka_drain(serve->kafka);
+    while (serve->http && (now_ms = clock_mono_ms()) < deadline_ms) {
+        int64_t step_ms = now_ms + DRAIN_STEP_MS;
+        uint32_t signal;
+        int32_t code;
+
+        if (http_drain(serve->http, step_ms < deadline_ms ? step_ms : deadline_ms))
+            break;
+        serve_watchdog(serve);
+        signal = serve_signal(serve, 0, &code);
+        if (signal == SIGTERM || signal == SIGINT) {
+            log_warn("event=stopping_now signal=%u", signal);
+            return clock_mono_ms();
+        }
+    }
+    return deadline_ms;
+}
+
+static void serve_configs_free(struct serve *serve)
+{
+    while (serve->reloaded) {
+        struct serve_config *next = serve->reloaded->next;
+
+        config_done(&serve->reloaded->config);
+        free(serve->reloaded);
+        serve->reloaded = next;
+    }
+}
+
 /* In the order of the way of an event: no new requests, what is queued committed, answers sent,
  * connections closed. */
 static void serve_stop(struct serve *serve)
 {
-    int64_t deadline_ms = clock_mono_ms() + serve->config->drain_timeout_ms;
+    int64_t deadline_ms;
 
-    kafka_drain(serve->kafka);
-    if (serve->http)
-        http_drain(serve->http, deadline_ms);
+    notify_send(&serve->notify, "STOPPING=1");
+    deadline_ms = serve_drain(serve);
     if (serve->committers_len) {
         for (size_t i = 0; i < serve->committers_len; i++)
             committer_drain(serve->committers[i], deadline_ms);
@@ -232,52 +391,63 @@ static void serve_stop(struct serve *serve)
     catalog_free(serve->catalog);
     budget_free(serve->budget);
     stats_free(serve->stats);
+    serve_configs_free(serve);
 }
 
 static void serve_announce(const struct serve *serve)
 {
     const char *address = http_address(serve->http);
+    const char *curl = serve->config->tls_certificate ? "curl --cacert CA.pem https" : "curl http";
 
     log_info("event=serving address=%s version=%s postgres=%s", address, PLUMBLINE_VERSION,
              serve->database.local ? "private" : "configured");
+    notify_send(&serve->notify, "READY=1\nSTATUS=serving on %s", address);
     (void)printf("try:\n"
-                 "  curl http://%s/track-metrics -d "
+                 "  %s://%s/track-metrics -d "
                  "'{\"modelDeploymentCrn\":\"crn:demo\",\"predictionUuid\":"
                  "\"0b5c8a4e-6d0f-4c1b-9a37-2f1e8d7c6b5a\",\"startTimestampMs\":1596185125125,"
                  "\"endTimestampMs\":1596185125233,\"metrics\":{\"probability\":0.348}}'\n"
-                 "  curl http://%s/track-delayed-metrics -d '{\"predictionUuid\":"
+                 "  %s://%s/track-delayed-metrics -d '{\"predictionUuid\":"
                  "\"0b5c8a4e-6d0f-4c1b-9a37-2f1e8d7c6b5a\",\"metrics\":{\"final_label\":false}}'\n"
-                 "  curl http://%s/read-metrics -d '{\"modelDeploymentCrn\":\"crn:demo\"}'\n",
-                 address, address, address);
+                 "  %s://%s/read-metrics -d '{\"modelDeploymentCrn\":\"crn:demo\"}'\n",
+                 curl, address, curl, address, curl, address);
     (void)fflush(stdout);
 }
 
-/* Waits for a signal that ends the daemon; looks after the private Postgres meanwhile. */
-static void serve_wait(struct serve *serve, int signals)
+static void serve_keep_postgres(struct serve *serve)
 {
-    struct pollfd poll_signals = { .fd = signals, .events = POLLIN };
-    struct signalfd_siginfo info;
     struct err err = { 0 };
 
-    for (;;) {
-        int ready = poll(&poll_signals, 1, KEEP_MS);
+    if (!serve->database.local)
+        return;
+    switch (pg_local_keep(serve->database.local, &err)) {
+    case 0:
+        break;
+    case 1:
+        log_warn("event=postgres_restarted log=%s", pg_local_log_path(serve->database.local));
+        break;
+    default:
+        log_error("event=postgres_down action=retry log=%s err=\"%s\"",
+                  pg_local_log_path(serve->database.local), err.text);
+    }
+}
 
-        if (ready > 0 && read(signals, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
-            log_info("event=stopping signal=%u", info.ssi_signo);
+/* Waits for a signal that ends the daemon; looks after the private Postgres meanwhile. A SIGHUP of
+ * the kernel's is no request to reload: the terminal that the daemon runs in is gone. */
+static void serve_wait(struct serve *serve)
+{
+    for (;;) {
+        int32_t code = 0;
+        uint32_t signal = serve_signal(serve, serve_step_ms(serve), &code);
+
+        if (signal == SIGHUP && code != SI_KERNEL) {
+            serve_reload(serve);
+        } else if (signal) {
+            log_info("event=stopping signal=%u", signal);
             return;
         }
-        if (!serve->database.local)
-            continue;
-        switch (pg_local_keep(serve->database.local, &err)) {
-        case 0:
-            break;
-        case 1:
-            log_warn("event=postgres_restarted log=%s", pg_local_log_path(serve->database.local));
-            break;
-        default:
-            log_error("event=postgres_down action=retry log=%s err=\"%s\"",
-                      pg_local_log_path(serve->database.local), err.text);
-        }
+        serve_watchdog(serve);
+        serve_keep_postgres(serve);
     }
 }
 
@@ -290,25 +460,28 @@ static int serve_block_signals(void)
     (void)sigemptyset(&set);
     (void)sigaddset(&set, SIGINT);
     (void)sigaddset(&set, SIGTERM);
+    (void)sigaddset(&set, SIGHUP);
     (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
-    return signalfd(-1, &set, SFD_CLOEXEC);
+    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-static int serve_run(const struct config *config, struct err *err)
+static int serve_run(const struct config *config, const struct options_config *options,
+                     struct err *err)
 {
-    struct serve serve = { .config = config };
-    int signals = serve_block_signals();
+    struct serve serve = { .options = options, .config = config, .live = config };
     int rc;
 
+    notify_init(&serve.notify);
+    serve.signals = serve_block_signals();
     log_level_set(config->log_level);
     rc = serve_start(&serve, err);
     if (rc == 0) {
         serve_announce(&serve);
-        serve_wait(&serve, signals);
+        serve_wait(&serve);
     }
     serve_stop(&serve);
-    (void)close(signals);
+    (void)close(serve.signals);
     return rc;
 }
 
@@ -323,7 +496,7 @@ int cmd_serve(int argc, char **argv)
         return code;
     if (options_config_load(&config, &options.config, &err) < 0)
         return cmd_fail("serve", &err);
-    rc = serve_run(&config, &err);
+    rc = serve_run(&config, &options.config, &err);
     config_done(&config);
     if (rc < 0)
         return cmd_fail("serve", &err);

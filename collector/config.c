@@ -40,6 +40,12 @@ const struct config_key config_keys[] = {
     KEY(keys_off, CONFIG_BOOL, "false", 0, 0,
         "serve other machines although there are no keys: whoever reaches it reads and writes"),
     KEY(log_level, CONFIG_LEVEL, "info", 0, 0, "debug, info, warn or error"),
+    KEY(tls_certificate, CONFIG_TEXT, "", 0, 0,
+        "file with the server's certificate and those between it and its authority, in PEM; empty: "
+        "no TLS"),
+    KEY(tls_key, CONFIG_TEXT, "", 0, 0, "file with the certificate's private key, in PEM"),
+    KEY(tls_client_ca, CONFIG_TEXT, "", 0, 0,
+        "file with authorities, in PEM: only clients with a certificate of one of them get in"),
 
     KEY(http_threads, CONFIG_COUNT, "0", 0, 256,
         "threads that serve HTTP; 0: as many as cores, at most 8"),
@@ -137,7 +143,8 @@ static_assert(LENGTH(config_keys) <= CONFIG_KEYS_MAX, "config_yaml.c has a place
 static const char *const config_other_variables[] = {
     "PLUMBLINE_CONFIG", /* the file, where -c is not given */
     "PLUMBLINE_URL",    /* the client commands' server */
-    "PLUMBLINE_BINARY", /* the tests' */
+    "PLUMBLINE_CA",     /* whom they trust, and what they show of themselves */
+    "PLUMBLINE_CERT",   "PLUMBLINE_CERT_KEY", "PLUMBLINE_BINARY", /* the tests' */
     "PLUMBLINE_TEST_*",
 };
 
@@ -354,7 +361,8 @@ static int config_pairs_set(struct config *config, const struct config_key *key,
         if (len == 0)
             continue;
         if (!equals || equals == text) {
-            AUTO(mem_free) char *line = xmemdup0(text, len);
+            /* the name alone: what follows may be a password */
+            AUTO(mem_free) char *line = xmemdup0(text, equals ? 1 : strcspn(text, " \t:\n"));
 
             return err_set(err, ERR_INPUT, "%s is not name=value", config_quote(line).text);
         }
@@ -589,6 +597,18 @@ size_t config_tag_bytes(const struct config *config)
     return room > 0 ? (size_t)room : 0;
 }
 
+static int config_check_tls(const struct config *config, struct err *err)
+{
+    const char *other = config->tls_key ? "tls_key" : "tls_client_ca";
+
+    if (config->tls_certificate && !config->tls_key)
+        return err_set(err, ERR_INPUT, "tls_key: is missing; tls_certificate is of no use without");
+    if (!config->tls_certificate && (config->tls_key || config->tls_client_ca))
+        return err_set(err, ERR_INPUT, "tls_certificate: is missing; %s is of no use without",
+                       other);
+    return 0;
+}
+
 static int config_check_listen(const struct config *config, struct err *err)
 {
     struct config_address address;
@@ -651,8 +671,8 @@ static int config_check_namespace(const struct config *config, struct err *err)
 
 int config_check(const struct config *config, struct err *err)
 {
-    if (config_check_listen(config, err) < 0 || config_check_retention(config, err) < 0 ||
-        config_check_namespace(config, err) < 0)
+    if (config_check_listen(config, err) < 0 || config_check_tls(config, err) < 0 ||
+        config_check_retention(config, err) < 0 || config_check_namespace(config, err) < 0)
         return -1;
     if (config->metrics_bytes_max > config->body_bytes_max)
         return err_set(err, ERR_INPUT,

@@ -4,7 +4,7 @@
 
 #include "collector/config.h"
 
-enum { CONFIG_KEYS_MAX = 64, CONFIG_QUOTE_BYTES_MAX = 64, CONFIG_PAIRS_BYTES_MAX = 65536 };
+enum { CONFIG_KEYS_MAX = 96, CONFIG_QUOTE_BYTES_MAX = 64, CONFIG_PAIRS_BYTES_MAX = 65536 };
 
 struct config_quote {
     char text[CONFIG_QUOTE_BYTES_MAX + sizeof("\"...\"")];

@@ -18,6 +18,8 @@ enum {
     HTTP_CONNECTION_BYTES = 16 * 1024,
     HTTP_THREADS_MAX_AUTO = 8,
     HTTP_FILES_SPARE = 128, /* besides connections: reads, committers, files, epoll sets */
+    HTTP_EXTRA_MIN = 16,
+    HTTP_EXTRA_IDLE_S = 5, /* of a connection that is only to be told that it is one too many */
 };
 
 bool http_request_enter(struct http *http)
@@ -40,19 +42,45 @@ void http_request_leave(struct http *http)
     pthread_mutex_unlock(&http->lock);
 }
 
+static const union MHD_ConnectionInfo *http_info(struct MHD_Connection *connection,
+                                                 enum MHD_ConnectionInfoType type)
+{
+    return MHD_get_connection_info(connection, type);
+}
+
+static void http_connection_start(struct http *http, struct MHD_Connection *connection,
+                                  void **socket_context)
+{
+    int fd = http_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+    struct http_tls *tls = NULL;
+    struct http_conn *conn;
+    int64_t open;
+
+    pthread_mutex_lock(&http->lock);
+    if (http->tls)
+        tls = http_tls_ref(http->tls);
+    pthread_mutex_unlock(&http->lock);
+    *socket_context = conn = http_conn_add(http->conns, fd, tls, &open);
+    if (tls)
+        http_tls_begin(tls, http_info(connection, MHD_CONNECTION_INFO_GNUTLS_SESSION)->tls_session,
+                       conn);
+    if (open <= http->setup.config->connections_max)
+        return;
+    http_conn_set_extra(conn);
+    stats_add(http->setup.stats, STAT_CONNECTIONS_REFUSED, 1);
+    (void)MHD_set_connection_option(connection, MHD_CONNECTION_OPTION_TIMEOUT,
+                                    (unsigned)HTTP_EXTRA_IDLE_S);
+}
+
 static void http_connection_notify(void *cls, struct MHD_Connection *connection,
                                    void **socket_context, enum MHD_ConnectionNotificationCode code)
 {
     struct http *http = cls;
 
-    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        const union MHD_ConnectionInfo *info =
-            MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-
-        *socket_context = http_conn_add(http->conns, info->connect_fd);
-    } else {
+    if (code == MHD_CONNECTION_NOTIFY_STARTED)
+        http_connection_start(http, connection, socket_context);
+    else
         http_conn_remove(http->conns, *socket_context);
-    }
 }
 
 /* Percent signs stay as they are: http_route.c decodes, where it can refuse a wrong one and a '/'
@@ -80,36 +108,61 @@ static unsigned http_threads(const struct config *config)
     return cores < HTTP_THREADS_MAX_AUTO ? (unsigned)cores : HTTP_THREADS_MAX_AUTO;
 }
 
-/* As many connections as configured, or as many as the process may have files for. */
-static unsigned http_connections(const struct config *config)
+/* Places for connections that are answered 503 because there are too many. When these are taken too
+ * the kernel lets clients wait. */
+static int64_t http_connections_extra(const struct config *config)
 {
-    rlim_t want = (rlim_t)(config->connections_max + 2 * config->reads_max + HTTP_FILES_SPARE);
+    int64_t extra = config->connections_max / 16;
+
+    return extra < HTTP_EXTRA_MIN ? HTTP_EXTRA_MIN : extra;
+}
+
+/* The soft limit is raised to what is needed; beyond the hard one nothing helps. */
+static int http_files_raise(const struct config *config, struct err *err)
+{
+    int64_t others = http_connections_extra(config) + 2 * config->reads_max + HTTP_FILES_SPARE;
+    rlim_t want = (rlim_t)(config->connections_max + others);
     struct rlimit limit;
-    int64_t connections = config->connections_max;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= want)
-        return (unsigned)connections;
-    limit.rlim_cur = limit.rlim_max < want ? limit.rlim_max : want;
+        return 0;
+    if (limit.rlim_max < want)
+        return err_set(err, ERR_FATAL,
+                       "connections_max: %lld connections and %lld other files are more than the "
+                       "%llu that this process may open: raise that limit (ulimit -n, or "
+                       "LimitNOFILE= of systemd) or lower connections_max to %lld",
+                       (long long)config->connections_max, (long long)others,
+                       (unsigned long long)limit.rlim_max,
+                       (long long)limit.rlim_max > others ? (long long)limit.rlim_max - others : 1);
+    limit.rlim_cur = want;
     (void)setrlimit(RLIMIT_NOFILE, &limit);
-    if (limit.rlim_cur < want) {
-        connections -= (int64_t)(want - limit.rlim_cur);
-        if (connections < 1)
-            connections = 1;
-        log_warn("event=few_files files_max=%llu wanted=%llu connections_max=%lld "
-                 "hint=\"raise the limit (ulimit -n) or lower connections_max\"",
-                 (unsigned long long)limit.rlim_cur, (unsigned long long)want,
-                 (long long)connections);
-    }
-    return (unsigned)connections;
+    return 0;
+}
+
+int http_prepare(const struct config *config, struct err *err)
+{
+    if (http_files_raise(config, err) < 0)
+        return -1;
+    return http_tls_check(config, err);
 }
 
 static struct MHD_Daemon *http_daemon_start(struct http *http)
 {
     const struct config *config = http->setup.config;
-    unsigned threads = http_threads(config), connections = http_connections(config);
+    unsigned connections = (unsigned)(config->connections_max + http_connections_extra(config));
+    unsigned threads = http_threads(config);
     unsigned idle_s = (unsigned)((config->idle_timeout_ms + 999) / 1000);
-    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME;
+    unsigned flags = MHD_ALLOW_SUSPEND_RESUME;
+    struct MHD_OptionItem tls[HTTP_TLS_OPTIONS] = { { MHD_OPTION_END, 0, NULL } };
 
+    if (http->tls) {
+        /* Not epoll: with it the library asks a handshake that waits for its client again and again
+         * without a pause, which is a whole core for as long as the client likes. */
+        flags |= MHD_USE_TLS | MHD_USE_POLL_INTERNAL_THREAD;
+        http_tls_options(tls);
+    } else {
+        flags |= MHD_USE_EPOLL_INTERNAL_THREAD;
+    }
     /* The library gives each thread its share of the connections, and wants one at least. */
     if (threads > connections)
         threads = connections;
@@ -122,7 +175,7 @@ static struct MHD_Daemon *http_daemon_start(struct http *http)
                             MHD_OPTION_CONNECTION_TIMEOUT, idle_s, MHD_OPTION_NOTIFY_CONNECTION,
                             http_connection_notify, http, MHD_OPTION_NOTIFY_COMPLETED,
                             http_request_completed, http, MHD_OPTION_UNESCAPE_CALLBACK,
-                            http_unescape_nothing, NULL, MHD_OPTION_END);
+                            http_unescape_nothing, NULL, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
 }
 
 static struct http *http_new(const struct http_setup *setup)
@@ -131,6 +184,7 @@ static struct http *http_new(const struct http_setup *setup)
     pthread_condattr_t attributes;
 
     http->setup = *setup;
+    http->config = setup->config;
     http->listen_fd = -1;
     pthread_mutex_init(&http->lock, NULL);
     pthread_condattr_init(&attributes);
@@ -147,6 +201,8 @@ struct http *http_start(const struct http_setup *setup, struct err *err)
     AUTO(http_stop) struct http *http = http_new(setup);
 
     (void)signal(SIGPIPE, SIG_IGN);
+    if (setup->config->tls_certificate && !(http->tls = http_tls_new(setup->config, err)))
+        return NULL;
     http->listen_fd = listen_open(setup->config->listen, http->address, err);
     if (http->listen_fd < 0)
         return NULL;
@@ -158,7 +214,29 @@ struct http *http_start(const struct http_setup *setup, struct err *err)
                       http->address, strerror(errno));
         return NULL;
     }
+    if (http->tls)
+        http_tls_announce(http->tls, setup->stats);
     return TAKE(http);
+}
+
+int http_reload(struct http *http, const struct config *config, struct err *err)
+{
+    struct http_tls *tls, *old;
+
+    if (http->tls) {
+        tls = http_tls_new(config, err);
+        if (!tls)
+            return -1;
+        pthread_mutex_lock(&http->lock);
+        old = http->tls;
+        http->tls = tls;
+        pthread_mutex_unlock(&http->lock);
+        http_tls_announce(http->tls, http->setup.stats);
+        http_tls_unref(old);
+    }
+    http->config = config;
+    http_conns_set_timeout(http->conns, config->request_timeout_ms);
+    return 0;
 }
 
 const char *http_address(const struct http *http)
@@ -176,7 +254,7 @@ static void http_refuse(struct http *http)
     pthread_mutex_unlock(&http->lock);
 }
 
-void http_drain(struct http *http, int64_t deadline_mono_ms)
+bool http_drain(struct http *http, int64_t deadline_mono_ms)
 {
     struct timespec deadline = clock_mono_after(deadline_mono_ms - clock_mono_ms());
     int rc = 0;
@@ -186,6 +264,7 @@ void http_drain(struct http *http, int64_t deadline_mono_ms)
     while (http->requests && rc == 0)
         rc = pthread_cond_timedwait(&http->changed, &http->lock, &deadline);
     pthread_mutex_unlock(&http->lock);
+    return rc == 0;
 }
 
 /* The library aborts when it is stopped with a suspended connection. So: no new ones, those of
@@ -207,6 +286,7 @@ void http_stop(struct http *http)
         (void)close(http->listen_fd);
     http_queries_free(http->queries);
     http_conns_stop(http->conns);
+    http_tls_unref(http->tls);
     (void)pthread_key_delete(http->decoder_key);
     pthread_cond_destroy(&http->changed);
     pthread_mutex_destroy(&http->lock);

@@ -12,6 +12,19 @@ const char *http_request_header(const struct http_request *request, const char *
     return MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
 }
 
+/* For browsers, and for caches on the way: what is answered is data, somebody's, and of this
+ * moment. */
+static void http_answer_guard(const struct http_request *request, struct MHD_Response *response)
+{
+    (void)MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
+    (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+    (void)MHD_add_response_header(response, "Content-Security-Policy",
+                                  "default-src 'none'; frame-ancestors 'none'");
+    if (request->config->tls_certificate)
+        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_STRICT_TRANSPORT_SECURITY,
+                                      "max-age=31536000");
+}
+
 enum MHD_Result http_answer_response(struct http_request *request, unsigned status,
                                      const char *content_type, struct MHD_Response *response)
 {
@@ -21,6 +34,7 @@ enum MHD_Result http_answer_response(struct http_request *request, unsigned stat
     if (!response)
         return MHD_NO;
     (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
+    http_answer_guard(request, response);
     if (status == MHD_HTTP_SERVICE_UNAVAILABLE)
         (void)MHD_add_response_header(response, MHD_HTTP_HEADER_RETRY_AFTER, http_retry_after_s);
     if (status == MHD_HTTP_METHOD_NOT_ALLOWED && request->allow)

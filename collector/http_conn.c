@@ -40,16 +40,21 @@ struct http_conn {
     uint64_t bytes_idle;        /* received when the connection was first seen idle */
     bool bytes_known;
     int64_t left_mono_ms; /* first seen hung up, with nothing left to read; 0: not seen */
+
+    struct http_tls *tls; /* NULL: without TLS */
+    bool is_secured;      /* guarded by lock */
+    bool is_extra;        /* const once the connection is there */
 };
 
 struct http_conns {
     struct stats *stats;
-    int64_t request_timeout_ms;
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t stop_cond;
-    struct http_conn *head; /* guarded by lock */
-    bool is_stopping;       /* guarded by lock */
+    int64_t request_timeout_ms; /* guarded by lock */
+    struct http_conn *head;     /* guarded by lock */
+    int64_t open;               /* guarded by lock */
+    bool is_stopping;           /* guarded by lock */
 };
 
 /* Bytes that arrived on the connection so far, whether read or not. -1: the kernel does not say. */
@@ -177,11 +182,20 @@ void http_conns_stop(struct http_conns *conns)
     free(conns);
 }
 
-struct http_conn *http_conn_add(struct http_conns *conns, int fd)
+void http_conns_set_timeout(struct http_conns *conns, int64_t request_timeout_ms)
+{
+    pthread_mutex_lock(&conns->lock);
+    conns->request_timeout_ms = request_timeout_ms;
+    pthread_mutex_unlock(&conns->lock);
+}
+
+struct http_conn *http_conn_add(struct http_conns *conns, int fd, struct http_tls *tls,
+                                int64_t *open)
 {
     struct http_conn *conn = xcalloc(1, sizeof(*conn));
 
     conn->fd = fd;
+    conn->tls = tls;
     conn->bytes_known = true; /* a new connection: none */
     pthread_mutex_init(&conn->lock, NULL);
     pthread_mutex_lock(&conns->lock);
@@ -190,6 +204,7 @@ struct http_conn *http_conn_add(struct http_conns *conns, int fd)
     if (conn->next)
         conn->next->link = &conn->next;
     conns->head = conn;
+    *open = ++conns->open;
     pthread_mutex_unlock(&conns->lock);
     stats_add(conns->stats, STAT_CONNECTIONS, 1);
     return conn;
@@ -201,10 +216,32 @@ void http_conn_remove(struct http_conns *conns, struct http_conn *conn)
     *conn->link = conn->next;
     if (conn->next)
         conn->next->link = conn->link;
+    conns->open--;
     pthread_mutex_unlock(&conns->lock);
     stats_add(conns->stats, STAT_CONNECTIONS, -1);
+    stats_add(conns->stats, STAT_TLS_FAILED, conn->tls && !conn->is_secured);
+    http_tls_unref(conn->tls);
     pthread_mutex_destroy(&conn->lock);
     free(conn);
+}
+
+void http_conn_set_extra(struct http_conn *conn)
+{
+    conn->is_extra = true;
+}
+
+bool http_conn_is_extra(struct http_conn *conn)
+{
+    return conn->is_extra;
+}
+
+void http_conn_secured(struct http_conn *conn)
+{
+    pthread_mutex_lock(&conn->lock);
+    conn->is_secured = true;
+    conn->since_mono_ms = 0;
+    conn->bytes_known = false; /* the first byte may have come along with the handshake's last */
+    pthread_mutex_unlock(&conn->lock);
 }
 
 void http_conn_arriving(struct http_conn *conn)

@@ -61,7 +61,7 @@ static struct event_limits http_ingest_limits(const struct config *config, size_
 /* Room for the records: what they could take at most, or when that is not to be had a quarter. */
 static size_t http_ingest_reserve(struct http_request *request)
 {
-    size_t most = (size_t)request->http->setup.config->events_max * 2 * sizeof(struct event);
+    size_t most = (size_t)request->config->events_max * 2 * sizeof(struct event);
     size_t bytes = request->body.len * INGEST_RECORDS_PER_BYTE;
 
     bytes = (bytes < most ? bytes : most) + INGEST_RECORDS_BYTES_MIN;
@@ -98,7 +98,7 @@ static int http_ingest_decode(struct http_request *request, bool one_event,
 {
     struct http *http = request->http;
     size_t len = request->body.len, records = http_ingest_reserve(request);
-    struct event_limits limits = http_ingest_limits(http->setup.config, records);
+    struct event_limits limits = http_ingest_limits(request->config, records);
     struct event_decoder *decoder = http_ingest_decoder(http);
     struct submission *submission;
     struct err err = { 0 };
@@ -167,7 +167,7 @@ static enum MHD_Result http_ingest_submit(struct http_request *request)
     struct submission *submission = request->submission;
     struct http *http = request->http;
 
-    submission->deadline_mono_ms = clock_mono_ms() + http->setup.config->commit_timeout_ms;
+    submission->deadline_mono_ms = clock_mono_ms() + request->config->commit_timeout_ms;
     submission->done = http_ingest_done;
     submission->owner = request;
     http_ingest_count(request, FATE_RECEIVED);

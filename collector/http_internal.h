@@ -22,18 +22,44 @@
 
 struct http_conns;
 struct http_conn;
+struct http_tls;
 
 struct http_conns *http_conns_start(struct stats *stats, int64_t request_timeout_ms);
 /* After the daemon has stopped: no connection is left. */
 void http_conns_stop(struct http_conns *conns);
-struct http_conn *http_conn_add(struct http_conns *conns, int fd);
+/* From now on. */
+void http_conns_set_timeout(struct http_conns *conns, int64_t request_timeout_ms);
+/* `tls` is taken, NULL without TLS. `open` gets how many there are with this one. */
+struct http_conn *http_conn_add(struct http_conns *conns, int fd, struct http_tls *tls,
+                                int64_t *open);
 void http_conn_remove(struct http_conns *conns, struct http_conn *conn);
+/* The handshake of TLS is over: the next byte is that of a request. */
+void http_conn_secured(struct http_conn *conn);
+/* There are more connections than there may be: whatever this one asks is answered 503. */
+void http_conn_set_extra(struct http_conn *conn);
+bool http_conn_is_extra(struct http_conn *conn);
 /* The head of a request is there, its body may be on the way: the deadline runs. */
 void http_conn_arriving(struct http_conn *conn);
 /* The request is there as a whole: no deadline. */
 void http_conn_arrived(struct http_conn *conn);
 /* The request is done with; the next one may begin. */
 void http_conn_idle(struct http_conn *conn);
+
+/* ---- http_tls.c: certificates, and the handshake */
+
+enum { HTTP_TLS_OPTIONS = 3 };
+
+/* Reads the files that the configuration names. ERR_INPUT: the text names the key and the file. */
+struct http_tls *http_tls_new(const struct config *config, struct err *err) MUST_CHECK;
+struct http_tls *http_tls_ref(struct http_tls *tls);
+void http_tls_unref(struct http_tls *tls); /* accepts NULL */
+/* Says in the log and in /metrics how long the certificate is good for. */
+void http_tls_announce(const struct http_tls *tls, struct stats *stats);
+/* A new connection of the library, before its first byte; `session` is GnuTLS's. `tls` must live as
+ * long as the connection. */
+void http_tls_begin(struct http_tls *tls, void *session, struct http_conn *conn);
+/* What the library is to be started with. */
+void http_tls_options(struct MHD_OptionItem options[HTTP_TLS_OPTIONS]);
 
 /* ---- http_query.c: threads that answer queries */
 
@@ -53,14 +79,16 @@ struct http {
     char address[LISTEN_ADDRESS_BYTES];
     struct http_conns *conns;
     struct http_queries *queries;
-    pthread_key_t decoder_key; /* one decoder for each of the daemon's threads */
+    const struct config *_Atomic config; /* borrowed; http_reload puts another in its place */
+    pthread_key_t decoder_key;           /* one decoder for each of the daemon's threads */
 
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    uint32_t requests;  /* guarded by lock: begun and not yet completed */
-    uint32_t submitted; /* guarded by lock: suspended and with the committer */
-    bool is_draining;   /* guarded by lock: new requests get 503 */
-    bool is_stopping;   /* guarded by lock: nothing may be suspended any more */
+    struct http_tls *tls; /* guarded by lock: of new connections; NULL: without TLS */
+    uint32_t requests;    /* guarded by lock: begun and not yet completed */
+    uint32_t submitted;   /* guarded by lock: suspended and with the committer */
+    bool is_draining;     /* guarded by lock: new requests get 503 */
+    bool is_stopping;     /* guarded by lock: nothing may be suspended any more */
 };
 
 /* Counts a request in; false: the server drains, answer 503, and it is not to be counted out. */
@@ -86,13 +114,14 @@ struct http_query_job;
 
 struct http_request {
     struct http *http;
+    const struct config *config; /* the one it began with */
     struct MHD_Connection *connection;
     struct http_conn *conn;
     const struct http_route *route; /* NULL: no such path */
     enum http_phase phase;
     struct fault fault; /* what DISCARDING ends in */
     const char *allow;  /* static; of a 405 */
-    bool is_last;       /* the server drains: close the connection behind the answer */
+    bool is_last;       /* not counted in: close the connection behind the answer */
 
     struct body body;
     uint64_t content_length; /* 0 when unknown */

@@ -97,7 +97,7 @@ static void http_query_drop(struct http_query_job *job)
 
     stats_add(queries->setup->stats, STAT_READS_DROPPED, 1);
     log_warn("event=reader_dropped route=%s stalled_ms=%lld", job->route->path,
-             (long long)queries->setup->config->read_stall_timeout_ms);
+             (long long)job->query.config->read_stall_timeout_ms);
     pthread_mutex_lock(&queries->lock);
     if (!job->is_released)
         (void)shutdown(job->fd, SHUT_RDWR);
@@ -388,7 +388,7 @@ static struct http_query_job *http_query_new(struct http_request *request, enum 
     job->connection = request->connection;
     job->fd = info->connect_fd;
     job->route = request->route;
-    job->pipe = pipe_new(HTTP_PIPE_BYTES, http->setup.config->read_stall_timeout_ms, &reader);
+    job->pipe = pipe_new(HTTP_PIPE_BYTES, request->config->read_stall_timeout_ms, &reader);
     job->reserved = HTTP_PIPE_BYTES;
     job->status = MHD_HTTP_OK;
     buf_init(&job->out, QUERY_OUT_BYTES_MAX);
@@ -397,7 +397,7 @@ static struct http_query_job *http_query_new(struct http_request *request, enum 
     body_init(&request->body, http->setup.budget, request->body.max);
     job->argument = TAKE(request->argument);
     job->sender.job = job;
-    job->query = (struct query){ .config = http->setup.config,
+    job->query = (struct query){ .config = request->config,
                                  .stats = http->setup.stats,
                                  .type_cache = http->setup.types,
                                  .tag_cache = http->setup.tags,

@@ -18,9 +18,10 @@ static struct http_request *http_request_new(struct http *http, struct MHD_Conne
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
 
     request->http = http;
+    request->config = http->config;
     request->connection = connection;
     request->conn = info->socket_context;
-    body_init(&request->body, http->setup.budget, (size_t)http->setup.config->body_bytes_max);
+    body_init(&request->body, http->setup.budget, (size_t)request->config->body_bytes_max);
     return request;
 }
 
@@ -33,7 +34,7 @@ static int http_request_too_large(struct http_request *request)
 {
     return fault_set(&request->fault, MHD_HTTP_CONTENT_TOO_LARGE, "too_large", NULL,
                      "the body is larger than %lld bytes (body_bytes_max)",
-                     (long long)request->http->setup.config->body_bytes_max);
+                     (long long)request->config->body_bytes_max);
 }
 
 /* The library has checked that it is a number. */
@@ -106,7 +107,12 @@ static enum MHD_Result http_request_begin(struct http_request *request, const ch
     int rc = 0;
 
     http_conn_arriving(request->conn);
-    if (!http_request_enter(request->http)) {
+    if (http_conn_is_extra(request->conn)) {
+        request->is_last = true;
+        rc = fault_set(fault, MHD_HTTP_SERVICE_UNAVAILABLE, "too_many_connections", NULL,
+                       "%lld connections are open already (connections_max): send it again later",
+                       (long long)request->http->setup.config->connections_max);
+    } else if (!http_request_enter(request->http)) {
         request->is_last = true;
         rc = fault_set(fault, MHD_HTTP_SERVICE_UNAVAILABLE, "stopping", NULL,
                        "the server is stopping: send it again");

@@ -65,7 +65,7 @@ static const struct {
 
 enum MHD_Result http_status_limits(struct http_request *request)
 {
-    const char *config = (const char *)request->http->setup.config;
+    const char *config = (const char *)request->config;
     AUTO(buf_done) struct buf out;
 
     buf_init(&out, HTTP_STATUS_BYTES_MAX);

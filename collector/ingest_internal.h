@@ -19,6 +19,7 @@
 
 struct ingest_options {
     const char *url;
+    struct client_tls tls;
     int64_t batch_events;
     int64_t batch_bytes;
     int64_t retry_for_ms; /* how long one batch is tried again */

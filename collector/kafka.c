@@ -667,6 +667,7 @@ struct kafka *kafka_start(const struct kafka_setup *setup, struct err *err)
     uint64_t seed;
 
     kafka->setup = *setup;
+    kafka->limits = setup->config;
     kafka->is_up = true;
     random_fill(&seed, sizeof(seed));
     kafka->decoder = event_decoder_new(seed);
@@ -687,6 +688,12 @@ struct kafka *kafka_start(const struct kafka_setup *setup, struct err *err)
         abort();
     }
     return kafka;
+}
+
+void kafka_reload(struct kafka *kafka, const struct config *config)
+{
+    if (kafka)
+        kafka->limits = config;
 }
 
 bool kafka_is_up(const struct kafka *kafka)

@@ -20,7 +20,7 @@ enum { GATHER_VALUE_SHARE = 8 };
 static size_t gather_value_max(const struct kafka *kafka, bool is_hook)
 {
     size_t share = (size_t)kafka->setup.config->kafka_queue_bytes_max / GATHER_VALUE_SHARE;
-    size_t body = (size_t)kafka->setup.config->body_bytes_max;
+    size_t body = (size_t)kafka->limits->body_bytes_max;
 
     if (is_hook)
         return (size_t)kafka->setup.config->hook_message_bytes_max;
@@ -325,7 +325,7 @@ static bool gather_close_hook(struct kafka *kafka, struct kafka_partition *parti
 
 static bool gather_close_events(struct kafka *kafka, struct kafka_partition *partition)
 {
-    const struct config *config = kafka->setup.config;
+    const struct config *config = kafka->limits;
     struct kafka_gather *gather = &partition->gather;
     size_t text = gather->text.len, notes = gather->len * sizeof(struct origin_message);
     size_t records = text * GATHER_RECORDS_PER_BYTE + KAFKA_GATHER_BYTES_MAX, cap = 0;

@@ -61,6 +61,7 @@ struct kafka_partition {
 
 struct kafka {
     struct kafka_setup setup;
+    const struct config *_Atomic limits; /* borrowed; kafka_reload puts another in its place */
     rd_kafka_t *client;
     char *cluster; /* owned; NULL until a broker has told it */
     struct offsets *offsets;

@@ -1,8 +1,11 @@
 /* plumbline COMMAND [OPTION...]: finds the command and runs it. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "cmd_internal.h"
+#include "collector/secret.h"
 #include "collector/version.h"
 #include "nearest_internal.h"
 
@@ -62,6 +65,34 @@ static int main_refuse(const char *name)
     return CMD_USAGE;
 }
 
+/* The words as they were given; in the originals, which everybody on the machine sees (ps), the
+ * passwords of DSNs and URLs are covered. Owned, a NULL at the end. */
+static char **main_words(int argc, char **argv)
+{
+    char **words = xcalloc((size_t)argc + 1, sizeof(*words));
+
+    for (int i = 0; i < argc; i++) {
+        words[i] = xstrdup(argv[i]);
+        (void)secret_mask_dsn(argv[i]);
+    }
+    return words;
+}
+
+static int main_run(const struct main_command *command, int argc, char **argv)
+{
+    char **words = main_words(argc, argv);
+    char **order = xcalloc((size_t)argc + 1, sizeof(*order)); /* getopt moves operands to the end */
+    int code;
+
+    memcpy(order, words, (size_t)argc * sizeof(*order));
+    code = command->run(argc, order);
+    for (int i = 0; i < argc; i++)
+        free(words[i]);
+    free(words);
+    free(order);
+    return code;
+}
+
 int main(int argc, char **argv)
 {
     const struct main_command *command;
@@ -75,5 +106,5 @@ int main(int argc, char **argv)
     command = main_command_find(argv[1]);
     if (!command)
         return main_refuse(argv[1]);
-    return command->run(argc - 1, argv + 1);
+    return main_run(command, argc - 1, argv + 1);
 }

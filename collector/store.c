@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "collector/secret.h"
 #include "collector/store_internal.h"
 
 enum { CURSOR_ROWS = 100 };
@@ -50,6 +51,21 @@ static void store_first_line(const char *message, char *text, size_t bytes)
     text[len] = '\0';
 }
 
+/* libpq quotes what it can't read of a DSN, and that may be the password. */
+static bool store_dsn_is_delicate(const char *dsn)
+{
+    AUTO(mem_free) char *copy = xstrdup(dsn);
+    PQconninfoOption *options;
+    char *message = NULL;
+
+    if (!secret_mask_dsn(copy))
+        return false;
+    options = PQconninfoParse(dsn, &message);
+    PQconninfoFree(options);
+    PQfreemem(message);
+    return !options;
+}
+
 PGconn *store_connect(const char *dsn, const char *role, struct err *err)
 {
     AUTO(mem_free) char *name = xasprintf("plumbline %s", role);
@@ -63,7 +79,10 @@ PGconn *store_connect(const char *dsn, const char *role, struct err *err)
     }
     if (PQstatus(conn) != CONNECTION_OK) {
         store_first_line(PQerrorMessage(conn), line, sizeof(line));
-        (void)err_set(err, ERR_RETRY, "postgres: %s", line);
+        (void)err_set(err, ERR_RETRY, "postgres: %s",
+                      store_dsn_is_delicate(dsn) ? "the DSN can't be read (where is not told: it "
+                                                   "holds a password)"
+                                                 : line);
         return NULL;
     }
     (void)PQsetNoticeReceiver(conn, store_ignore_notice, NULL);

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 
 #include "base/attr.h"
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/log.h"
 
@@ -19,6 +20,9 @@ struct config {
     char *data_dir;
     bool keys_off; /* serve on an address other than loopback without keys */
     enum log_level log_level;
+    char *tls_certificate; /* NULL: no TLS */
+    char *tls_key;
+    char *tls_client_ca; /* NULL: clients need no certificate */
 
     int64_t http_threads; /* 0: as many as cores, at most 8 */
     int64_t connections_max;
@@ -144,6 +148,11 @@ int config_address_parse(struct config_address *address, const char *text,
                          struct err *err) MUST_CHECK;
 /* What of memory_bytes_max may be kept of classifications: beside it a request has room. */
 size_t config_tag_bytes(const struct config *config);
+/* A reload: what `old` and `fresh` make together. What may change while the daemon runs is as in
+ * `fresh`, everything else as in `old`. The names of the keys that differ, with ", " between, are
+ * appended: those that change to `changed`, those that would need a restart to `kept`. */
+void config_merge(struct config *merged, const struct config *old, const struct config *fresh,
+                  struct buf *changed, struct buf *kept);
 /* Whether lineage messages go to Kafka. */
 bool config_publishes(const struct config *config);
 /* The whole configuration as YAML that config_parse reads back to the same. */

@@ -39,6 +39,9 @@ int kafka_check(const struct config *config, struct err *err) MUST_CHECK;
 /* Joins the group, in a thread of its own; brokers that are away come back by themselves.
  * ERR_FATAL: the configuration is wrong. */
 struct kafka *kafka_start(const struct kafka_setup *setup, struct err *err) MUST_CHECK;
+/* From now on messages are held to the limits of this configuration, borrowed until kafka_stop has
+ * returned. Accepts NULL. */
+void kafka_reload(struct kafka *kafka, const struct config *config);
 /* Any thread: whether a broker could be reached the last time. */
 bool kafka_is_up(const struct kafka *kafka);
 /* Takes nothing more. Accepts NULL. */

@@ -13,6 +13,8 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "tests/harness/certificate.h"
+#include "tests/harness/tls_bridge.h"
 
 enum { CLIENT_BYTES_MAX = 512 * 1024 * 1024 };
 
@@ -61,7 +63,7 @@ int client_connect(const char *address)
     ck_assert_int_ge(fd, 0);
     ck_assert_int_eq(connect(fd, info->ai_addr, info->ai_addrlen), 0);
     freeaddrinfo(info);
-    return fd;
+    return tls_wanted() ? tls_bridge_open(fd, tls_authority_path(), NULL) : fd;
 }
 
 bool client_send(int fd, const void *data, size_t len)

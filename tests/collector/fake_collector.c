@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "collector/store_pool.h"
 #include "collector/type_cache.h"
+#include "tests/harness/certificate.h"
 
 void fake_init(struct fake_collector *fake)
 {
@@ -29,6 +30,10 @@ void fake_init(struct fake_collector *fake)
         .event_ahead_ms_max = 86400000,
         .csv_columns_max = 10,
     };
+    if (tls_wanted()) {
+        fake->config.tls_certificate = xstrdup(tls_certificate()->path);
+        fake->config.tls_key = xstrdup(tls_certificate()->key);
+    }
 }
 
 static void fake_decide(struct fake_collector *fake, struct submission *submission)
@@ -137,6 +142,8 @@ void fake_stop(struct fake_collector *fake)
     pthread_cond_destroy(&fake->changed);
     pthread_mutex_destroy(&fake->lock);
     free(fake->config.listen);
+    free(fake->config.tls_certificate);
+    free(fake->config.tls_key);
 }
 
 void fake_hold(struct fake_collector *fake, bool is_held)

@@ -248,7 +248,7 @@ static const struct {
     { "no pair", "PLUMBLINE_KAFKA_PROPERTIES=a=b\nssl",
       "environment: PLUMBLINE_KAFKA_PROPERTIES: \"ssl\" is not name=value", -1 },
     { "a pair without a name", "PLUMBLINE_KAFKA_PROPERTIES==b",
-      "environment: PLUMBLINE_KAFKA_PROPERTIES: \"=b\" is not name=value", -1 },
+      "environment: PLUMBLINE_KAFKA_PROPERTIES: \"=\" is not name=value", -1 },
     { "a unit", "PLUMBLINE_MEMORY_BYTES_MAX=128MiB", "memory_bytes_max: 128MiB\n", 0 },
     { "a value with =", "PLUMBLINE_DATABASE=host=x dbname=y", "database: \"host=x dbname=y\"\n",
       0 },

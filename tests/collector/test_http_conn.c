@@ -227,13 +227,14 @@ START_TEST(pipelined)
 }
 END_TEST
 
-/* One more than there may be waits until another closes. */
+/* One more than there may be is told so, and may come again when another has closed. */
 START_TEST(connection_limit)
 {
     enum { LIMIT = 4 };
+    AUTO(mem_free) char *retry_after = NULL;
+    AUTO(mem_free) char *connection = NULL;
     AUTO(answer_done) struct answer answer;
     int fds[LIMIT + 1];
-    struct pollfd pollfd = { .events = POLLIN };
 
     fake.config.connections_max = LIMIT;
     fake.config.http_threads = 1;
@@ -243,15 +244,23 @@ START_TEST(connection_limit)
     for (int i = 0; i <= LIMIT; i++) {
         fds[i] = client_connect(fake.address);
         ck_assert(client_send_text(fds[i], "GET /healthz HTTP/1.1\r\nHost: t\r\n\r\n"));
-        if (i < LIMIT) {
-            client_read(fds[i], &answer, false);
-            ck_assert_uint_eq(answer.status, 200);
-        }
+        client_read(fds[i], &answer, false);
+        ck_assert_uint_eq(answer.status, i < LIMIT ? 200 : 503);
     }
-    pollfd.fd = fds[LIMIT];
-    ck_assert_int_eq(poll(&pollfd, 1, 300), 0);
+    ck_assert_str_eq(
+        buf_text(&answer.body),
+        "{\"error\":{\"code\":\"too_many_connections\",\"message\":\"4 connections are "
+        "open already (connections_max): send it again later\"}}");
+    retry_after = answer_header(&answer, "Retry-After");
+    ck_assert_str_eq(retry_after, "1");
+    connection = answer_header(&answer, "Connection");
+    ck_assert_str_eq(connection, "close");
+    ck_assert(client_wait_closed(fds[LIMIT], CLIENT_TIMEOUT_MS));
+    ck_assert_int_eq(stats_get(fake.stats, STAT_CONNECTIONS_REFUSED), 1);
     (void)close(fds[0]);
-    client_read(fds[LIMIT], &answer, false);
+    while (stats_get(fake.stats, STAT_CONNECTIONS) > LIMIT - 1)
+        (void)poll(NULL, 0, 5); /* check's own time-out ends it */
+    client_ask(fake.address, &answer, "GET", "/healthz", "", NULL, 0);
     ck_assert_uint_eq(answer.status, 200);
     for (int i = 1; i <= LIMIT; i++)
         (void)close(fds[i]);

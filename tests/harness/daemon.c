@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "certificate.h"
 #include "http.h"
 #include "process.h"
 #include "temp.h"
@@ -22,7 +23,13 @@
 #define UNDER_TSAN false
 #endif
 
-enum { ARGS_MAX = 32, LOG_BYTES_MAX = 256 << 10, READY_MS_MAX = 30000, STOP_MS_MAX = 60000 };
+enum {
+    ARGS_MAX = 32,
+    VARIABLES_MAX = 64,
+    LOG_BYTES_MAX = 256 << 10,
+    READY_MS_MAX = 30000,
+    STOP_MS_MAX = 60000
+};
 
 struct daemon {
     struct daemon *next;
@@ -146,12 +153,35 @@ void daemon_free(struct daemon *daemon)
 
 /* ---- how it begins ---- */
 
+/* With TLS two variables more; the array is owned, what it points to is not. */
+static const char **daemon_environment(const struct daemon *daemon, char *tls[2])
+{
+    const char *const *given = daemon->options.environment;
+    const char **all = xcalloc(VARIABLES_MAX, sizeof(*all));
+    size_t n = 0;
+
+    for (; given && *given; given++) {
+        ck_assert_uint_lt(n + 3, VARIABLES_MAX);
+        all[n++] = *given;
+    }
+    if (daemon->options.tls || tls_wanted()) {
+        const struct certificate *own =
+            daemon->options.tls ? daemon->options.tls : tls_certificate();
+
+        all[n++] = tls[0] = xasprintf("PLUMBLINE_TLS_CERTIFICATE=%s", own->path);
+        all[n++] = tls[1] = xasprintf("PLUMBLINE_TLS_KEY=%s", own->key);
+    }
+    return all;
+}
+
 static void daemon_launch(struct daemon *daemon)
 {
     const struct daemon_options *options = &daemon->options;
     const char *binary = getenv("TEST_DAEMON");
     const char *argv[ARGS_MAX] = { binary ? binary : "build/plumbline", "serve", "--listen",
                                    options->listen ? options->listen : "127.0.0.1:0" };
+    char *tls[2] = { NULL, NULL };
+    AUTO(mem_free) const char **environment = daemon_environment(daemon, tls);
     size_t n = 4;
 
     if (daemon->dsn) {
@@ -164,7 +194,9 @@ static void daemon_launch(struct daemon *daemon)
     daemon->log = temp_log("daemon");
     daemon->port = 0;
     daemon->pid = process_start(&(struct process_options){
-        .argv = argv, .environment = options->environment, .output = daemon->log });
+        .argv = argv, .environment = environment, .output = daemon->log });
+    free(tls[0]);
+    free(tls[1]);
 }
 
 struct daemon *daemon_spawn(const struct daemon_options *options)
@@ -240,7 +272,8 @@ int daemon_port(const struct daemon *daemon)
 
 char *daemon_url(const struct daemon *daemon, const char *path)
 {
-    return xasprintf("http://127.0.0.1:%d%s", daemon->port, path);
+    return xasprintf("http%s://127.0.0.1:%d%s", daemon->options.tls || tls_wanted() ? "s" : "",
+                     daemon->port, path);
 }
 
 int64_t daemon_peak_bytes(const struct daemon *daemon)

@@ -13,6 +13,7 @@
 
 #include "base/attr.h"
 
+struct certificate;
 struct daemon;
 
 /* Borrowed until daemon_free, but for `dsn`. */
@@ -22,6 +23,7 @@ struct daemon_options {
     const char *const *arguments;   /* more of them, NULL at the end; may be NULL */
     const char *const *environment; /* "NAME=value"; may be NULL */
     int64_t ready_ms_max;           /* 0: 30 s until it serves */
+    const struct certificate *tls;  /* NULL: without TLS, unless TEST_TLS wants it */
 };
 
 /* Starts it and waits for its line `event=serving address=127.0.0.1:PORT`. */

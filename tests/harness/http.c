@@ -14,6 +14,8 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "certificate.h"
+#include "tls_bridge.h"
 
 enum { TIMEOUT_MS = 30000, RAW_BYTES_MAX = 1 << 20 };
 
@@ -98,6 +100,13 @@ struct http_answer *http_send(struct http *http, const struct http_request *requ
     (void)curl_easy_setopt(curl, CURLOPT_HEADERDATA, &head);
     (void)curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS,
                            request->timeout_ms ? request->timeout_ms : (long)TIMEOUT_MS);
+    if (strncmp(request->url, "https:", 6) == 0)
+        (void)curl_easy_setopt(curl, CURLOPT_CAINFO,
+                               request->ca ? request->ca : tls_authority_path());
+    if (request->certificate) {
+        (void)curl_easy_setopt(curl, CURLOPT_SSLCERT, request->certificate->path);
+        (void)curl_easy_setopt(curl, CURLOPT_SSLKEY, request->certificate->key);
+    }
     if (request->body) {
         size_t len = request->len ? request->len : strlen(request->body);
 
@@ -177,7 +186,7 @@ int http_raw_open(int port)
     ck_assert_int_ge(fd, 0);
     ck_assert_msg(connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0,
                   "connect to port %d: %s", port, strerror(errno));
-    return fd;
+    return tls_wanted() ? tls_bridge_open(fd, tls_authority_path(), NULL) : fd;
 }
 
 int http_raw_send(int fd, const void *data, size_t len)

@@ -16,6 +16,8 @@ struct http *http_new(void);
 void http_free(struct http *http);
 AUTO_DEFINE(struct http, http_free);
 
+struct certificate;
+
 struct http_answer {
     long status; /* 0: no answer; error says why */
     char *body;  /* a NUL stands behind it */
@@ -32,10 +34,12 @@ struct http_request {
     const char *method; /* NULL: GET, or POST when there is a body */
     const char *url;
     const char *body;
-    size_t len;                 /* 0 with a body: strlen(body) */
-    const char *const *headers; /* "Name: value", NULL at the end; may be NULL */
-    long timeout_ms;            /* 0: 30 s */
-    bool fresh;                 /* a new connection, closed afterwards */
+    size_t len;                            /* 0 with a body: strlen(body) */
+    const char *const *headers;            /* "Name: value", NULL at the end; may be NULL */
+    long timeout_ms;                       /* 0: 30 s */
+    bool fresh;                            /* a new connection, closed afterwards */
+    const char *ca;                        /* https: whom to trust; NULL: tls_authority_path() */
+    const struct certificate *certificate; /* to show; may be NULL */
 };
 
 /* Never fails the test: a request without an answer has status 0. Owned. */

@@ -1,0 +1,13 @@
+/* Passwords in what people write down as configuration: found, and put out of sight. */
+#ifndef COLLECTOR_SECRET_H
+#define COLLECTOR_SECRET_H
+
+#include <stdbool.h>
+
+/* Every password of a libpq DSN or URI becomes as many asterisks, in place. What is no proper DSN
+ * loses rather too much than too little. Whether there was one. */
+bool secret_mask_dsn(char *dsn);
+/* The same for librdkafka's properties, "name=value" lines; NULL is none. */
+void secret_mask_properties(char *lines);
+
+#endif
