@@ -3,7 +3,7 @@ FROM debian:12-slim AS build
 RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
        build-essential pkg-config libpq-dev libmicrohttpd-dev libjansson-dev libyaml-dev \
-       zlib1g-dev libcurl4-openssl-dev libxxhash-dev librdkafka-dev \
+       zlib1g-dev libcurl4-openssl-dev libxxhash-dev librdkafka-dev libssl-dev \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
@@ -13,7 +13,7 @@ FROM debian:12-slim
 RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
        ca-certificates curl libpq5 libmicrohttpd12 libjansson4 libyaml-0-2 zlib1g libcurl4 \
-       libxxhash0 librdkafka1 \
+       libxxhash0 librdkafka1 libssl3 \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 8190 --home-dir /nonexistent --shell /usr/sbin/nologin plumbline
 COPY --from=build /src/build/plumbline /usr/local/bin/plumbline

@@ -9,7 +9,7 @@ JOBS ?= $(shell nproc)
 # `make V=1` shows whole command lines.
 say = $(if $(V),,@echo '  $(CC) $@'; )
 
-PACKAGES := libpq libmicrohttpd jansson yaml-0.1 zlib libcurl libxxhash rdkafka
+PACKAGES := libpq libmicrohttpd jansson yaml-0.1 zlib libcurl libxxhash rdkafka libcrypto
 WERROR ?= $(if $(CI),-Werror)
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wformat=2 -Wcast-qual -Wundef -Wvla \
             -Wstrict-prototypes -Wmissing-prototypes -Wimplicit-fallthrough $(WERROR)
