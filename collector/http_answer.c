@@ -1,3 +1,4 @@
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -5,11 +6,31 @@
 
 enum { HTTP_FAULT_BYTES_MAX = 16 * 1024 };
 
-static const char *const http_retry_after_s = "1";
-
 const char *http_request_header(const struct http_request *request, const char *name)
 {
     return MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
+}
+
+/* What some statuses have to say. */
+static void http_answer_add_headers(const struct http_request *request, unsigned status,
+                                    struct MHD_Response *response)
+{
+    int64_t wait_s = request->retry_ms > 0 ? (request->retry_ms + 999) / 1000 : 1;
+    char number[24];
+
+    (void)snprintf(number, sizeof(number), "%lld", (long long)wait_s);
+    if (status == MHD_HTTP_SERVICE_UNAVAILABLE || status == MHD_HTTP_TOO_MANY_REQUESTS)
+        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_RETRY_AFTER, number);
+    if (status == MHD_HTTP_METHOD_NOT_ALLOWED && request->allow)
+        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, request->allow);
+    if (status == MHD_HTTP_UNAUTHORIZED) {
+        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_WWW_AUTHENTICATE,
+                                      "Bearer realm=\"plumbline\"");
+        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_WWW_AUTHENTICATE,
+                                      "Basic realm=\"plumbline\", charset=\"UTF-8\"");
+    }
+    if (request->is_last || request->closes)
+        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
 }
 
 enum MHD_Result http_answer_response(struct http_request *request, unsigned status,
@@ -21,12 +42,7 @@ enum MHD_Result http_answer_response(struct http_request *request, unsigned stat
     if (!response)
         return MHD_NO;
     (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
-    if (status == MHD_HTTP_SERVICE_UNAVAILABLE)
-        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_RETRY_AFTER, http_retry_after_s);
-    if (status == MHD_HTTP_METHOD_NOT_ALLOWED && request->allow)
-        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, request->allow);
-    if (request->is_last)
-        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
+    http_answer_add_headers(request, status, response);
     stats_add_response(request->http->setup.stats, route, status);
     result = MHD_queue_response(request->connection, status, response);
     MHD_destroy_response(response);

@@ -4,8 +4,8 @@
  *          the id     256 random bits
  *
  * The id is no secret: it stands in logs, in lists and in audits. Of the whole text only the
- * SHA-256 is kept. A slow hash is for what people think up; 2^256 texts can't be gone through at any
- * speed, and a fast one costs a request a microsecond. */
+ * SHA-256 is kept. A slow hash is for what people think up; 2^256 texts can't be gone through at
+ * any speed, and a fast one costs a request a microsecond. */
 #ifndef COLLECTOR_KEY_H
 #define COLLECTOR_KEY_H
 
