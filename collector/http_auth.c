@@ -168,12 +168,12 @@ static int http_auth_check_scope(struct http_request *request, const struct key 
         return fault_set(fault, MHD_HTTP_FORBIDDEN, "forbidden", NULL,
                          "the key %s lacks the scope %s: it has %s", key->id, wanted, had);
     }
-    if (!key->prefixes.len)
+    if (!key->prefixes.len || request->route->is_by_crn)
         return 0;
     stats_add(request->http->setup.stats, STAT_KEY_RESTRICTED, 1);
     return fault_set(fault, MHD_HTTP_FORBIDDEN, "restricted", NULL,
-                     "the key %s is restricted to some CRNs, and %s can't be", key->id,
-                     request->route->path);
+                     "the key %s is restricted to some CRNs, and %s can't be cut down to them",
+                     key->id, request->route->path);
 }
 
 static int http_auth_look(struct http_request *request, struct span text, struct fault *fault)

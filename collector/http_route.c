@@ -75,7 +75,7 @@ static const struct parameter http_impact_parameters[] = {
 
 #define HTTP_INGEST(of_kind)                                                                       \
     .method = "POST", .takes_body = true, .handle = http_ingest_event,                             \
-    .resume = http_ingest_resume, .kind = (of_kind), .scopes = KEY_INGEST
+    .resume = http_ingest_resume, .kind = (of_kind), .scopes = KEY_INGEST, .is_by_crn = true
 #define HTTP_QUERY(of_method, of_scopes, of_run)                                                   \
     .method = #of_method, .query_method = QUERY_##of_method,                                       \
     .takes_body = QUERY_##of_method != QUERY_GET, .handle = http_query_handle,                     \
@@ -95,25 +95,35 @@ static const struct http_route http_routes[] = {
       .takes_body = true,
       .handle = http_ingest_events,
       .resume = http_ingest_resume,
-      .scopes = KEY_INGEST },
-    { .path = "/read-metrics", HTTP_QUERY(POST, KEY_READ, query_read_metrics) },
-    { .path = "/get-model-deployment-crn", HTTP_QUERY(POST, KEY_READ, query_deployment_crn) },
+      .scopes = KEY_INGEST,
+      .is_by_crn = true },
+    { .path = "/read-metrics", HTTP_QUERY(POST, KEY_READ, query_read_metrics), .is_by_crn = true },
+    { .path = "/get-model-deployment-crn",
+      HTTP_QUERY(POST, KEY_READ, query_deployment_crn),
+      .is_by_crn = true },
     { .path = "/v1/metrics",
       HTTP_QUERY(GET, KEY_READ, query_metrics),
+      .is_by_crn = true,
       .parameters = http_metrics_parameters,
       .negotiates = true },
     { .path = "/v1/rollups",
       HTTP_QUERY(GET, KEY_READ, query_rollups),
+      .is_by_crn = true,
       .parameters = http_rollups_parameters,
       .negotiates = true },
     { .path = "/v1/deployments",
       HTTP_QUERY(GET, KEY_READ, query_deployments),
+      .is_by_crn = true,
       .parameters = http_deployments_parameters },
-    { .path = "/v1/deployments/{crn}", HTTP_QUERY(GET, KEY_READ, query_deployment) },
+    { .path = "/v1/deployments/{crn}",
+      HTTP_QUERY(GET, KEY_READ, query_deployment),
+      .is_by_crn = true },
     { .path = "/v1/lineage/messages",
       HTTP_QUERY(GET, HTTP_GRAPH, query_messages),
       .parameters = http_messages_parameters },
-    { .path = "/v1/lineage/builds/{crn}", HTTP_QUERY(GET, HTTP_GRAPH, query_build) },
+    { .path = "/v1/lineage/builds/{crn}",
+      HTTP_QUERY(GET, HTTP_GRAPH, query_build),
+      .is_by_crn = true },
     { .path = "/v1/lineage/warnings",
       HTTP_QUERY(GET, HTTP_GRAPH, query_lineage_warnings),
       .parameters = http_warnings_parameters,
@@ -126,11 +136,11 @@ static const struct http_route http_routes[] = {
       HTTP_QUERY(GET, HTTP_GRAPH, query_impact),
       .parameters = http_impact_parameters },
     { .path = "/v1/balance", HTTP_QUERY(GET, KEY_READ | KEY_ADMIN, query_balance) },
-    { .path = "/v1/limits", HTTP_STATUS(KEY_ANY, http_status_limits) },
+    { .path = "/v1/limits", HTTP_STATUS(KEY_ANY, http_status_limits), .is_by_crn = true },
     { .path = "/healthz", HTTP_STATUS(KEY_OPEN, http_status_health) },
     { .path = "/readyz", HTTP_STATUS(KEY_OPEN, http_status_ready) },
     { .path = "/metrics", HTTP_STATUS(KEY_READ | KEY_ADMIN, http_status_metrics) },
-    { .path = "/openapi.yaml", HTTP_STATUS(KEY_ANY, http_status_openapi) },
+    { .path = "/openapi.yaml", HTTP_STATUS(KEY_ANY, http_status_openapi), .is_by_crn = true },
 };
 
 bool http_facts_read(size_t i, struct http_facts *facts)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "collector/query.h"
 
 struct keyring {
     pthread_mutex_t lock;
@@ -49,6 +50,11 @@ bool key_allows_crn(const struct key *key, struct span crn)
             return true;
     }
     return !key->prefixes.len;
+}
+
+bool query_allows_crn(const struct query *query, struct span crn)
+{
+    return !query->key || key_allows_crn(query->key, crn);
 }
 
 struct keyring *keyring_new(void)

@@ -13,7 +13,7 @@
 
 enum { KEYS_NOTE_MS = 60 * 1000 };
 
-/* --------------------------------------------------------------------------------- the command's */
+/* -------------------------------------------------------------------------------- the command's */
 
 struct key_store {
     PGconn *conn;
@@ -211,7 +211,7 @@ int admin_audit_list(struct key_store *store, int64_t max,
     return 0;
 }
 
-/* ---------------------------------------------------------------------------------- the daemon's */
+/* --------------------------------------------------------------------------------- the daemon's */
 
 /* NULL: a row that this version does not understand, of which it would allow too much. */
 static struct key *key_from_row(const PGresult *result, int row)

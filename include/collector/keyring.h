@@ -44,6 +44,10 @@ struct key *key_ref(struct key *key);
 /* Whether the key may name, post and read what has this CRN. */
 bool key_allows_crn(const struct key *key, struct span crn);
 
+struct query;
+/* Whether who asks may read what has this CRN. */
+bool query_allows_crn(const struct query *query, struct span crn);
+
 struct keyring;
 
 struct keyring *keyring_new(void);

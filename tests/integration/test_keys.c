@@ -371,6 +371,199 @@ START_TEST(wrong_keys_are_slowed_and_good_ones_are_not)
 }
 END_TEST
 
+/* ---- restricted to CRNs ---- */
+
+#define TRACK_OF(crn, digit)                                                                       \
+    "{\"event\":\"track_metrics\",\"modelDeploymentCrn\":\"" crn "\",\"predictionUuid\":"          \
+    "\"0b5c8a4e-6d0f-4c1b-9a37-2f1e8d7c6b5" digit "\",\"startTimestampMs\":1596185125125,"         \
+    "\"endTimestampMs\":1596185125233,\"metrics\":{\"a\":1}}"
+#define BUILT_OF(project, build)                                                                   \
+    "{\"event\":\"model_built\",\"projectCrn\":\"" project "\",\"modelCrn\":\"crn:a/m\","          \
+    "\"modelName\":\"m\",\"modelBuildCrn\":\"" build "\",\"buildNumber\":1,\"userName\":\"ann\"}"
+#define DEPLOYED_OF(build, deployment)                                                             \
+    "{\"event\":\"model_deployed\",\"modelBuildCrn\":\"" build                                     \
+    "\",\"modelDeploymentCrn\":\"" deployment                                                      \
+    "\",\"userName\":\"ann\",\"status\":\"deployed\",\"modelDeploymentId\":7}"
+#define LABEL                                                                                      \
+    "{\"event\":\"delayed_metrics\",\"predictionUuid\":\"0b5c8a4e-6d0f-4c1b-9a37-2f1e8d7c6b51\","  \
+    "\"modelDeploymentCrn\":\"crn:a/1\",\"metrics\":{\"l\":1}}"
+
+static const struct {
+    const char *event;
+    long status;
+    const char *field, *message; /* of a refusal; '#' is the key's id */
+} restricted_cases[] = {
+    { TRACK_OF("crn:a/1", "1"), 200, NULL, NULL },
+    { TRACK_OF("crn:b/1", "2"), 403, "modelDeploymentCrn",
+      "the key # is restricted to some CRNs, and \"crn:b/1\" is none of them" },
+    { TRACK_OF("crn:a/1\",\"modelBuildCrn\":\"crn:b/b", "3"), 403, "modelBuildCrn",
+      "the key # is restricted to some CRNs, and \"crn:b/b\" is none of them" },
+    { LABEL, 403, "predictionUuid",
+      "a key that is restricted to CRNs can't send delayed metrics: they name a prediction by its "
+      "UUID alone" },
+    { BUILT_OF("crn:a/p", "crn:a/b"), 200, NULL, NULL },
+    { BUILT_OF("crn:b/p", "crn:a/b2"), 403, "projectCrn",
+      "the key # is restricted to some CRNs, and \"crn:b/p\" is none of them" },
+    { BUILT_OF("crn:a/p", "crn:b/b2"), 403, "modelBuildCrn",
+      "the key # is restricted to some CRNs, and \"crn:b/b2\" is none of them" },
+    { DEPLOYED_OF("crn:a/b", "crn:a/1"), 200, NULL, NULL },
+    { DEPLOYED_OF("crn:a/b", "crn:c/1"), 403, "modelDeploymentCrn",
+      "the key # is restricted to some CRNs, and \"crn:c/1\" is none of them" },
+    { DEPLOYED_OF("crn:b/b", "crn:a/1"), 403, "modelBuildCrn",
+      "the key # is restricted to some CRNs, and \"crn:b/b\" is none of them" },
+};
+
+static const char *const mine[] = { "--crn-prefix", "crn:a/", "--crn-prefix", "crn:aa/", NULL };
+
+static void check_forbidden(const json_t *answer, size_t i, const char *key)
+{
+    AUTO(buf_done) struct buf message;
+
+    buf_init(&message, 1000);
+    for (const char *p = restricted_cases[i].message; *p; p++) {
+        if (*p == '#')
+            buf_append(&message, key + 4, KEY_ID_LEN);
+        else
+            buf_append_char(&message, *p);
+    }
+    service_check_error(answer, "forbidden", restricted_cases[i].field, buf_text(&message),
+                        restricted_cases[i].event);
+}
+
+START_TEST(what_a_restricted_key_posts)
+{
+    AUTO(mem_free) char *dsn = keyed_database();
+    AUTO(mem_free) char *key = keyed_make(dsn, "ingest,read", mine);
+    AUTO(mem_free) char *any = keyed_make(dsn, "ingest,read,admin", NULL);
+    AUTO(service_free) struct service *service = keyed_service(dsn);
+
+    for (size_t i = 0; i < LENGTH(restricted_cases); i++) {
+        json_auto_t *answer = keyed_call(service, restricted_cases[i].status, key, "POST",
+                                         "/v1/events", restricted_cases[i].event);
+
+        if (restricted_cases[i].status != 200)
+            check_forbidden(answer, i, key);
+    }
+    /* one that is not theirs spoils no neighbour, and the books balance */
+    json_auto_t *mixed =
+        keyed_call(service, 200, key, "POST", "/v1/events",
+                   "[" TRACK_OF("crn:b/1", "4") "," TRACK_OF("crn:aa/1", "5") "," LABEL "]");
+    ck_assert_int_eq(service_number(mixed, "accepted"), 1);
+    ck_assert_uint_eq(json_array_size(json_object_get(mixed, "rejected")), 2);
+    json_auto_t *balance = keyed_call(service, 200, any, "GET", "/v1/balance", NULL);
+    ck_assert(json_is_true(json_object_get(balance, "balanced")));
+    /* what the endpoints of one kind say */
+    ck_assert_int_eq(keyed_status(service, key, "POST", "/track-metrics", TRACK), 403);
+    ck_assert_int_eq(keyed_status(service, any, "POST", "/track-metrics", TRACK), 200);
+}
+END_TEST
+
+/* Their CRNs, as an answer has them under this name, with commas between. */
+static char *crns_of(const json_t *rows, const char *member)
+{
+    AUTO(buf_done) struct buf crns;
+
+    buf_init(&crns, 10000);
+    for (size_t i = 0; i < json_array_size(rows); i++) {
+        if (i)
+            buf_append_char(&crns, ',');
+        buf_append_text(&crns, service_text(json_array_get(rows, i), member));
+    }
+    return xstrdup(buf_text(&crns));
+}
+
+static void check_crns(struct service *service, const char *key, const char *method,
+                       const char *path, const char *body, const char *list, const char *want)
+{
+    json_auto_t *answer = keyed_call(service, 200, key, method, path, body);
+    AUTO(mem_free) char *have = crns_of(json_object_get(answer, list), "modelDeploymentCrn");
+
+    ck_assert_msg(strcmp(have, want) == 0, "%s: %s, not %s", path, have, want);
+}
+
+static void check_reads(struct service *service, const char *key)
+{
+    const char *build = "{\"modelBuildCrn\":\"crn:a/b\"}";
+
+    check_crns(service, key, "GET", "/v1/metrics", NULL, "metrics", "crn:a/1,crn:aa/1");
+    check_crns(service, key, "GET", "/v1/metrics?limit=1", NULL, "metrics", "crn:a/1");
+    check_crns(service, key, "GET", "/v1/metrics?model_deployment_crn=crn:b/1", NULL, "metrics",
+               "");
+    check_crns(service, key, "GET",
+               "/v1/metrics?prediction_uuid=0b5c8a4e-6d0f-4c1b-9a37-2f1e8d7c6b52", NULL, "metrics",
+               "");
+    check_crns(service, key, "POST", "/read-metrics", "{}", "metrics", "crn:a/1,crn:aa/1");
+    /* a deployment elsewhere of one's own build stays elsewhere */
+    check_crns(service, key, "POST", "/read-metrics", build, "metrics", "crn:a/1");
+    check_crns(service, key, "GET", "/v1/deployments", NULL, "deployments", "crn:a/1,crn:aa/1");
+    check_crns(service, key, "GET", "/v1/deployments?limit=1", NULL, "deployments", "crn:a/1");
+}
+
+/* The predictions of the first window of the first series. */
+static int64_t count_rolled_up(struct service *service, const char *key, const char *path)
+{
+    json_auto_t *answer = keyed_call(service, 200, key, "GET", path, NULL);
+    const json_t *series = json_array_get(json_object_get(answer, "series"), 0);
+
+    return service_number(json_array_get(json_object_get(series, "windows"), 0), "predictions");
+}
+
+START_TEST(what_a_restricted_key_reads)
+{
+    AUTO(mem_free) char *dsn = keyed_database();
+    AUTO(mem_free) char *key = keyed_make(dsn, "ingest,read,lineage,admin", mine);
+    AUTO(mem_free) char *any = keyed_make(dsn, "ingest,read", NULL);
+    AUTO(service_free) struct service *service = keyed_service(dsn);
+    json_auto_t *taken =
+        keyed_call(service, 200, any, "POST", "/v1/events",
+                   "[" TRACK_OF("crn:a/1\",\"modelBuildCrn\":\"crn:a/b", "1") "," TRACK_OF(
+                       "crn:b/1\",\"modelBuildCrn\":\"crn:a/b",
+                       "2") "," TRACK_OF("crn:a", "3") "," TRACK_OF("crn:aa/1", "4") "]");
+    const char *rollups = "/v1/rollups?window=1d&metric=a&start_timestamp_ms=1596153600000"
+                          "&end_timestamp_ms=1596239999999&model_build_crn=crn:a/b";
+
+    ck_assert_int_eq(service_number(taken, "accepted"), 4);
+    check_crns(service, any, "GET", "/v1/metrics", NULL, "metrics",
+               "crn:a/1,crn:b/1,crn:a,crn:aa/1");
+    check_reads(service, key);
+    ck_assert_int_eq(count_rolled_up(service, any, rollups), 2);
+    ck_assert_int_eq(count_rolled_up(service, key, rollups), 1);
+    ck_assert_int_eq(keyed_status(service, key, "GET", "/v1/deployments/crn%3Aa%2F1", NULL), 200);
+    ck_assert_int_eq(keyed_status(service, key, "GET", "/v1/deployments/crn%3Ab%2F1", NULL), 404);
+    ck_assert_int_eq(keyed_status(service, any, "GET", "/v1/deployments/crn%3Ab%2F1", NULL), 200);
+    /* so many that they are not named one by one */
+    pg_exec(dsn, "INSERT INTO model_deployment (crn) SELECT 'crn:c/' || n"
+                 " FROM generate_series(1, 2000) AS n");
+    check_reads(service, key);
+}
+END_TEST
+
+START_TEST(a_restricted_key_knows_ids_and_builds_of_its_own)
+{
+    AUTO(mem_free) char *dsn = keyed_database();
+    AUTO(mem_free) char *key = keyed_make(dsn, "read", mine);
+    AUTO(mem_free) char *any = keyed_make(dsn, "ingest,read", NULL);
+    AUTO(service_free) struct service *service = keyed_service(dsn);
+    json_auto_t *taken = keyed_call(
+        service, 200, any, "POST", "/v1/events",
+        "[" BUILT_OF("crn:a/p", "crn:a/b") "," BUILT_OF("crn:a/p", "crn:b/b") "," DEPLOYED_OF(
+            "crn:a/b", "crn:a/1") "," DEPLOYED_OF("crn:b/b", "crn:b/1") "]");
+    const char *id = "{\"modelDeploymentID\":7}", *path = "/get-model-deployment-crn";
+
+    ck_assert_int_eq(service_number(taken, "accepted"), 4);
+    json_auto_t *theirs = keyed_call(service, 200, any, "POST", path, id);
+    json_auto_t *own = keyed_call(service, 200, key, "POST", path, id);
+    ck_assert_str_eq(service_text(theirs, "modelDeploymentCrn"), "crn:b/1");
+    ck_assert_str_eq(service_text(own, "modelDeploymentCrn"), "crn:a/1");
+    ck_assert_int_eq(keyed_status(service, key, "GET", "/v1/lineage/builds/crn%3Aa%2Fb", NULL),
+                     200);
+    ck_assert_int_eq(keyed_status(service, key, "GET", "/v1/lineage/builds/crn%3Ab%2Fb", NULL),
+                     404);
+    ck_assert_int_eq(keyed_status(service, any, "GET", "/v1/lineage/builds/crn%3Ab%2Fb", NULL),
+                     200);
+}
+END_TEST
+
 Suite *keys_suite(void)
 {
     Suite *suite = suite_create("keys");
@@ -387,6 +580,9 @@ Suite *keys_suite(void)
     tcase_add_test(tcase, the_audit_names_the_key);
     tcase_add_test(tcase, known_keys_hold_while_postgres_is_away);
     tcase_add_test(tcase, wrong_keys_are_slowed_and_good_ones_are_not);
+    tcase_add_test(tcase, what_a_restricted_key_posts);
+    tcase_add_test(tcase, what_a_restricted_key_reads);
+    tcase_add_test(tcase, a_restricted_key_knows_ids_and_builds_of_its_own);
     suite_add_tcase(suite, tcase);
     return suite;
 }
