@@ -141,10 +141,10 @@ static_assert(LENGTH(config_keys) <= CONFIG_KEYS_MAX, "config_yaml.c has a place
 /* Variables of the environment that begin with PLUMBLINE_ and are no keys; a '*' at the end stands
  * for anything. */
 static const char *const config_other_variables[] = {
-    "PLUMBLINE_CONFIG",  /* the file, where -c is not given */
-    "PLUMBLINE_URL",     /* the client commands' server */
-    "PLUMBLINE_API_KEY", /* and their key */
-    "PLUMBLINE_BINARY",  /* the tests' */
+    "PLUMBLINE_CONFIG",   /* the file, where -c is not given */
+    "PLUMBLINE_URL",      /* the client commands' server */
+    "PLUMBLINE_API_KEY*", /* and their key, or the file with it */
+    "PLUMBLINE_BINARY",   /* the tests' */
     "PLUMBLINE_TEST_*",
 };
 

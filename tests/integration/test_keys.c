@@ -1,5 +1,6 @@
 /* Keys: made, listed and revoked by the command, asked for by the daemon. */
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,6 +9,7 @@
 #include "collector/key.h"
 #include "tests/harness/keyed.h"
 #include "tests/harness/pg.h"
+#include "tests/harness/temp.h"
 #include "tests/harness/wait.h"
 
 Suite *keys_suite(void);
@@ -271,6 +273,51 @@ START_TEST(the_audit_names_the_key)
                                   "SELECT count(*) FROM entity_audit WHERE user_name = 'alice'"),
                      1);
     ck_assert_int_eq(pg_query_i64(dsn, "SELECT count(*) FROM entity_audit"), 1);
+}
+END_TEST
+
+/* ---- the client commands ---- */
+
+static void write_file(const char *path, const char *text)
+{
+    FILE *file = fopen(path, "w");
+
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_ge(fputs(text, file), 0);
+    ck_assert_int_eq(fclose(file), 0);
+}
+
+START_TEST(commands_send_the_key)
+{
+    AUTO(mem_free) char *dsn = keyed_database();
+    AUTO(mem_free) char *key = keyed_make(dsn, "ingest,read", NULL);
+    AUTO(service_free) struct service *service = keyed_service(dsn);
+    AUTO(mem_free) char *url = daemon_url(service->daemon, "");
+    AUTO(mem_free) char *dir = temp_dir();
+    AUTO(mem_free) char *events = xasprintf("%s/events", dir);
+    AUTO(mem_free) char *secret = xasprintf("%s/key", dir);
+    AUTO(mem_free) char *value = xasprintf("PLUMBLINE_API_KEY= %s ", key);
+    AUTO(mem_free) char *file = xasprintf("PLUMBLINE_API_KEY_FILE=%s", secret);
+    const char *const by_value[] = { value, NULL }, *const by_file[] = { file, NULL };
+    const char *const none[] = { "PLUMBLINE_API_KEY_FILE=/nowhere/key", NULL };
+    const char *const ingest[] = { "ingest", "--url", url, events, NULL };
+    const char *const read[] = { "read", "--url", url, NULL };
+    char *output;
+
+    write_file(events, TRACK "\n");
+    write_file(secret, key);
+    ck_assert_int_eq(service_command(ingest, NULL, &output), 1);
+    ck_assert_msg(strstr(output, "HTTP 401: a key is needed"), "%s", output);
+    free(output);
+    ck_assert_int_eq(service_command(ingest, none, &output), 2);
+    ck_assert_str_eq(output, "plumbline ingest: PLUMBLINE_API_KEY_FILE: /nowhere/key: No such file "
+                             "or directory\n");
+    free(output);
+    ck_assert_msg(service_command(ingest, by_value, &output) == 0, "%s", output);
+    free(output);
+    ck_assert_msg(service_command(read, by_file, &output) == 0, "%s", output);
+    ck_assert_msg(strstr(output, "crn:d"), "%s", output);
+    free(output);
 }
 END_TEST
 
@@ -580,6 +627,7 @@ Suite *keys_suite(void)
     tcase_add_test(tcase, the_audit_names_the_key);
     tcase_add_test(tcase, known_keys_hold_while_postgres_is_away);
     tcase_add_test(tcase, wrong_keys_are_slowed_and_good_ones_are_not);
+    tcase_add_test(tcase, commands_send_the_key);
     tcase_add_test(tcase, what_a_restricted_key_posts);
     tcase_add_test(tcase, what_a_restricted_key_reads);
     tcase_add_test(tcase, a_restricted_key_knows_ids_and_builds_of_its_own);
