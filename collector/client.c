@@ -14,11 +14,13 @@
 
 /* An answer that does not move for this long is given up; the server's own commit_timeout is far
  * below it. */
+enum { CLIENT_KEY_BYTES_MAX = 1024 };
 enum { CLIENT_STALL_SECONDS = 120, CLIENT_CONNECT_SECONDS = 10 };
 
 struct client {
     CURL *curl;
     char *url; /* without a slash at the end */
+    char *key; /* NULL: none is sent */
     char error[CURL_ERROR_SIZE];
     struct client_tls tls;
     char code[64]; /* of the error that the last client_get was answered with; "" */
@@ -47,6 +49,54 @@ static bool client_url_is_local(const char *url)
     return false;
 }
 
+/* The text of a file, or of its beginning when it is long. Owned. */
+static char *client_key_file(const char *path, struct err *err)
+{
+    char text[CLIENT_KEY_BYTES_MAX + 2];
+    FILE *file = fopen(path, "re");
+    size_t len;
+
+    if (!file) {
+        (void)err_set(err, ERR_INPUT, "PLUMBLINE_API_KEY_FILE: %s: %s", path, strerror(errno));
+        return NULL;
+    }
+    len = fread(text, 1, sizeof(text) - 1, file);
+    (void)fclose(file);
+    return xmemdup0(text, len);
+}
+
+/* From the environment, which other users don't see, as they would an option. White space around it
+ * does not matter. */
+static int client_read_key(struct client *client, struct err *err)
+{
+    const char *value = getenv("PLUMBLINE_API_KEY"), *path = getenv("PLUMBLINE_API_KEY_FILE");
+    AUTO(mem_free) char *text = NULL;
+    const char *start;
+    size_t len;
+
+    if (value && *value)
+        text = xstrdup(value);
+    else if (path && *path)
+        text = client_key_file(path, err);
+    else
+        return 0;
+    if (!text)
+        return -1;
+    start = text + strspn(text, " \t\r\n");
+    for (len = strlen(start); len && strchr(" \t\r\n", start[len - 1]);)
+        len--;
+    if (!len || len > CLIENT_KEY_BYTES_MAX)
+        return err_set(err, ERR_INPUT, "the API key must have from 1 to %d bytes",
+                       CLIENT_KEY_BYTES_MAX);
+    for (size_t i = 0; i < len; i++) {
+        if (start[i] <= ' ' || start[i] > '~')
+            return err_set(err, ERR_INPUT,
+                           "that is no API key: it has characters that no header can hold");
+    }
+    client->key = xmemdup0(start, len);
+    return 0;
+}
+
 struct client *client_new(const char *url, struct err *err)
 {
     struct client *client;
@@ -66,6 +116,10 @@ struct client *client_new(const char *url, struct err *err)
     len = strlen(client->url);
     while (len > 0 && client->url[len - 1] == '/')
         client->url[--len] = '\0';
+    if (client_read_key(client, err) < 0) {
+        client_free(client);
+        return NULL;
+    }
     client->curl = curl_easy_init();
     if (!client->curl) {
         client_free(client);
@@ -123,6 +177,7 @@ void client_free(struct client *client)
     if (client->curl)
         curl_easy_cleanup(client->curl);
     free(client->url);
+    free(client->key);
     free(client);
 }
 
@@ -223,6 +278,17 @@ static struct curl_slist *client_header_add(struct curl_slist *headers, const ch
     return curl_slist_append(headers, line);
 }
 
+static struct curl_slist *client_header_add_key(struct curl_slist *headers,
+                                                const struct client *client)
+{
+    AUTO(mem_free) char *value = NULL;
+
+    if (!client->key)
+        return headers;
+    value = xasprintf("Bearer %s", client->key);
+    return client_header_add(headers, "Authorization", value);
+}
+
 /* Of a transfer that failed: can the server have the whole request? */
 static enum client_outcome client_fate(CURL *curl, CURLcode code, size_t body_len)
 {
@@ -257,6 +323,7 @@ enum client_outcome client_post(struct client *client, const struct client_reque
     buf_init(&answer->body, CLIENT_ANSWER_BYTES_MAX);
     headers = client_header_add(headers, "Content-Type", request->content_type);
     headers = client_header_add(headers, "Expect", ""); /* no 100-continue: it costs a second */
+    headers = client_header_add_key(headers, client);
     if (request->gzip)
         headers = client_header_add(headers, "Content-Encoding", "gzip");
     client_prepare(client, &transfer, url, headers);
@@ -323,6 +390,7 @@ int client_get(struct client *client, const char *path, const char *accept,
     CURLcode code;
     int rc = 0;
 
+    headers = client_header_add_key(headers, client);
     buf_init(&answer.body, CLIENT_ANSWER_BYTES_MAX);
     client->code[0] = '\0';
     client_prepare(client, &transfer, url, headers);

@@ -17,7 +17,8 @@ enum { CLIENT_ANSWER_BYTES_MAX = 1 << 20 };
 
 struct client;
 
-/* `url` may be NULL: $PLUMBLINE_URL, else the default. ERR_INPUT: it is no http(s) URL. */
+/* `url` may be NULL: $PLUMBLINE_URL, else the default. The key is $PLUMBLINE_API_KEY, or what is in
+ * the file $PLUMBLINE_API_KEY_FILE. ERR_INPUT: it is no http(s) URL, or no key. */
 struct client *client_new(const char *url, struct err *err) MUST_CHECK;
 /* What https:// needs beyond the system's authorities. */
 struct client_tls {

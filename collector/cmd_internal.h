@@ -21,9 +21,14 @@ int cmd_rejected(int argc, char **argv);
 int cmd_ingest(int argc, char **argv);
 int cmd_read(int argc, char **argv);
 int cmd_lineage(int argc, char **argv);
+int cmd_key(int argc, char **argv);
 
 /* "plumbline NAME: text" on standard error; CMD_FAILED. */
 int cmd_fail(const char *name, const struct err *err);
+
+/* Who is at the command, as user@host, for the audit. */
+enum { CMD_ACTOR_BYTES = 160 };
+void cmd_actor(char actor[static CMD_ACTOR_BYTES]);
 
 /* The database of a command: the configured one, or the private Postgres, which then runs as
  * long as the command. */

@@ -113,6 +113,7 @@ static int rejected_replay(struct rejects *rejects, struct client *client, int64
 {
     struct client_request request = { .path = "/v1/events", .content_type = "application/json" };
     struct client_answer answer = { 0 };
+    char actor[CMD_ACTOR_BYTES];
     struct rejected row;
     bool is_hook;
     int rc;
@@ -129,7 +130,10 @@ static int rejected_replay(struct rejects *rejects, struct client *client, int64
     if (rc == 0)
         rc = is_hook ? rejected_hook_receipt(&answer, err) : rejected_receipt(&answer, err);
     client_answer_done(&answer);
-    return rc < 0 ? -1 : rejects_remove(rejects, id, err);
+    if (rc < 0)
+        return -1;
+    cmd_actor(actor);
+    return rejects_remove(rejects, id, actor, err);
 }
 
 struct rejected_ids {

@@ -23,6 +23,7 @@
 #include "collector/http.h"
 #include "collector/kafka.h"
 #include "collector/kafka_publish.h"
+#include "collector/key_store.h"
 #include "collector/maintenance.h"
 #include "collector/notify.h"
 #include "collector/pg_local.h"
@@ -41,6 +42,9 @@ enum {
     DRAIN_STEP_MS = 50,
     TICKER_LATE_MS = 10000, /* beyond it the watchdog is not told that all is well */
     COMMITTERS_MAX = 16,
+    /* A look at the keys that takes longer is broken off, so that the next one, a second later,
+     * still is within the 5 seconds in which a revocation counts. */
+    KEYS_MS_MAX = 2000,
     /* What has to wait before a second committer helps: small batches are best left to grow, since
      * each costs Postgres about as much as a hundred rows. */
     COMMITTER_LOAD_BYTES = 64 * 1024,
@@ -100,6 +104,8 @@ struct serve {
     struct maintenance *folding;
     struct maintenance *relay;   /* NULL: no messages are published */
     struct publisher *publisher; /* likewise */
+    struct keyring *keyring;     /* NULL: keys are off */
+    struct maintenance *keys;    /* likewise */
     struct store_pool *pool;     /* of reads */
     struct http *http;
     struct kafka *kafka; /* NULL: no brokers are configured */
@@ -134,6 +140,7 @@ static void *serve_tick(void *arg)
         for (size_t i = 0; i < serve->committers_len; i++)
             committer_tick(serve->committers[i], now_ms);
         serve->ticked_mono_ms = now_ms;
+        maintenance_tick(serve->keys, now_ms, KEYS_MS_MAX);
         stats_set(serve->stats, STAT_BUDGET_BYTES, (int64_t)budget_used(serve->budget));
         (void)nanosleep(&pause, NULL);
     }
@@ -144,7 +151,7 @@ static void serve_start_threads(struct serve *serve)
 {
     struct store_setup setup = { serve->database.dsn, serve->config, serve->catalog,
                                  serve->partitions,   serve->stats,  serve->types,
-                                 serve->publisher };
+                                 serve->publisher,    serve->keyring };
 
     for (int64_t i = 0; i < serve->config->committers; i++)
         serve->committers[serve->committers_len++] =
@@ -159,10 +166,26 @@ static void serve_start_threads(struct serve *serve)
         serve->folding = maintenance_start(&setup, "fold", store_fold);
     if (serve->publisher)
         serve->relay = maintenance_start(&setup, "relay", store_relay);
+    if (serve->keyring)
+        serve->keys = maintenance_start(&setup, "keys", store_keys);
     if (pthread_create(&serve->ticker, NULL, serve_tick, serve) != 0) {
         log_error("event=thread_failed name=ticker");
         abort();
     }
+}
+
+/* Before anybody may ask with one. */
+static int serve_start_keys(struct serve *serve, struct err *err)
+{
+    if (!config_asks_for_keys(serve->config))
+        return 0;
+    serve->keyring = keyring_new();
+    if (keyring_load(serve->keyring, serve->database.dsn, err) < 0)
+        return -1;
+    if (!keyring_len(serve->keyring))
+        log_warn("event=no_keys hint=\"nobody can send or read anything: make one with plumbline "
+                 "key create\"");
+    return 0;
 }
 
 static int serve_start(struct serve *serve, struct err *err)
@@ -186,6 +209,8 @@ static int serve_start(struct serve *serve, struct err *err)
         serve->hook_queue = queue_new();
     if (config_publishes(serve->config) && !(serve->publisher = publisher_new(serve->config, err)))
         return -1;
+    if (serve_start_keys(serve, err) < 0)
+        return -1;
     serve_start_threads(serve);
     kafka.budget = serve->budget;
     kafka.stats = serve->stats;
@@ -203,6 +228,7 @@ static int serve_start(struct serve *serve, struct err *err)
     http.pool = serve->pool = store_pool_new(serve->database.dsn);
     http.types = serve->types;
     http.tags = serve->tags;
+    http.keyring = serve->keyring;
     serve->http = http_start(&http, err);
     return serve->http ? 0 : -1;
 }
@@ -220,6 +246,7 @@ static void serve_join(struct serve *serve)
     maintenance_stop(serve->maintenance);
     maintenance_stop(serve->folding);
     maintenance_stop(serve->relay);
+    maintenance_stop(serve->keys);
 }
 
 /* ---- signals, and the service manager */
@@ -381,6 +408,7 @@ static void serve_stop(struct serve *serve)
     }
     publisher_free(serve->publisher);
     store_pool_free(serve->pool);
+    keyring_free(serve->keyring);
     cmd_database_close(&serve->database);
     queue_free(serve->queue);
     queue_free(serve->graph_queue);

@@ -38,7 +38,15 @@ const struct config_key config_keys[] = {
     KEY(data_dir, CONFIG_TEXT, "", 0, 0,
         "where the private Postgres lives; empty: ./var, as root /var/lib/plumbline"),
     KEY(keys_off, CONFIG_BOOL, "false", 0, 0,
-        "serve other machines although there are no keys: whoever reaches it reads and writes"),
+        "ask for no keys on any address: whoever reaches it reads and writes"),
+    KEY(keys_on, CONFIG_BOOL, "false", 0, 0,
+        "ask for keys on loopback as well; other addresses always do, but for keys_off"),
+    KEY(keys_stale_max, CONFIG_AGE, "7d", 5 * SECOND, AGE_MAX,
+        "how long known keys may send events while Postgres can't be asked for them"),
+    KEY(rate_limit_requests_per_s, CONFIG_COUNT, "0", 0, 1000000,
+        "requests a second of one key, unless it has its own rate; 0: any number"),
+    KEY(rate_limit_burst, CONFIG_COUNT, "0", 0, 10000000,
+        "requests of one key at once after a pause; 0: those of two seconds"),
     KEY(log_level, CONFIG_LEVEL, "info", 0, 0, "debug, info, warn or error"),
     KEY(tls_certificate, CONFIG_TEXT, "", 0, 0,
         "file with the server's certificate and those between it and its authority, in PEM; empty: "
@@ -144,7 +152,9 @@ static const char *const config_other_variables[] = {
     "PLUMBLINE_CONFIG", /* the file, where -c is not given */
     "PLUMBLINE_URL",    /* the client commands' server */
     "PLUMBLINE_CA",     /* whom they trust, and what they show of themselves */
-    "PLUMBLINE_CERT",   "PLUMBLINE_CERT_KEY", "PLUMBLINE_BINARY", /* the tests' */
+    "PLUMBLINE_CERT",     "PLUMBLINE_CERT_KEY",
+    "PLUMBLINE_API_KEY*", /* and their key, or the file with it */
+    "PLUMBLINE_BINARY",   /* the tests' */
     "PLUMBLINE_TEST_*",
 };
 
@@ -615,13 +625,19 @@ static int config_check_listen(const struct config *config, struct err *err)
 
     if (config_address_parse(&address, config->listen, err) < 0)
         return err_prefix(err, "listen: ");
-    if (!address.is_loopback && !config->keys_off)
-        return err_set(err, ERR_INPUT,
-                       "listen: %s can be reached from other machines and this version has no API "
-                       "keys yet, so whoever reaches it could read and write everything; listen on "
-                       "127.0.0.1, or accept that by setting keys_off: true",
-                       config->listen);
+    if (config->keys_on && config->keys_off)
+        return err_set(err, ERR_INPUT, "keys_on and keys_off can't both be true: remove one");
     return 0;
+}
+
+bool config_asks_for_keys(const struct config *config)
+{
+    struct config_address address;
+    struct err err = { 0 };
+
+    if (config->keys_off || config->keys_on)
+        return config->keys_on;
+    return config_address_parse(&address, config->listen, &err) < 0 || !address.is_loopback;
 }
 
 /* A recount of an hour reads its minutes, one of a day its hours, and raw rows stand behind all. */

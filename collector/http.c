@@ -17,6 +17,7 @@ enum {
     /* Of a connection: request line, headers, and the piece of the answer being sent. */
     HTTP_CONNECTION_BYTES = 16 * 1024,
     HTTP_THREADS_MAX_AUTO = 8,
+    HTTP_ADDRESSES = 4096,  /* that wrong keys are counted of: 64 KiB */
     HTTP_FILES_SPARE = 128, /* besides connections: reads, committers, files, epoll sets */
     HTTP_EXTRA_MIN = 16,
     HTTP_EXTRA_IDLE_S = 5, /* of a connection that is only to be told that it is one too many */
@@ -186,6 +187,7 @@ static struct http *http_new(const struct http_setup *setup)
     http->setup = *setup;
     http->config = setup->config;
     http->listen_fd = -1;
+    http->failures = rates_new(HTTP_ADDRESSES);
     pthread_mutex_init(&http->lock, NULL);
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
@@ -287,6 +289,7 @@ void http_stop(struct http *http)
     http_queries_free(http->queries);
     http_conns_stop(http->conns);
     http_tls_unref(http->tls);
+    rates_free(http->failures);
     (void)pthread_key_delete(http->decoder_key);
     pthread_cond_destroy(&http->changed);
     pthread_mutex_destroy(&http->lock);

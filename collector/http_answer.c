@@ -1,11 +1,10 @@
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "http_internal.h"
 
 enum { HTTP_FAULT_BYTES_MAX = 16 * 1024 };
-
-static const char *const http_retry_after_s = "1";
 
 const char *http_request_header(const struct http_request *request, const char *name)
 {
@@ -25,6 +24,28 @@ static void http_answer_guard(const struct http_request *request, struct MHD_Res
                                       "max-age=31536000");
 }
 
+/* What some statuses have to say. */
+static void http_answer_add_headers(const struct http_request *request, unsigned status,
+                                    struct MHD_Response *response)
+{
+    int64_t wait_s = request->retry_ms > 0 ? (request->retry_ms + 999) / 1000 : 1;
+    char number[24];
+
+    (void)snprintf(number, sizeof(number), "%lld", (long long)wait_s);
+    if (status == MHD_HTTP_SERVICE_UNAVAILABLE || status == MHD_HTTP_TOO_MANY_REQUESTS)
+        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_RETRY_AFTER, number);
+    if (status == MHD_HTTP_METHOD_NOT_ALLOWED && request->allow)
+        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, request->allow);
+    if (status == MHD_HTTP_UNAUTHORIZED) {
+        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_WWW_AUTHENTICATE,
+                                      "Bearer realm=\"plumbline\"");
+        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_WWW_AUTHENTICATE,
+                                      "Basic realm=\"plumbline\", charset=\"UTF-8\"");
+    }
+    if (request->is_last || request->closes)
+        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
+}
+
 enum MHD_Result http_answer_response(struct http_request *request, unsigned status,
                                      const char *content_type, struct MHD_Response *response)
 {
@@ -35,12 +56,7 @@ enum MHD_Result http_answer_response(struct http_request *request, unsigned stat
         return MHD_NO;
     (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
     http_answer_guard(request, response);
-    if (status == MHD_HTTP_SERVICE_UNAVAILABLE)
-        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_RETRY_AFTER, http_retry_after_s);
-    if (status == MHD_HTTP_METHOD_NOT_ALLOWED && request->allow)
-        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, request->allow);
-    if (request->is_last)
-        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
+    http_answer_add_headers(request, status, response);
     stats_add_response(request->http->setup.stats, route, status);
     result = MHD_queue_response(request->connection, status, response);
     MHD_destroy_response(response);

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/random.h"
+#include "collector/key_check.h"
 #include "collector/lineage_check.h"
 #include "collector/media.h"
 #include "collector/receipt.h"
@@ -85,12 +86,16 @@ static struct submission *http_ingest_submission(struct http_request *request, s
     return submission;
 }
 
-static void http_ingest_check_lineage(struct http *http, struct submission *submission,
-                                      const struct event_limits *limits)
+static void http_ingest_check(struct http_request *request, const struct event_limits *limits)
 {
-    AUTO(type_registry_free) struct type_registry *types = type_cache_get(http->setup.types);
+    const struct http_setup *setup = &request->http->setup;
+    struct event_list *list = &request->submission->list;
+    AUTO(type_registry_free) struct type_registry *types = type_cache_get(setup->types);
 
-    lineage_check(&submission->list, limits, types, http->setup.config->atlas_namespace);
+    if (list->has_lineage)
+        lineage_check(list, limits, types, setup->config->atlas_namespace);
+    if (request->key)
+        key_check_events(request->key, list, limits, types, setup->config->atlas_namespace);
 }
 
 static int http_ingest_decode(struct http_request *request, bool one_event,
@@ -117,8 +122,8 @@ static int http_ingest_decode(struct http_request *request, bool one_event,
     if (rc < 0)
         return fault_set(fault, (unsigned)event_code_status(submission->list.error_code),
                          submission->list.error_code, NULL, "%s", err.text);
-    if (submission->list.has_lineage)
-        http_ingest_check_lineage(http, submission, &limits);
+    if (submission->list.has_lineage || request->key)
+        http_ingest_check(request, &limits);
     assert(submission->list.memory_bytes <= records);
     budget_release(submission->budget, records - submission->list.memory_bytes);
     submission->bytes -= records - submission->list.memory_bytes;

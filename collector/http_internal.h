@@ -12,9 +12,11 @@
 #include "collector/body.h"
 #include "collector/fault.h"
 #include "collector/http.h"
+#include "collector/keyring.h"
 #include "collector/listen.h"
 #include "collector/parameter.h"
 #include "collector/queries.h"
+#include "collector/rate.h"
 #include "collector/submission.h"
 #include "metrics/event.h"
 
@@ -80,6 +82,8 @@ struct http {
     struct http_conns *conns;
     struct http_queries *queries;
     const struct config *_Atomic config; /* borrowed; http_reload puts another in its place */
+    struct rates *failures;              /* of addresses that keys don't come from */
+    struct rate refusals;                /* that are logged */
     pthread_key_t decoder_key;           /* one decoder for each of the daemon's threads */
 
     pthread_mutex_t lock;
@@ -122,11 +126,15 @@ struct http_request {
     struct fault fault; /* what DISCARDING ends in */
     const char *allow;  /* static; of a 405 */
     bool is_last;       /* not counted in: close the connection behind the answer */
+    bool closes;        /* so does this one */
+    int64_t retry_ms;   /* of a 429 */
+    struct key *key;    /* a reference; NULL: keys are off, or none is asked for */
 
     struct body body;
     uint64_t content_length; /* 0 when unknown */
     uint64_t discarded;
-    char *argument; /* owned; what follows the route's prefix, decoded */
+    uint64_t discard_bytes_max; /* more of a refused body is not read */
+    char *argument;             /* owned; what follows the route's prefix, decoded */
     size_t argument_len;
     struct parameters parameters;
 
@@ -143,6 +151,12 @@ void http_request_completed(void *cls, struct MHD_Connection *connection, void *
 
 /* The whole body has come: what was compressed is put in its place. -1: the fault is the answer. */
 int http_request_decompress(struct http_request *request, struct fault *fault) MUST_CHECK;
+
+/* ---- http_auth.c: the key of a request */
+
+/* Looks whether whoever asks may have the route, before anything is read for them. 0: request->key
+ * is who it is. -1: the fault is the answer. */
+int http_auth_check(struct http_request *request, struct fault *fault) MUST_CHECK;
 
 /* ---- http_answer.c: responses. Each queues one and returns what the handler is to return. */
 
@@ -170,9 +184,12 @@ struct http_route {
     enum event_kind kind;           /* of the endpoints that say what the event is */
     query_run *run;                 /* of those that ask the database */
     enum query_method query_method; /* likewise */
+    unsigned scopes; /* of enum key_scope: a key has to have one of them, or KEY_OPEN */
     bool takes_body;
     bool negotiates; /* looks at Accept */
     bool is_atlas;   /* Atlas's errors, any parameter, any number of slashes */
+    bool is_by_crn;  /* what a key may not name by its CRN is left out, or the route has nothing
+                        of anybody: keys that are restricted may have it */
 };
 
 /* Finds the route and fills in route, argument, parameters and allow. -1: the fault is the answer;

@@ -221,6 +221,7 @@ static void http_query_free(struct http_query_job *job)
     buf_done(&job->out);
     budget_release(job->queries->setup->budget, job->reserved + job->extra);
     free(job->query.user);
+    key_unref(job->query.key);
     body_done(&job->body);
     parameters_done(&job->query.parameters);
     free(job->query.next_cursor);
@@ -354,14 +355,16 @@ void http_queries_free(struct http_queries *queries)
 
 /* ---- the HTTP thread */
 
-/* The name in "Authorization: Basic". Nobody checks it; it stands in the audit. Owned, NULL: there
- * is none that is a name. */
+/* Who stands in the audit: whose key it is. With keys off the name in "Authorization: Basic", which
+ * nobody checks. Owned, NULL: there is none that is a name. */
 static char *http_query_user(struct http_request *request)
 {
     const char *text = http_request_header(request, MHD_HTTP_HEADER_AUTHORIZATION), *end;
     AUTO(buf_done) struct buf name;
 
     buf_init(&name, HTTP_USER_BYTES_MAX);
+    if (request->key)
+        return xstrdup(request->key->name);
     if (!text || strncasecmp(text, "Basic ", 6) != 0 ||
         base64_decode(span_of(text + 6), &name) < 0 || name.full || !name.len)
         return NULL;
@@ -407,6 +410,7 @@ static struct http_query_job *http_query_new(struct http_request *request, enum 
                                  .body = { job->body.data, job->body.len },
                                  .method = request->route->query_method,
                                  .user = http_query_user(request),
+                                 .key = request->key ? key_ref(request->key) : NULL,
                                  .accept = accept,
                                  .content_type = "application/json",
                                  .sender = &job->sender };

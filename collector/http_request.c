@@ -21,6 +21,7 @@ static struct http_request *http_request_new(struct http *http, struct MHD_Conne
     request->config = http->config;
     request->connection = connection;
     request->conn = info->socket_context;
+    request->discard_bytes_max = HTTP_DISCARD_BYTES_MAX;
     body_init(&request->body, http->setup.budget, (size_t)request->config->body_bytes_max);
     return request;
 }
@@ -37,14 +38,16 @@ static int http_request_too_large(struct http_request *request)
                      (long long)request->config->body_bytes_max);
 }
 
-/* The library has checked that it is a number. */
-static int http_request_check_length(struct http_request *request)
+/* The library has checked that it is a number; 0: it is not there. */
+static uint64_t http_request_length(const struct http_request *request)
 {
     const char *text = http_request_header(request, MHD_HTTP_HEADER_CONTENT_LENGTH);
 
-    if (!text)
-        return 0;
-    request->content_length = strtoull(text, NULL, 10);
+    return text ? strtoull(text, NULL, 10) : 0;
+}
+
+static int http_request_check_length(struct http_request *request)
+{
     if (http_request_takes_body(request) && request->content_length > request->body.max)
         return http_request_too_large(request);
     return 0;
@@ -107,6 +110,7 @@ static enum MHD_Result http_request_begin(struct http_request *request, const ch
     int rc = 0;
 
     http_conn_arriving(request->conn);
+    request->content_length = http_request_length(request);
     if (http_conn_is_extra(request->conn)) {
         request->is_last = true;
         rc = fault_set(fault, MHD_HTTP_SERVICE_UNAVAILABLE, "too_many_connections", NULL,
@@ -125,7 +129,7 @@ static enum MHD_Result http_request_begin(struct http_request *request, const ch
         return MHD_YES;
     http_request_discard(request);
     if ((expect && strcasecmp(expect, "100-continue") == 0) ||
-        request->content_length > HTTP_DISCARD_BYTES_MAX)
+        request->content_length > request->discard_bytes_max)
         return http_answer_fault(request, fault);
     return MHD_YES;
 }
@@ -140,7 +144,7 @@ static enum MHD_Result http_request_receive(struct http_request *request, const 
     else
         request->discarded += len;
     if (result == BODY_OK)
-        return request->discarded <= HTTP_DISCARD_BYTES_MAX ? MHD_YES : MHD_NO;
+        return request->discarded <= request->discard_bytes_max ? MHD_YES : MHD_NO;
     if (result == BODY_TOO_LARGE)
         (void)http_request_too_large(request);
     else
@@ -192,6 +196,7 @@ void http_request_completed(void *cls, struct MHD_Connection *connection, void *
     body_done(&request->body);
     parameters_done(&request->parameters);
     free(request->argument);
+    key_unref(request->key);
     http_conn_idle(request->conn);
     is_counted = !request->is_last;
     free(request);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "http_facts_internal.h"
 #include "http_internal.h"
 
 static const struct parameter http_metrics_parameters[] = {
@@ -74,12 +75,16 @@ static const struct parameter http_impact_parameters[] = {
 
 #define HTTP_INGEST(of_kind)                                                                       \
     .method = "POST", .takes_body = true, .handle = http_ingest_event,                             \
-    .resume = http_ingest_resume, .kind = (of_kind)
-#define HTTP_QUERY(of_method, of_run)                                                              \
+    .resume = http_ingest_resume, .kind = (of_kind), .scopes = KEY_INGEST, .is_by_crn = true
+#define HTTP_QUERY(of_method, of_scopes, of_run)                                                   \
     .method = #of_method, .query_method = QUERY_##of_method,                                       \
     .takes_body = QUERY_##of_method != QUERY_GET, .handle = http_query_handle,                     \
-    .resume = http_query_resume, .run = (of_run)
-#define HTTP_STATUS(of_handle) .method = "GET", .handle = (of_handle)
+    .resume = http_query_resume, .run = (of_run), .scopes = (of_scopes)
+#define HTTP_STATUS(of_scopes, of_handle)                                                          \
+    .method = "GET", .handle = (of_handle), .scopes = (of_scopes)
+
+/* Reading the graph; http_auth.c wants lineage for changing it. */
+#define HTTP_GRAPH (KEY_READ | KEY_LINEAGE)
 
 static const struct http_route http_routes[] = {
     { .path = "/track-metrics", HTTP_INGEST(EVENT_TRACK_METRICS) },
@@ -89,41 +94,65 @@ static const struct http_route http_routes[] = {
       .method = "POST",
       .takes_body = true,
       .handle = http_ingest_events,
-      .resume = http_ingest_resume },
-    { .path = "/read-metrics", HTTP_QUERY(POST, query_read_metrics) },
-    { .path = "/get-model-deployment-crn", HTTP_QUERY(POST, query_deployment_crn) },
+      .resume = http_ingest_resume,
+      .scopes = KEY_INGEST,
+      .is_by_crn = true },
+    { .path = "/read-metrics", HTTP_QUERY(POST, KEY_READ, query_read_metrics), .is_by_crn = true },
+    { .path = "/get-model-deployment-crn",
+      HTTP_QUERY(POST, KEY_READ, query_deployment_crn),
+      .is_by_crn = true },
     { .path = "/v1/metrics",
-      HTTP_QUERY(GET, query_metrics),
+      HTTP_QUERY(GET, KEY_READ, query_metrics),
+      .is_by_crn = true,
       .parameters = http_metrics_parameters,
       .negotiates = true },
     { .path = "/v1/rollups",
-      HTTP_QUERY(GET, query_rollups),
+      HTTP_QUERY(GET, KEY_READ, query_rollups),
+      .is_by_crn = true,
       .parameters = http_rollups_parameters,
       .negotiates = true },
     { .path = "/v1/deployments",
-      HTTP_QUERY(GET, query_deployments),
+      HTTP_QUERY(GET, KEY_READ, query_deployments),
+      .is_by_crn = true,
       .parameters = http_deployments_parameters },
-    { .path = "/v1/deployments/{crn}", HTTP_QUERY(GET, query_deployment) },
+    { .path = "/v1/deployments/{crn}",
+      HTTP_QUERY(GET, KEY_READ, query_deployment),
+      .is_by_crn = true },
     { .path = "/v1/lineage/messages",
-      HTTP_QUERY(GET, query_messages),
+      HTTP_QUERY(GET, HTTP_GRAPH, query_messages),
       .parameters = http_messages_parameters },
-    { .path = "/v1/lineage/builds/{crn}", HTTP_QUERY(GET, query_build) },
+    { .path = "/v1/lineage/builds/{crn}",
+      HTTP_QUERY(GET, HTTP_GRAPH, query_build),
+      .is_by_crn = true },
     { .path = "/v1/lineage/warnings",
-      HTTP_QUERY(GET, query_lineage_warnings),
+      HTTP_QUERY(GET, HTTP_GRAPH, query_lineage_warnings),
       .parameters = http_warnings_parameters,
       .negotiates = true },
-    { .path = "/api/atlas/{path}", HTTP_QUERY(GET, query_atlas), .is_atlas = true },
-    { .path = "/api/atlas/{path}", HTTP_QUERY(POST, query_atlas), .is_atlas = true },
-    { .path = "/api/atlas/{path}", HTTP_QUERY(PUT, query_atlas), .is_atlas = true },
-    { .path = "/api/atlas/{path}", HTTP_QUERY(DELETE, query_atlas), .is_atlas = true },
-    { .path = "/v1/impact", HTTP_QUERY(GET, query_impact), .parameters = http_impact_parameters },
-    { .path = "/v1/balance", HTTP_QUERY(GET, query_balance) },
-    { .path = "/v1/limits", HTTP_STATUS(http_status_limits) },
-    { .path = "/healthz", HTTP_STATUS(http_status_health) },
-    { .path = "/readyz", HTTP_STATUS(http_status_ready) },
-    { .path = "/metrics", HTTP_STATUS(http_status_metrics) },
-    { .path = "/openapi.yaml", HTTP_STATUS(http_status_openapi) },
+    { .path = "/api/atlas/{path}", HTTP_QUERY(GET, HTTP_GRAPH, query_atlas), .is_atlas = true },
+    { .path = "/api/atlas/{path}", HTTP_QUERY(POST, HTTP_GRAPH, query_atlas), .is_atlas = true },
+    { .path = "/api/atlas/{path}", HTTP_QUERY(PUT, HTTP_GRAPH, query_atlas), .is_atlas = true },
+    { .path = "/api/atlas/{path}", HTTP_QUERY(DELETE, HTTP_GRAPH, query_atlas), .is_atlas = true },
+    { .path = "/v1/impact",
+      HTTP_QUERY(GET, HTTP_GRAPH, query_impact),
+      .parameters = http_impact_parameters },
+    { .path = "/v1/balance", HTTP_QUERY(GET, KEY_READ | KEY_ADMIN, query_balance) },
+    { .path = "/v1/limits", HTTP_STATUS(KEY_ANY, http_status_limits), .is_by_crn = true },
+    { .path = "/healthz", HTTP_STATUS(KEY_OPEN, http_status_health) },
+    { .path = "/readyz", HTTP_STATUS(KEY_OPEN, http_status_ready) },
+    { .path = "/metrics", HTTP_STATUS(KEY_READ | KEY_ADMIN, http_status_metrics) },
+    { .path = "/openapi.yaml", HTTP_STATUS(KEY_ANY, http_status_openapi), .is_by_crn = true },
 };
+
+bool http_facts_read(size_t i, struct http_facts *facts)
+{
+    const struct http_route *route = &http_routes[i];
+
+    if (i >= LENGTH(http_routes))
+        return false;
+    *facts = (struct http_facts){ route->method, route->path, route->scopes, route->is_atlas,
+                                  route->is_by_crn };
+    return true;
+}
 
 /* Where the argument starts in the URL, or its end where the route has none; NULL: another path. A
  * CRN may hold slashes, as they are or as %2F; one at the end is never part of it. */
@@ -235,7 +264,7 @@ int http_route_find(struct http_request *request, const char *url, const char *m
                          "%s takes %s, not %.*s", request->route->path, request->allow,
                          fault_quote_len(strlen(method)), method);
     }
-    if (http_route_argument(request, argument, fault) < 0)
+    if (http_route_argument(request, argument, fault) < 0 || http_auth_check(request, fault) < 0)
         return -1;
     (void)MHD_get_connection_values_n(request->connection, MHD_GET_ARGUMENT_KIND,
                                       http_route_parameter, request);

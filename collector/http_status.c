@@ -2,6 +2,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "collector/embedded.h"
 #include "http_internal.h"
 
@@ -89,6 +90,9 @@ enum MHD_Result http_status_metrics(struct http_request *request)
     stats_set(setup->stats, STAT_BUDGET_BYTES, (int64_t)budget_used(setup->budget));
     stats_set(setup->stats, STAT_QUEUE_REQUESTS,
               (int64_t)queue_len(setup->queue) + queue_len(setup->graph_queue));
+    if (setup->keyring)
+        stats_set(setup->stats, STAT_KEYS_AGE_SECONDS,
+                  keyring_age_ms(setup->keyring, clock_mono_ms()) / 1000);
     stats_write(setup->stats, &out);
     return http_answer(request, MHD_HTTP_OK, "text/plain; version=0.0.4; charset=utf-8", &out);
 }

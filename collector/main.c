@@ -23,6 +23,7 @@ static const struct main_command {
     { "ingest", cmd_ingest, "send files of events to a server" },
     { "read", cmd_read, "read metrics from a server" },
     { "lineage", cmd_lineage, "check linking files and show what trained which model" },
+    { "key", cmd_key, "make, list and revoke the keys that clients send" },
     { NULL, NULL, NULL },
 };
 

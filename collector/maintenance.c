@@ -103,3 +103,10 @@ int64_t maintenance_round_ms(const struct maintenance *maintenance)
 {
     return maintenance->round_ms;
 }
+
+void maintenance_tick(struct maintenance *maintenance, int64_t now_mono_ms, int64_t ms_max)
+{
+    if (maintenance && store_interrupt(maintenance->store, now_mono_ms, ms_max))
+        log_warn("event=round_broken_off name=%s after_ms=%lld", maintenance->name,
+                 (long long)ms_max);
+}

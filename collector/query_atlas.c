@@ -966,6 +966,20 @@ const char *query_atlas_allow(struct span path)
     return methods ? atlas_allow(methods) : NULL;
 }
 
+bool query_atlas_writes(struct span path, enum query_method method)
+{
+    struct atlas atlas = { 0 };
+    const struct span *segments = atlas.segments;
+
+    if (method != QUERY_POST)
+        return method != QUERY_GET;
+    if (atlas_split(&atlas, path) < 0 || atlas.segments_len < 3 || !span_is(segments[0], "v2"))
+        return true;
+    /* searches can be saved in Atlas */
+    return !span_is(segments[1], "lineage") &&
+           !(span_is(segments[1], "search") && !span_is(segments[2], "saved"));
+}
+
 static int atlas_no_method(struct atlas *atlas, unsigned methods)
 {
     struct span path = atlas->query->argument;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "collector/keyring.h"
 #include "collector/queries.h"
 #include "collector/read.h"
 
@@ -304,6 +305,14 @@ static int metrics_read(struct store_pool *pool, struct query *query,
     return rc;
 }
 
+/* Of a key that is restricted only its own deployments. */
+static void metrics_begin(struct read_query *asked, const struct query *query)
+{
+    read_query_init(asked);
+    if (query->key && query->key->prefixes.len)
+        asked->crn_prefixes = &query->key->prefixes;
+}
+
 int query_metrics(struct store_pool *pool, struct query *query, struct buf *out, unsigned *status,
                   struct err *err)
 {
@@ -311,7 +320,7 @@ int query_metrics(struct store_pool *pool, struct query *query, struct buf *out,
     int rc;
 
     (void)status;
-    read_query_init(&asked);
+    metrics_begin(&asked, query);
     rc = metrics_parse_url(&asked, &query->parameters, &query->fault);
     if (rc == 0)
         rc = metrics_read(pool, query, &asked, out, err);
@@ -326,7 +335,7 @@ int query_read_metrics(struct store_pool *pool, struct query *query, struct buf 
     int rc;
 
     (void)status;
-    read_query_init(&asked);
+    metrics_begin(&asked, query);
     rc = metrics_parse_body(&asked, query->body, &query->fault);
     if (rc == 0)
         rc = metrics_read(pool, query, &asked, out, err);

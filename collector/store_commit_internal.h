@@ -61,6 +61,7 @@ struct store {
     int64_t horizon_ms;       /* of events, as the batch under way was checked against it */
     struct relay relay;
     struct hook_stop hook_stop;
+    int64_t keys_noted_ms;  /* monotonic: when the use of keys was noted; 0: never */
     int64_t labels_waiting; /* about how many wait; counted when it matters, and by maintenance */
 
     pthread_mutex_t lock;

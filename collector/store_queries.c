@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "collector/balance.h"
+#include "collector/keyring.h"
 #include "collector/store.h"
 #include "collector/store_internal.h"
 #include "collector/store_pool.h"
@@ -57,6 +58,7 @@ int query_deployment_crn(struct store_pool *pool, struct query *query, struct bu
     struct store_params params = { 0 };
     char number[24];
     int64_t id = 0;
+    int row = 0;
 
     (void)status;
     if (query_parse_id(query, &id) < 0)
@@ -70,18 +72,20 @@ int query_deployment_crn(struct store_pool *pool, struct query *query, struct bu
     result =
         store_query_params(conn,
                            "SELECT crn FROM model_deployment WHERE model_deployment_id = $1::bigint"
-                           " ORDER BY deployment DESC LIMIT 1",
+                           " ORDER BY deployment DESC",
                            &params, "deployment", err);
     store_pool_give(pool, conn, true);
     if (!result)
         return -1;
-    if (PQntuples(result) == 0)
+    while (row < PQntuples(result) && !query_allows_crn(query, store_get_span(result, row, 0)))
+        row++;
+    if (row == PQntuples(result))
         return fault_set(&query->fault, 404, "not_found", "modelDeploymentID",
                          "no deployment with modelDeploymentID %" PRId64
                          " is known: a model_deployed event makes it known",
                          id);
     buf_append_text(out, "{\"modelDeploymentCrn\":");
-    buf_append_json(out, span_of(PQgetvalue(result, 0, 0)));
+    buf_append_json(out, store_get_span(result, row, 0));
     buf_append_char(out, '}');
     return 0;
 }

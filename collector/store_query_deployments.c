@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "collector/keyring.h"
 #include "collector/queries.h"
 #include "collector/store_impact_internal.h"
 #include "collector/store_internal.h"
@@ -102,6 +103,7 @@ struct deployments_ask {
     int64_t after, limit;             /* limit 0: all */
     bool is_few;                      /* the entities are begun with */
     bool has_rollups;
+    const struct query *query; /* whose key may be restricted to CRNs */
 };
 
 static int ask_parse_status(struct deployments_ask *ask, struct fault *fault)
@@ -156,8 +158,8 @@ static int ask_parse(struct deployments_ask *ask, const struct parameters *param
 /* Whether rows that were read have to be left out. */
 static bool ask_is_picky(const struct deployments_ask *ask)
 {
-    return ask->training != TRAINING_ANY || ask->last_from_ms != INT64_MIN ||
-           ask->last_to_ms != INT64_MAX;
+    return (ask->query->key && ask->query->key->prefixes.len) || ask->training != TRAINING_ANY ||
+           ask->last_from_ms != INT64_MIN || ask->last_to_ms != INT64_MAX;
 }
 
 /* Who never predicted did nothing since any time, and nothing at any. */
@@ -166,6 +168,8 @@ static bool ask_wants(const struct deployments_ask *ask, const PGresult *result,
 {
     bool is_known = store_get_bool(result, row, DEPLOYMENT_COLUMN_KNOWN);
 
+    if (!query_allows_crn(ask->query, store_get_span(result, row, 0)))
+        return false;
     if (ask->training != TRAINING_ANY && is_known != (ask->training == TRAINING_KNOWN))
         return false;
     return last_ms >= ask->last_from_ms && last_ms <= ask->last_to_ms;
@@ -342,7 +346,8 @@ static void ask_init(struct deployments_ask *ask, const struct query *query)
     *ask = (struct deployments_ask){ .behind = xasprintf("@%s", query->config->atlas_namespace),
                                      .last_from_ms = INT64_MIN,
                                      .last_to_ms = INT64_MAX,
-                                     .has_rollups = query->config->rollups };
+                                     .has_rollups = query->config->rollups,
+                                     .query = query };
 }
 
 int query_deployments(struct store_pool *pool, struct query *query, struct buf *out,
@@ -381,7 +386,7 @@ static int deployment_answer(PGconn *conn, const struct deployments_ask *ask, co
         store_query_params(conn, DEPLOYMENT_SQL(DEPLOYMENT_BY_CRN), &params, "deployment", err);
     if (!result || deployments_find_last(conn, result, ask->has_rollups, &rows, err) < 0)
         return -1;
-    if (rows.len == 0)
+    if (rows.len == 0 || !query_allows_crn(query, query->argument))
         return fault_set(&query->fault, 404, "not_found", NULL,
                          "no deployment has the CRN \"%.*s\"", fault_quote_len(query->argument.len),
                          query->argument.data);

@@ -7,6 +7,7 @@
 
 #include "atlas/graph.h"
 #include "base/mem.h"
+#include "collector/keyring.h"
 #include "collector/queries.h"
 #include "collector/store_internal.h"
 #include "collector/store_pool.h"
@@ -72,7 +73,7 @@ int query_build(struct store_pool *pool, struct query *query, struct buf *out, u
         return -1;
     rc = build_read(conn, span_of(identity), &facts, err);
     store_pool_give(pool, conn, rc == 0);
-    if (rc == 0 && facts.len == 0)
+    if (rc == 0 && (facts.len == 0 || !query_allows_crn(query, query->argument)))
         rc = fault_set(&query->fault, 404, "not_found", NULL,
                        "no model_built event has the modelBuildCrn \"%.*s\"",
                        fault_quote_len(query->argument.len), query->argument.data);

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/decimal.h"
 #include "base/mem.h"
+#include "collector/keyring.h"
 #include "collector/queries.h"
 #include "collector/query_watch_internal.h"
 #include "collector/read.h"
@@ -593,17 +594,18 @@ static int rollups_find_deployments(PGconn *conn, struct rollups_answer *answer,
     store_array_add_text(&crns, asked->crn);
     store_param_binary(&params, store_array_end(&crns));
     (void)snprintf(sql, sizeof(sql),
-                   "SELECT deployment FROM model_deployment WHERE %s = ANY ($1)"
+                   "SELECT deployment, crn FROM model_deployment WHERE %s = ANY ($1)"
                    " ORDER BY deployment",
                    asked->scope->column);
     rows = store_query_params(conn, sql, &params, "read deployments", err);
     if (!rows)
         return -1;
-    answer->deployments_len = (size_t)PQntuples(rows);
-    answer->deployments = xcalloc(answer->deployments_len, sizeof(*answer->deployments));
-    answer->keys = xcalloc(answer->deployments_len, sizeof(*answer->keys));
-    for (size_t i = 0; i < answer->deployments_len; i++)
-        answer->deployments[i] = (int32_t)store_get_i64(rows, (int)i, 0);
+    answer->deployments = xcalloc((size_t)PQntuples(rows), sizeof(*answer->deployments));
+    answer->keys = xcalloc((size_t)PQntuples(rows), sizeof(*answer->keys));
+    for (int row = 0; row < PQntuples(rows); row++) {
+        if (query_allows_crn(answer->query, store_get_span(rows, row, 1)))
+            answer->deployments[answer->deployments_len++] = (int32_t)store_get_i64(rows, row, 0);
+    }
     return 0;
 }
 

@@ -112,16 +112,36 @@ static int read_write_crns(PGconn *conn, struct buf *sql, const char *column,
     return 0;
 }
 
+/* " AND (starts_with(d.crn, '...') OR ...)" */
+static int read_write_prefixes(PGconn *conn, struct buf *sql, const struct strings *prefixes,
+                               struct err *err)
+{
+    if (!prefixes || !prefixes->len)
+        return 0;
+    for (size_t i = 0; i < prefixes->len; i++) {
+        char *literal = PQescapeLiteral(conn, prefixes->items[i], strlen(prefixes->items[i]));
+
+        if (!literal)
+            return store_fail(conn, NULL, "read deployments", err);
+        buf_append_fmt(sql, "%sstarts_with(d.crn, %s)", i ? " OR " : " AND (", literal);
+        PQfreemem(literal);
+    }
+    buf_append_char(sql, ')');
+    return 0;
+}
+
 static int read_write_filter(PGconn *conn, const struct read_query *query, struct buf *filter,
                              struct err *err)
 {
-    if (!query->deployment_crns.len && !query->build_crns.len && !query->model_crns.len)
+    if (!query->deployment_crns.len && !query->build_crns.len && !query->model_crns.len &&
+        !query->crn_prefixes)
         return 0;
     buf_append_text(filter, " AND m.deployment IN (SELECT d.deployment FROM model_deployment AS d"
                             " WHERE true");
     if (read_write_crns(conn, filter, "crn", &query->deployment_crns, err) < 0 ||
         read_write_crns(conn, filter, "build_crn", &query->build_crns, err) < 0 ||
-        read_write_crns(conn, filter, "model_crn", &query->model_crns, err) < 0)
+        read_write_crns(conn, filter, "model_crn", &query->model_crns, err) < 0 ||
+        read_write_prefixes(conn, filter, query->crn_prefixes, err) < 0)
         return -1;
     buf_append_char(filter, ')');
     return 0;
@@ -132,7 +152,9 @@ struct read_deployments *store_read_deployments(PGconn *conn, const struct read_
 {
     AUTO(read_deployments_free)
     struct read_deployments *deployments = xcalloc(1, sizeof(*deployments));
-    AUTO(store_array_done) struct store_array crns = { 0 }, builds = { 0 }, models = { 0 };
+    AUTO(store_array_done)
+    struct store_array crns = { 0 }, builds = { 0 }, models = { 0 }, prefixes = { 0 };
+    const struct strings any = { 0 };
     struct store_params params = { 0 };
     char max[24];
 
@@ -140,6 +162,7 @@ struct read_deployments *store_read_deployments(PGconn *conn, const struct read_
     read_add_crns(&params, &crns, &query->deployment_crns);
     read_add_crns(&params, &builds, &query->build_crns);
     read_add_crns(&params, &models, &query->model_crns);
+    read_add_crns(&params, &prefixes, query->crn_prefixes ? query->crn_prefixes : &any);
     (void)snprintf(max, sizeof(max), "%d", READ_STREAMS_MAX + 1);
     store_param_text(&params, max);
     deployments->rows =
@@ -150,7 +173,9 @@ struct read_deployments *store_read_deployments(PGconn *conn, const struct read_
                            " WHERE (cardinality($1::text[]) = 0 OR crn = ANY ($1))"
                            " AND (cardinality($2::text[]) = 0 OR build_crn = ANY ($2))"
                            " AND (cardinality($3::text[]) = 0 OR model_crn = ANY ($3))"
-                           " ORDER BY deployment LIMIT $4::int",
+                           " AND (cardinality($4::text[]) = 0 OR EXISTS (SELECT"
+                           " FROM unnest($4) AS p(prefix) WHERE starts_with(crn, p.prefix)))"
+                           " ORDER BY deployment LIMIT $5::int",
                            &params, "read deployments", err);
     if (!deployments->rows)
         return NULL;

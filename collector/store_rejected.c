@@ -117,11 +117,21 @@ int rejects_read(struct rejects *rejects, int64_t id, struct rejected *row, stru
     return 0;
 }
 
-int rejects_remove(struct rejects *rejects, int64_t id, struct err *err)
+int rejects_remove(struct rejects *rejects, int64_t id, const char *actor, struct err *err)
 {
-    AUTO(store_result_free)
-    PGresult *result =
-        rejects_query(rejects, "DELETE FROM rejected_event WHERE rejected_event = $1", id, 0, err);
+    AUTO(store_result_free) PGresult *result = NULL;
+    struct store_params params = { 0 };
+    char number[32];
 
+    (void)snprintf(number, sizeof(number), "%lld", (long long)id);
+    store_param_text(&params, number);
+    store_param_text(&params, actor);
+    result = store_query_params(
+        rejects->conn,
+        "WITH gone AS (DELETE FROM rejected_event WHERE rejected_event = $1::bigint RETURNING *)"
+        " INSERT INTO admin_audit (actor, action, subject, details)"
+        " SELECT $2, 'rejected.remove', rejected_event::text, jsonb_build_object('source', source,"
+        " 'code', code) FROM gone",
+        &params, "rejected_event", err);
     return result ? 0 : -1;
 }

@@ -133,6 +133,8 @@ int event_code_status(const char *code)
 {
     if (strcmp(code, "too_large") == 0 || strcmp(code, "too_many_events") == 0)
         return 413;
+    if (strcmp(code, "forbidden") == 0)
+        return 403;
     return strcmp(code, "conflict") == 0 ? 409 : 400;
 }
 

@@ -18,7 +18,11 @@ struct config {
     char *listen;   /* ADDR:PORT, [ADDR]:PORT; port 0 picks one */
     char *database; /* libpq DSN or URI; NULL: a private Postgres in data_dir */
     char *data_dir;
-    bool keys_off; /* serve on an address other than loopback without keys */
+    bool keys_off;          /* ask nobody for a key, on whatever address */
+    bool keys_on;           /* ask for keys on loopback too; otherwise on any other address alone */
+    int64_t keys_stale_max; /* milliseconds or CONFIG_FOREVER */
+    int64_t rate_limit_requests_per_s; /* of a key; 0: none */
+    int64_t rate_limit_burst;          /* 0: twice the above */
     enum log_level log_level;
     char *tls_certificate; /* NULL: no TLS */
     char *tls_key;
@@ -153,6 +157,8 @@ size_t config_tag_bytes(const struct config *config);
  * appended: those that change to `changed`, those that would need a restart to `kept`. */
 void config_merge(struct config *merged, const struct config *old, const struct config *fresh,
                   struct buf *changed, struct buf *kept);
+/* Whether requests need a key; of a configuration that config_check has passed. */
+bool config_asks_for_keys(const struct config *config);
 /* Whether lineage messages go to Kafka. */
 bool config_publishes(const struct config *config);
 /* The whole configuration as YAML that config_parse reads back to the same. */

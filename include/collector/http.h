@@ -16,6 +16,7 @@
 #include "collector/queue.h"
 #include "collector/stats.h"
 
+struct keyring;
 struct store_pool;
 struct tag_cache;
 struct type_cache;
@@ -30,6 +31,7 @@ struct http_setup {
     struct store_pool *pool;   /* for reads; a connection each */
     struct type_cache *types;
     struct tag_cache *tags;
+    struct keyring *keyring; /* NULL: keys are not asked for */
     /* Can events be committed? Writes the reason into `why` if not, or what else is amiss. Any
      * thread, never blocks. */
     bool (*ready)(void *ctx, struct buf *why);

@@ -21,6 +21,9 @@ struct maintenance *maintenance_start(const struct store_setup *setup, const cha
 void maintenance_stop(struct maintenance *maintenance);
 AUTO_DEFINE(struct maintenance, maintenance_stop);
 
+/* Any thread, now and then: breaks the connection of a round that takes longer than ms_max. Accepts
+ * NULL. */
+void maintenance_tick(struct maintenance *maintenance, int64_t now_mono_ms, int64_t ms_max);
 /* Any thread: the monotonic time at which the last round began; negative, at which it failed. */
 int64_t maintenance_round_ms(const struct maintenance *maintenance);
 

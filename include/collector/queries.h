@@ -2,6 +2,8 @@
 #ifndef COLLECTOR_QUERIES_H
 #define COLLECTOR_QUERIES_H
 
+#include <stdbool.h>
+
 #include "collector/query.h"
 
 /* GET /v1/metrics: every parameter of it, three formats. */
@@ -31,6 +33,9 @@ query_run query_deployment_crn;
 
 /* Whatever is read under /api/atlas: query->argument is the path behind it. */
 query_run query_atlas;
+/* Whether a request of this path and method changes the graph, or may: paths that are not known do.
+ * A search that is POSTed does not. */
+bool query_atlas_writes(struct span path, enum query_method method);
 /* What is taken at that path, as a 405 says it; NULL: there is no such path. Static. */
 const char *query_atlas_allow(struct span path);
 

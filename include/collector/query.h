@@ -23,6 +23,7 @@ enum { QUERY_OUT_BYTES_MAX = 16 * 1024 * 1024 };
 /* What is worth a flush once the first row has left. */
 enum { QUERY_FLUSH_BYTES = 32 * 1024 };
 
+struct key;
 struct query_sender; /* in http_query.c */
 struct tag_cache;
 struct type_cache;
@@ -41,7 +42,8 @@ struct query {
     struct parameters parameters; /* of the URL, those that the route accepts */
     struct span body;             /* of all but a GET */
     enum query_method method;
-    char *user;             /* owned; who asks, by their word; NULL: they did not say */
+    char *user; /* owned; whose key it is; with keys off who asks, by their word; NULL: unknown */
+    struct key *key;        /* a reference; NULL: keys are off */
     enum media_type accept; /* what the client wants rows as */
 
     /* Set by the answering function before its first flush. */

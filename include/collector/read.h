@@ -24,7 +24,8 @@ struct read_query {
     struct strings deployment_crns;
     struct strings build_crns;
     struct strings model_crns;
-    struct uuid *uuids; /* owned */
+    const struct strings *crn_prefixes; /* borrowed; only deployments that begin so; NULL: all */
+    struct uuid *uuids;                 /* owned */
     size_t uuids_len;
     int64_t start_ms; /* both inclusive; INT64_MIN and INT64_MAX: no bound */
     int64_t end_ms;

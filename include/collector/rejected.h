@@ -37,6 +37,8 @@ int rejects_list(struct rejects *rejects, int64_t after, int64_t max,
 /* One row, borrowed until the next call. ERR_INPUT: there is none. */
 int rejects_read(struct rejects *rejects, int64_t id, struct rejected *row,
                  struct err *err) MUST_CHECK;
-int rejects_remove(struct rejects *rejects, int64_t id, struct err *err) MUST_CHECK;
+/* `actor` is who stands in the audit. */
+int rejects_remove(struct rejects *rejects, int64_t id, const char *actor,
+                   struct err *err) MUST_CHECK;
 
 #endif

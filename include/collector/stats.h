@@ -47,10 +47,20 @@ enum stats_item {
     STAT_RELOADS,             /* of the configuration */
     STAT_RELOADS_FAILED,
     STAT_HOOK_MESSAGES,
-    STAT_HOOK_REJECTED, /* messages of hooks that are rows of rejected_event */
-    STAT_HOOK_WAITING,  /* gauge: messages of hooks whose parts are not all there */
-    STAT_HOOK_FAILURES, /* gauge: in a row, at one message of a topic */
-    STAT_KAFKA_UP,      /* gauge: 1 while a broker can be reached */
+    STAT_HOOK_REJECTED,    /* messages of hooks that are rows of rejected_event */
+    STAT_HOOK_WAITING,     /* gauge: messages of hooks whose parts are not all there */
+    STAT_HOOK_FAILURES,    /* gauge: in a row, at one message of a topic */
+    STAT_KEYS,             /* gauge: keys that are not revoked */
+    STAT_KEYS_AGE_SECONDS, /* gauge: of the daemon's copy of them */
+    STAT_KEY_MISSING,      /* requests refused because of their key, by reason */
+    STAT_KEY_UNKNOWN,
+    STAT_KEY_EXPIRED,
+    STAT_KEY_SCOPE,
+    STAT_KEY_RESTRICTED,
+    STAT_KEY_STALE,   /* requests refused because the copy is too old */
+    STAT_KEY_LIMITED, /* requests refused because of the key's rate */
+    STAT_KEY_SLOWED,  /* requests with a wrong key, refused because of their address */
+    STAT_KAFKA_UP,    /* gauge: 1 while a broker can be reached */
     STAT_KAFKA_MESSAGES,
     STAT_KAFKA_REJECTED, /* events and messages that can't be taken */
     STAT_KAFKA_TOMBSTONES,

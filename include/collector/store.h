@@ -13,6 +13,7 @@
 
 struct balance;
 struct batch;
+struct keyring;
 struct partitions;
 struct publisher;
 struct type_cache;
@@ -31,6 +32,7 @@ struct store_setup {
     struct stats *stats;
     struct type_cache *types;
     struct publisher *publisher; /* NULL: lineage messages are not published */
+    struct keyring *keyring;     /* NULL: keys are not asked for */
 };
 
 /* One connection that writes, made when first needed and again after it broke. Belongs to one

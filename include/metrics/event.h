@@ -131,7 +131,8 @@ int event_decode_as(struct event_decoder *decoder, enum event_kind kind, char *b
                     struct err *err) MUST_CHECK;
 
 /* The HTTP status that answers a lone event rejected with `code`, or a body with this error_code:
- * 413 for "too_large" and "too_many_events", 409 for "conflict", 400 otherwise. */
+ * 413 for "too_large" and "too_many_events", 409 for "conflict", 403 for "forbidden", 400
+ * otherwise. */
 int event_code_status(const char *code);
 
 #endif

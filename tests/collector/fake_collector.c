@@ -120,6 +120,7 @@ void fake_start(struct fake_collector *fake)
     setup.queue = fake->queue = queue_new();
     setup.graph_queue = fake->graph_queue = queue_new();
     setup.types = fake->types = type_cache_new();
+    setup.keyring = fake->keyring;
     fake_reads_forget();
     pthread_mutex_init(&fake->lock, NULL);
     pthread_cond_init(&fake->changed, NULL);

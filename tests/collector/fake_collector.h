@@ -34,6 +34,7 @@ struct fake_collector {
     struct queue *queue;
     struct queue *graph_queue;
     struct type_cache *types;
+    struct keyring *keyring; /* the test's own; NULL: keys are off */
     struct http *http;
     const char *address;
 

@@ -307,14 +307,10 @@ static const struct {
     { "open with keys off", "listen: 0.0.0.0:8190\nkeys_off: true\n", NULL },
     { "open IPv6 with keys off", "listen: \"[::]:8190\"\nkeys_off: true\n", NULL },
     { "small budget with a small body", "memory_bytes_max: 8MiB\nbody_bytes_max: 1MiB\n", NULL },
-    { "open", "listen: 0.0.0.0:8190\n",
-      "listen: 0.0.0.0:8190 can be reached from other machines and this version has no API keys "
-      "yet, so whoever reaches it could read and write everything; listen on 127.0.0.1, or accept "
-      "that by setting keys_off: true" },
-    { "open IPv6", "listen: \"[::]:8190\"\n",
-      "listen: [::]:8190 can be reached from other machines and this version has no API keys yet, "
-      "so whoever reaches it could read and write everything; listen on 127.0.0.1, or accept that "
-      "by setting keys_off: true" },
+    { "open", "listen: 0.0.0.0:8190\n", NULL },
+    { "open IPv6", "listen: \"[::]:8190\"\n", NULL },
+    { "keys on and off", "keys_on: true\nkeys_off: true\n",
+      "keys_on and keys_off can't both be true: remove one" },
     { "no port", "listen: 127.0.0.1\n",
       "listen: \"127.0.0.1\" is not ADDR:PORT, as in 127.0.0.1:8190 or [::1]:8190" },
     { "no address", "listen: \":8190\"\n",
@@ -380,6 +376,38 @@ START_TEST(check_case)
         ck_assert_msg(strncmp(err.text, want, strlen(want)) == 0, "%s", err.text);
     else if (want)
         ck_assert_str_eq(err.text, want);
+}
+END_TEST
+
+static const struct {
+    const char *yaml;
+    bool asks;
+} keys_cases[] = {
+    { "", false },
+    { "listen: localhost:1\n", false },
+    { "listen: 127.9.9.9:1\n", false },
+    { "listen: \"[::1]:1\"\n", false },
+    { "listen: \"[::ffff:127.0.0.1]:1\"\n", false },
+    { "listen: \"[::]:1\"\n", true },
+    { "listen: 0.0.0.0:1\n", true },
+    { "listen: 192.0.2.1:1\n", true },
+    { "listen: 128.0.0.1:1\n", true },
+    { "keys_on: true\n", true },
+    { "listen: 0.0.0.0:1\nkeys_on: true\n", true },
+    { "listen: 0.0.0.0:1\nkeys_off: true\n", false },
+    { "keys_off: true\n", false },
+};
+
+START_TEST(keys_case)
+{
+    AUTO(config_done) struct config config;
+    struct err err = { 0 };
+    const char *yaml = keys_cases[_i].yaml;
+
+    config_init(&config);
+    ck_assert_int_eq(config_parse(&config, "t.yaml", yaml, strlen(yaml), &err), 0);
+    ck_assert_int_eq(config_check(&config, &err), 0);
+    ck_assert_msg(config_asks_for_keys(&config) == keys_cases[_i].asks, "%s", yaml);
 }
 END_TEST
 
@@ -506,6 +534,7 @@ Suite *config_suite(void)
     tcase_add_test(tc, file_missing);
     tcase_add_loop_test(tc, environment_case, 0, LENGTH(environment_cases));
     tcase_add_loop_test(tc, check_case, 0, LENGTH(check_cases));
+    tcase_add_loop_test(tc, keys_case, 0, LENGTH(keys_cases));
     tcase_add_test(tc, set_one_key);
     tcase_add_test(tc, sample_is_the_defaults);
     tcase_add_test(tc, sample_and_readme_name_every_key);
