@@ -5,6 +5,7 @@ CC ?= cc
 CFLAGS ?= -O2 -g
 SANITIZE ?=
 FUZZ_SECONDS ?= 60
+CHAOS_ROUNDS ?= 200
 JOBS ?= $(shell nproc)
 # `make V=1` shows whole command lines.
 say = $(if $(V),,@echo '  $(CC) $@'; )
@@ -45,8 +46,10 @@ FUZZ_NAMES := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 BENCH_NAMES := $(patsubst tests/bench/%.c,%,$(wildcard tests/bench/bench_*.c))
 BENCH_HELPERS := $(filter-out tests/bench/bench_%,$(wildcard tests/bench/*.c))
 RUNNER := $(BUILD)/tests/harness/runner.o
+CLOCK_SHIM := $(BUILD)/tests/clock.so
 TEST_BINARIES := $(if $(UNIT_SOURCES),$(BUILD)/tests/unit) $(if $(IT_SOURCES),$(BUILD)/tests/it) \
-                 $(if $(KAFKA_SOURCES),$(BUILD)/tests/kafka_it) $(FUZZ_NAMES:%=$(BUILD)/tests/%)
+                 $(if $(KAFKA_SOURCES),$(BUILD)/tests/kafka_it) $(FUZZ_NAMES:%=$(BUILD)/tests/%) \
+                 $(CLOCK_SHIM)
 
 all: $(BUILD)/plumbline ## build build/plumbline
 
@@ -107,6 +110,11 @@ $(BUILD)/tests/it: $(IT_SOURCES:%.c=$(BUILD)/%.o) $(BUILD)/gen/it_suites.o $(RUN
                    $(BUILD)/libharness.a $(BUILD)/libplumbline.a
 	$(say)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CHECK_LIBS) $(LIBS)
 
+# Stands in front of the daemon's libc; without the sanitizers, which the daemon has.
+$(CLOCK_SHIM): tests/chaos/clock.c $(BUILD)/gen/flags
+	@mkdir -p $(@D)
+	$(say)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -O2 -g -fPIC -shared -o $@ $<
+
 $(BUILD)/tests/kafka_it: $(KAFKA_SOURCES:%.c=$(BUILD)/%.o) $(KAFKA_HELPERS:%.c=$(BUILD)/%.o) \
                          $(BUILD)/gen/kafka_suites.o $(RUNNER) $(BUILD)/libharness.a \
                          $(BUILD)/libplumbline.a
@@ -142,10 +150,10 @@ test: ## install what is missing, run every test: units, integration, both again
 	    SANITIZE='$(ASAN)'
 	@tools/test $(if $(CI),lint:$(BUILD)) python:$(BUILD) $(BUILD) short:$(BUILD)-asan
 
-check: $(filter-out %/it %/kafka_it,$(TEST_BINARIES)) ## unit tests, fuzz (SUITES="json row")
+check: $(filter-out %/it %/kafka_it %.so,$(TEST_BINARIES)) ## unit tests, fuzz (SUITES="json row")
 	@tools/test unit:$(BUILD)
 
-it: all $(filter %/it,$(TEST_BINARIES)) ## integration tests only (SUITES=harness)
+it: all $(filter %/it %.so,$(TEST_BINARIES)) ## integration tests only (SUITES=harness)
 	@tools/test it:$(BUILD)
 
 python: all ## tests of the Python client (SUITES="sender process")
@@ -170,6 +178,9 @@ fuzz: ## every fuzz target for FUZZ_SECONDS (60), with clang
 	@$(MAKE) --no-print-directory -j$(JOBS) fuzz-build BUILD=$(BUILD)-fuzz CC=clang \
 	    SANITIZE='-fsanitize=fuzzer-no-link $(ASAN)'
 	@tools/fuzz $(BUILD)-fuzz $(FUZZ_SECONDS) $(FUZZ_NAMES)
+
+chaos: all $(filter %/it %.so,$(TEST_BINARIES)) ## random faults for CHAOS_ROUNDS (200) rounds
+	@CHAOS_ROUNDS=$(CHAOS_ROUNDS) TEST_DAEMON=$(BUILD)/plumbline $(BUILD)/tests/it chaos
 
 cover: ## line coverage of all tests
 	$(fetch_foreign)
@@ -206,5 +217,5 @@ clean: ## remove all that was built
 FORCE:
 .PRECIOUS: $(BUILD)/%.o
 .PHONY: FORCE all help install-deps run test-build fuzz-build bench-build test check it asan tsan \
-        fuzz cover lint bench bench-python python kafka-it test-all clean
+        fuzz chaos cover lint bench bench-python python kafka-it test-all clean
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
