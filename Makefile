@@ -182,6 +182,9 @@ fuzz: ## every fuzz target for FUZZ_SECONDS (60), with clang
 chaos: all $(filter %/it %.so,$(TEST_BINARIES)) ## random faults for CHAOS_ROUNDS (200) rounds
 	@CHAOS_ROUNDS=$(CHAOS_ROUNDS) TEST_DAEMON=$(BUILD)/plumbline $(BUILD)/tests/it chaos
 
+soak: all $(BUILD)/bench/bench_soak ## SOAK_SECONDS at SOAK_RATE: what grows
+	@BENCH_ROWS=/dev/null TEST_DAEMON=$(BUILD)/plumbline $(BUILD)/bench/bench_soak
+
 schemathesis: all ## requests made from openapi.yaml, every answer as documented
 	@tools/schemathesis $(BUILD)
 
@@ -220,5 +223,5 @@ clean: ## remove all that was built
 FORCE:
 .PRECIOUS: $(BUILD)/%.o
 .PHONY: FORCE all help install-deps run test-build fuzz-build bench-build test check it asan tsan \
-        fuzz chaos schemathesis cover lint bench bench-python python kafka-it test-all clean
+        fuzz chaos soak schemathesis cover lint bench bench-python python kafka-it test-all clean
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
