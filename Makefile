@@ -188,7 +188,13 @@ soak: all $(BUILD)/bench/bench_soak ## SOAK_SECONDS at SOAK_RATE: what grows
 schemathesis: all ## requests made from openapi.yaml, every answer as documented
 	@tools/schemathesis $(BUILD)
 
-cover: ## line coverage of all tests
+valgrind: $(BUILD)/tests/unit ## unit tests under valgrind (SUITES="json row")
+	@tools/valgrind $(BUILD)
+
+analyse: all ## clang-tidy, cppcheck, gcc -fanalyzer: clean, or with a written reason
+	@tools/analyse
+
+cover: ## line and branch coverage of all tests, and the functions that never ran
 	$(fetch_foreign)
 	@rm -rf $(BUILD)-cover
 	@$(MAKE) --no-print-directory -j$(JOBS) test-build BUILD=$(BUILD)-cover CFLAGS='-O0 -g' \
@@ -214,7 +220,7 @@ kafka-it: all $(BUILD)/tests/kafka_it ## integration tests with a real Kafka bro
 	@tools/fetch-jars atlas || true
 	@tools/test kafka:$(BUILD)
 
-test-all: test lint asan tsan fuzz ## everything that can fail
+test-all: test lint asan tsan fuzz chaos schemathesis soak valgrind analyse ## all that can fail
 	@TEST_LONG=1 $(MAKE) --no-print-directory kafka-it SUITES=kafka_chaos
 
 clean: ## remove all that was built
@@ -223,5 +229,6 @@ clean: ## remove all that was built
 FORCE:
 .PRECIOUS: $(BUILD)/%.o
 .PHONY: FORCE all help install-deps run test-build fuzz-build bench-build test check it asan tsan \
-        fuzz chaos soak schemathesis cover lint bench bench-python python kafka-it test-all clean
+        fuzz chaos soak schemathesis valgrind analyse \
+        cover lint bench bench-python python kafka-it test-all clean
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
