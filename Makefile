@@ -5,6 +5,7 @@ CC ?= cc
 CFLAGS ?= -O2 -g
 SANITIZE ?=
 FUZZ_SECONDS ?= 60
+CHAOS_ROUNDS ?= 200
 JOBS ?= $(shell nproc)
 # `make V=1` shows whole command lines.
 say = $(if $(V),,@echo '  $(CC) $@'; )
@@ -45,8 +46,10 @@ FUZZ_NAMES := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 BENCH_NAMES := $(patsubst tests/bench/%.c,%,$(wildcard tests/bench/bench_*.c))
 BENCH_HELPERS := $(filter-out tests/bench/bench_%,$(wildcard tests/bench/*.c))
 RUNNER := $(BUILD)/tests/harness/runner.o
+CLOCK_SHIM := $(BUILD)/tests/clock.so
 TEST_BINARIES := $(if $(UNIT_SOURCES),$(BUILD)/tests/unit) $(if $(IT_SOURCES),$(BUILD)/tests/it) \
-                 $(if $(KAFKA_SOURCES),$(BUILD)/tests/kafka_it) $(FUZZ_NAMES:%=$(BUILD)/tests/%)
+                 $(if $(KAFKA_SOURCES),$(BUILD)/tests/kafka_it) $(FUZZ_NAMES:%=$(BUILD)/tests/%) \
+                 $(CLOCK_SHIM)
 
 all: $(BUILD)/plumbline ## build build/plumbline
 
@@ -107,6 +110,11 @@ $(BUILD)/tests/it: $(IT_SOURCES:%.c=$(BUILD)/%.o) $(BUILD)/gen/it_suites.o $(RUN
                    $(BUILD)/libharness.a $(BUILD)/libplumbline.a
 	$(say)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CHECK_LIBS) $(LIBS)
 
+# Stands in front of the daemon's libc; without the sanitizers, which the daemon has.
+$(CLOCK_SHIM): tests/chaos/clock.c $(BUILD)/gen/flags
+	@mkdir -p $(@D)
+	$(say)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -O2 -g -fPIC -shared -o $@ $<
+
 $(BUILD)/tests/kafka_it: $(KAFKA_SOURCES:%.c=$(BUILD)/%.o) $(KAFKA_HELPERS:%.c=$(BUILD)/%.o) \
                          $(BUILD)/gen/kafka_suites.o $(RUNNER) $(BUILD)/libharness.a \
                          $(BUILD)/libplumbline.a
@@ -142,10 +150,10 @@ test: ## install what is missing, run every test: units, integration, both again
 	    SANITIZE='$(ASAN)'
 	@tools/test $(if $(CI),lint:$(BUILD)) python:$(BUILD) $(BUILD) short:$(BUILD)-asan
 
-check: $(filter-out %/it %/kafka_it,$(TEST_BINARIES)) ## unit tests, fuzz (SUITES="json row")
+check: $(filter-out %/it %/kafka_it %.so,$(TEST_BINARIES)) ## unit tests, fuzz (SUITES="json row")
 	@tools/test unit:$(BUILD)
 
-it: all $(filter %/it,$(TEST_BINARIES)) ## integration tests only (SUITES=harness)
+it: all $(filter %/it %.so,$(TEST_BINARIES)) ## integration tests only (SUITES=harness)
 	@tools/test it:$(BUILD)
 
 python: all ## tests of the Python client (SUITES="sender process")
@@ -171,7 +179,22 @@ fuzz: ## every fuzz target for FUZZ_SECONDS (60), with clang
 	    SANITIZE='-fsanitize=fuzzer-no-link $(ASAN)'
 	@tools/fuzz $(BUILD)-fuzz $(FUZZ_SECONDS) $(FUZZ_NAMES)
 
-cover: ## line coverage of all tests
+chaos: all $(filter %/it %.so,$(TEST_BINARIES)) ## random faults for CHAOS_ROUNDS (200) rounds
+	@CHAOS_ROUNDS=$(CHAOS_ROUNDS) TEST_DAEMON=$(BUILD)/plumbline $(BUILD)/tests/it chaos
+
+soak: all $(BUILD)/bench/bench_soak ## SOAK_SECONDS at SOAK_RATE: what grows
+	@BENCH_ROWS=/dev/null TEST_DAEMON=$(BUILD)/plumbline $(BUILD)/bench/bench_soak
+
+schemathesis: all ## requests made from openapi.yaml, every answer as documented
+	@tools/schemathesis $(BUILD)
+
+valgrind: $(BUILD)/tests/unit ## unit tests under valgrind (SUITES="json row")
+	@tools/valgrind $(BUILD)
+
+analyse: all ## clang-tidy, cppcheck, gcc -fanalyzer: clean, or with a written reason
+	@tools/analyse
+
+cover: ## line and branch coverage of all tests, and the functions that never ran
 	$(fetch_foreign)
 	@rm -rf $(BUILD)-cover
 	@$(MAKE) --no-print-directory -j$(JOBS) test-build BUILD=$(BUILD)-cover CFLAGS='-O0 -g' \
@@ -197,7 +220,7 @@ kafka-it: all $(BUILD)/tests/kafka_it ## integration tests with a real Kafka bro
 	@tools/fetch-jars atlas || true
 	@tools/test kafka:$(BUILD)
 
-test-all: test lint asan tsan fuzz ## everything that can fail
+test-all: test lint asan tsan fuzz chaos schemathesis soak valgrind analyse ## all that can fail
 	@TEST_LONG=1 $(MAKE) --no-print-directory kafka-it SUITES=kafka_chaos
 
 clean: ## remove all that was built
@@ -206,5 +229,6 @@ clean: ## remove all that was built
 FORCE:
 .PRECIOUS: $(BUILD)/%.o
 .PHONY: FORCE all help install-deps run test-build fuzz-build bench-build test check it asan tsan \
-        fuzz cover lint bench bench-python python kafka-it test-all clean
+        fuzz chaos soak schemathesis valgrind analyse \
+        cover lint bench bench-python python kafka-it test-all clean
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

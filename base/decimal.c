@@ -1,5 +1,6 @@
 #include "base/decimal.h"
 
+#include <assert.h>
 #include <float.h>
 #include <inttypes.h>
 #include <math.h>
@@ -94,6 +95,7 @@ static size_t decimal_layout(char *text, struct decimal decimal)
     int len = decimal.count, exponent = decimal.exponent;
     char *at = text;
 
+    assert(len > 0 && len <= DECIMAL_DIGITS);
     for (int i = decimal.count; i-- > 0; decimal.digits /= 10)
         digits[i] = (char)('0' + decimal.digits % 10);
     while (len > 1 && digits[len - 1] == '0')

@@ -273,6 +273,7 @@ void exact_write(const struct exact *exact, struct buf *out)
         buf_append_char(out, 0);
         return;
     }
+    assert(magnitude.from < magnitude.to);
     for (uint32_t i = magnitude.from; i < magnitude.to; i++) {
         for (unsigned shift = 0; shift < 32; shift += 8)
             bytes[len++] = (char)(magnitude.digits[i] >> shift);

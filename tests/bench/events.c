@@ -103,6 +103,20 @@ void events_write_single(struct load_requests *requests, uint64_t first, uint64_
     }
 }
 
+void events_write_labels(struct load_requests *requests, uint64_t first, uint64_t count)
+{
+    AUTO(buf_done) struct buf body;
+
+    buf_init(&body, SIZE_MAX);
+    for (uint64_t n = first; n < first + count; n++) {
+        buf_clear(&body);
+        buf_append_text(&body, "{\"predictionUuid\":\"");
+        event_write_uuid(&body, n);
+        buf_append_fmt(&body, "\",\"metrics\":{\"final_label\":%s}}", n % 3 ? "true" : "false");
+        request_write(requests, "/track-delayed-metrics", "application/json", &body);
+    }
+}
+
 void events_write_batched(struct load_requests *requests, uint64_t first, uint64_t count,
                           uint64_t per_request)
 {

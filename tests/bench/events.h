@@ -30,6 +30,8 @@ void event_write(struct buf *buf, uint64_t n);
 /* Whole requests of events first, first + 1, ...; they go to the end of `requests`. One event each,
  * to /track-metrics; or many, to /v1/events as NDJSON. */
 void events_write_single(struct load_requests *requests, uint64_t first, uint64_t count);
+/* The labels of these, one each, to /track-delayed-metrics. */
+void events_write_labels(struct load_requests *requests, uint64_t first, uint64_t count);
 void events_write_batched(struct load_requests *requests, uint64_t first, uint64_t count,
                           uint64_t per_request);
 /* The same of another stream. */

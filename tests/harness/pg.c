@@ -18,7 +18,7 @@
 #include "temp.h"
 #include "wait.h"
 
-enum { ARGS_MAX = 64, START_MS_MAX = 30000, STOP_MS_MAX = 30000 };
+enum { ARGS_MAX = 64, CHILDREN_MAX = 128, START_MS_MAX = 30000, STOP_MS_MAX = 30000 };
 
 struct pg {
     char *dir; /* data/ and the socket are in it */
@@ -201,6 +201,54 @@ void pg_kill9(struct pg *pg)
     ck_assert_int_ne(process_wait(pg->pid, STOP_MS_MAX), -1);
     pg->pid = 0;
     WAIT_UNTIL(STOP_MS_MAX, !pg_backends_left(pg));
+}
+
+void pg_revive(struct pg *pg)
+{
+    AUTO(mem_free) char *dsn = pg_dsn(pg, "postgres");
+
+    if (pg->pid && waitpid(pg->pid, NULL, WNOHANG) == pg->pid)
+        pg->pid = 0;
+    if (!pg->pid)
+        pg_resume(pg);
+    WAIT_UNTIL(START_MS_MAX, PQping(dsn) == PQPING_OK);
+}
+
+static size_t pg_children(const struct pg *pg, pid_t children[CHILDREN_MAX])
+{
+    AUTO(mem_free)
+    char *path = xasprintf("/proc/%d/task/%d/children", (int)pg->pid, (int)pg->pid);
+    AUTO(mem_free) char *text = NULL;
+    FILE *file = fopen(path, "r");
+    size_t count = 0, cap = 0;
+
+    if (!file)
+        return 0;
+    while (count < CHILDREN_MAX && getdelim(&text, &cap, ' ', file) > 0)
+        children[count++] = (pid_t)strtol(text, NULL, 10);
+    (void)fclose(file);
+    return count;
+}
+
+void pg_signal_all(struct pg *pg, int signal)
+{
+    pid_t children[CHILDREN_MAX];
+    size_t count;
+
+    ck_assert_int_gt(pg->pid, 0);
+    (void)kill(pg->pid, signal); /* first: it makes no more of them */
+    count = pg_children(pg, children);
+    for (size_t i = 0; i < count; i++)
+        (void)kill(children[i], signal);
+}
+
+void pg_child_kill9(struct pg *pg, uint32_t chance)
+{
+    pid_t children[CHILDREN_MAX];
+    size_t count = pg_children(pg, children);
+
+    if (count)
+        (void)kill(children[chance % count], SIGKILL);
 }
 
 void pg_free(struct pg *pg)

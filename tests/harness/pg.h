@@ -45,6 +45,13 @@ void pg_resume(struct pg *pg);
 void pg_restart(struct pg *pg, enum pg_stop_mode mode);
 /* kill -9 of the postmaster; returns when its backends are gone as well. */
 void pg_kill9(struct pg *pg);
+/* Starts it unless it runs, also one that has ended by itself, and waits until it answers. */
+void pg_revive(struct pg *pg);
+/* SIGSTOP or SIGCONT of the postmaster and all of its children. */
+void pg_signal_all(struct pg *pg, int signal);
+/* kill -9 of one of the postmaster's children, `chance` says which: the server throws all of them
+ * out and recovers by itself. */
+void pg_child_kill9(struct pg *pg, uint32_t chance);
 pid_t pg_pid(const struct pg *pg);
 /* Of the folder with the socket .s.PGSQL.5432. Borrowed. */
 const char *pg_socket_dir(const struct pg *pg);

@@ -1,59 +1,18 @@
 /* The disk under Postgres is full: requests get 503, nothing acknowledged is lost, and with space
  * it goes on by itself. */
 #include <check.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <sched.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/mount.h>
 #include <unistd.h>
 
-#include "base/err.h"
 #include "base/mem.h"
-#include "collector/pg_program.h"
 #include "tests/harness/daemon.h"
+#include "tests/harness/disk.h"
 #include "tests/harness/load.h"
 #include "tests/harness/pg.h"
-#include "tests/harness/temp.h"
 #include "tests/harness/wait.h"
 
 Suite *disk_full_suite(void);
 
 enum { DISK_MIB = 48 };
-
-/* A small disk for the tables, in a mount namespace of this test's: it goes with its processes.
- * Owned path; NULL: this process may not mount one. */
-static char *disk_new(void)
-{
-    AUTO(mem_free) char *dir = temp_dir();
-    AUTO(mem_free) char *options = NULL;
-    struct pg_user user;
-    struct err err = { 0 };
-
-    ck_assert_msg(pg_user_find(&user, &err) == 0, "%s", err.text);
-    options = xasprintf("size=%dm,mode=0700,uid=%u,gid=%u", DISK_MIB, (unsigned)user.uid,
-                        (unsigned)user.gid);
-    if (unshare(CLONE_NEWNS) == 0 && mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
-        mount("tmpfs", dir, "tmpfs", 0, options) == 0)
-        return TAKE(dir);
-    printf("disk_full: left out, a tmpfs can't be mounted here: %s\n", strerror(errno));
-    return NULL;
-}
-
-/* Takes all that is left. */
-static void disk_fill(const char *path)
-{
-    static const char zeros[65536];
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    ssize_t n;
-
-    ck_assert_int_ge(fd, 0);
-    while ((n = write(fd, zeros, sizeof(zeros))) > 0)
-        continue;
-    ck_assert(n < 0 && errno == ENOSPC);
-    (void)close(fd);
-}
 
 static char *database_on(struct pg *pg, const char *disk)
 {
@@ -67,7 +26,7 @@ static char *database_on(struct pg *pg, const char *disk)
 START_TEST(full_disk_is_503_until_there_is_space)
 {
     static const char *const environment[] = { "PLUMBLINE_COMMIT_TIMEOUT_MS=500ms", NULL };
-    AUTO(mem_free) char *disk = disk_new();
+    AUTO(mem_free) char *disk = disk_new(DISK_MIB);
     AUTO(mem_free) char *ballast = NULL;
     AUTO(pg_free) struct pg *pg = NULL;
     AUTO(mem_free) char *dsn = NULL;
