@@ -20,12 +20,15 @@
 #include "collector/budget.h"
 #include "collector/catalog.h"
 #include "collector/committer.h"
+#include "collector/crash_point.h"
 #include "collector/http.h"
 #include "collector/kafka.h"
 #include "collector/kafka_publish.h"
 #include "collector/maintenance.h"
 #include "collector/pg_local.h"
 #include "collector/queue.h"
+#include "collector/spool.h"
+#include "collector/spooler.h"
 #include "collector/store.h"
 #include "collector/store_partition_internal.h"
 #include "collector/store_pool.h"
@@ -71,6 +74,8 @@ struct serve {
     struct partitions *partitions;
     struct queue *queue, *graph_queue;
     struct queue *hook_queue; /* NULL: no messages of hooks come by Kafka */
+    struct spool *spool;      /* NULL: none is wanted */
+    struct spooler *spooler;  /* likewise */
     struct type_cache *types;
     struct committer *committers[COMMITTERS_MAX + 2]; /* behind: of graph_queue and hook_queue */
     size_t committers_len;
@@ -95,7 +100,14 @@ static bool serve_ready(void *ctx, struct buf *why)
     if (committer_is_up(serve->committers[0], maintenance_round_ms(serve->maintenance)))
         return true;
     buf_clear(why);
-    buf_append_text(why, "Postgres can't be reached: events are not committed");
+    if (serve->spool && spool_is_usable(serve->spool)) {
+        buf_append_text(why, "Postgres can't be reached: metrics go to the spool, lineage events "
+                             "get 503");
+        return true;
+    }
+    buf_append_text(why, serve->spool ? "Postgres can't be reached, and the spool is full or its "
+                                        "disk has failed: events are not stored"
+                                      : "Postgres can't be reached: events are not committed");
     return false;
 }
 
@@ -112,6 +124,8 @@ static void *serve_tick(void *arg)
         for (size_t i = 0; i < serve->committers_len; i++)
             committer_tick(serve->committers[i], now_ms);
         stats_set(serve->stats, STAT_BUDGET_BYTES, (int64_t)budget_used(serve->budget));
+        if (serve->spool)
+            spool_measure(serve->spool, clock_now_ms());
         (void)nanosleep(&pause, NULL);
     }
     return NULL;
@@ -125,12 +139,15 @@ static void serve_start_threads(struct serve *serve)
 
     for (int64_t i = 0; i < serve->config->committers; i++)
         serve->committers[serve->committers_len++] =
-            committer_start(&setup, serve->queue, i == 0 ? 1 : COMMITTER_LOAD_BYTES, "metrics");
+            committer_start(&setup, serve->queue, serve->spool, i == 0 ? 1 : COMMITTER_LOAD_BYTES,
+                            "metrics");
+    if (serve->spool)
+        serve->spooler = spooler_start(serve->config, serve->queue, serve->spool, serve->stats);
     serve->committers[serve->committers_len++] =
-        committer_start(&setup, serve->graph_queue, 1, "graph");
+        committer_start(&setup, serve->graph_queue, NULL, 1, "graph");
     if (serve->hook_queue)
         serve->committers[serve->committers_len++] =
-            committer_start(&setup, serve->hook_queue, 1, "hooks");
+            committer_start(&setup, serve->hook_queue, NULL, 1, "hooks");
     serve->maintenance = maintenance_start(&setup, "maintenance", store_maintain);
     if (serve->config->rollups)
         serve->folding = maintenance_start(&setup, "fold", store_fold);
@@ -140,6 +157,26 @@ static void serve_start_threads(struct serve *serve)
         log_error("event=thread_failed name=ticker");
         abort();
     }
+}
+
+static int serve_open_spool(struct serve *serve, struct err *err)
+{
+    const struct config *config = serve->config;
+    AUTO(mem_free) char *dir = config_spool_dir(config);
+    const struct spool_setup setup = { .dir = dir,
+                                       .bytes_max = config->spool_bytes_max,
+                                       .group_events_max = config->batch_events_max,
+                                       .group_bytes_max = config->batch_bytes_max,
+                                       .stats = serve->stats };
+
+    if (!dir)
+        return 0;
+    serve->spool = spool_open(&setup, err);
+    if (!serve->spool)
+        return -1;
+    queue_set_spool(serve->queue, serve->spool, config_spool_after_ms(config),
+                    config->commit_timeout_ms / 2);
+    return 0;
 }
 
 static int serve_start(struct serve *serve, struct err *err)
@@ -159,6 +196,8 @@ static int serve_start(struct serve *serve, struct err *err)
     serve->graph_queue = queue_new();
     if (serve->config->kafka_brokers && serve->config->kafka_hook_topic)
         serve->hook_queue = queue_new();
+    if (serve_open_spool(serve, err) < 0)
+        return -1;
     if (config_publishes(serve->config) && !(serve->publisher = publisher_new(serve->config, err)))
         return -1;
     serve_start_threads(serve);
@@ -177,6 +216,7 @@ static int serve_start(struct serve *serve, struct err *err)
     http.graph_queue = serve->graph_queue;
     http.pool = serve->pool = store_pool_new(serve->database.dsn);
     http.types = serve->types;
+    http.spool = serve->spool;
     serve->http = http_start(&http, err);
     return serve->http ? 0 : -1;
 }
@@ -185,6 +225,7 @@ static int serve_start(struct serve *serve, struct err *err)
  * hangs. */
 static void serve_join(struct serve *serve)
 {
+    spooler_join(serve->spooler);
     for (size_t i = 0; i < serve->committers_len; i++)
         committer_join(serve->committers[i]);
     serve->ticker_stops = true;
@@ -222,6 +263,7 @@ static void serve_stop(struct serve *serve)
     queue_free(serve->queue);
     queue_free(serve->graph_queue);
     queue_free(serve->hook_queue);
+    spool_free(serve->spool);
     type_cache_free(serve->types);
     partitions_free(serve->partitions);
     catalog_free(serve->catalog);
@@ -316,7 +358,8 @@ int cmd_serve(int argc, char **argv)
 
     if (options_begin(&serve_line, argc, argv, &options, &code) < 0)
         return code;
-    if (options_config_load(&config, &options.config, &err) < 0)
+    if (crash_point_arm(getenv("PLUMBLINE_FAULT"), &err) < 0 ||
+        options_config_load(&config, &options.config, &err) < 0)
         return cmd_fail("serve", &err);
     rc = serve_run(&config, &err);
     config_done(&config);

@@ -400,6 +400,7 @@ static struct http_query_job *http_query_new(struct http_request *request, enum 
     job->query = (struct query){ .config = http->setup.config,
                                  .stats = http->setup.stats,
                                  .type_cache = http->setup.types,
+                                 .spool = http->setup.spool,
                                  .types = type_cache_get(http->setup.types),
                                  .argument = { job->argument, request->argument_len },
                                  .parameters = request->parameters,

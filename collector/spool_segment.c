@@ -14,7 +14,7 @@ static const char spool_chunk_magic[4] = "chnk";
 
 enum { SPOOL_HEAD_CRC_AT = 40, SPOOL_CHUNK_CRC_AT = 104, SPOOL_RECORD_CRC_AT = 12 };
 
-/* --------------------------------------------------------------------------------------- writing */
+/* -------------------------------------------------------------------------------------- writing */
 
 static void spool_put_u32(char *at, uint32_t value)
 {
@@ -156,7 +156,7 @@ void spool_record_write(struct buf *out, int64_t received_ms, const struct event
                   spool_record_crc(head, (struct span){ head + SPOOL_RECORD_BYTES, len }));
 }
 
-/* --------------------------------------------------------------------------------------- reading */
+/* -------------------------------------------------------------------------------------- reading */
 
 int spool_head_read(struct span image, struct spool_id *id, struct err *err)
 {
@@ -262,6 +262,14 @@ static void spool_walk_chunk(struct spool_walk *walk, const struct spool_chunk *
     }
 }
 
+/* A chunk begins there, and is there as a whole. */
+static bool spool_walk_is_chunk(const struct spool_walk *walk, size_t at, struct spool_chunk *chunk)
+{
+    struct span rest = spool_walk_rest(walk, at, walk->image.len);
+
+    return spool_chunk_read(rest, chunk) && chunk->bytes <= rest.len - SPOOL_CHUNK_BYTES;
+}
+
 /* What begins at the place is neither: goes on to where something does, inside a chunk not beyond
  * its end. false: nothing does, and the rest was never finished. */
 static bool spool_walk_skip(struct spool_walk *walk)
@@ -272,9 +280,8 @@ static bool spool_walk_skip(struct spool_walk *walk)
     struct spool_chunk chunk;
 
     for (walk->at++; walk->at < end; walk->at++) {
-        struct span rest = spool_walk_rest(walk, walk->at, end);
-
-        if (spool_chunk_read(rest, &chunk) || spool_record_read(rest, &record))
+        if ((is_between && spool_walk_is_chunk(walk, walk->at, &chunk)) ||
+            spool_record_read(spool_walk_rest(walk, walk->at, end), &record))
             break;
     }
     if (is_between && walk->at >= end) {
@@ -292,22 +299,23 @@ static bool spool_walk_skip(struct spool_walk *walk)
 /* false: at the end of what is whole. */
 static bool spool_walk_step(struct spool_walk *walk)
 {
-    struct span rest = spool_walk_rest(walk, walk->at, walk->image.len);
+    bool is_inside = walk->at < walk->chunk_end;
     struct spool_record record;
     struct spool_chunk chunk;
+    struct span rest;
 
-    if (!rest.len)
+    if (walk->at == walk->image.len)
         return false;
-    if (spool_chunk_read(rest, &chunk)) {
-        if (chunk.bytes > rest.len - SPOOL_CHUNK_BYTES)
-            return false;
+    if (!is_inside && spool_walk_is_chunk(walk, walk->at, &chunk)) {
         spool_walk_chunk(walk, &chunk);
         return true;
     }
-    if (walk->at < walk->chunk_end)
-        rest.len = walk->chunk_end - walk->at;
-    if (!(walk->at < walk->chunk_end || walk->segment->heads_damaged) ||
-        !spool_record_read(rest, &record))
+    rest = spool_walk_rest(walk, walk->at, walk->image.len);
+    if (!is_inside && spool_chunk_read(rest, &chunk))
+        return false; /* its end is missing */
+    rest = spool_walk_rest(walk, walk->at, is_inside ? walk->chunk_end : walk->image.len);
+    /* behind a head that is lost there are records as well */
+    if (!(is_inside || walk->segment->heads_damaged) || !spool_record_read(rest, &record))
         return spool_walk_skip(walk);
     record.at = walk->at + SPOOL_RECORD_BYTES;
     spool_record_add(walk->segment, &record);

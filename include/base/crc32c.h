@@ -1,4 +1,5 @@
-/* CRC32C (Castagnoli), the checksum of RFC 3720: by the processor's instruction where it has one. */
+/* CRC32C (Castagnoli), the checksum of RFC 3720: by the processor's instruction where there is
+ * one. */
 #ifndef BASE_CRC32C_H
 #define BASE_CRC32C_H
 

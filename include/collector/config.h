@@ -26,6 +26,9 @@ struct config {
     int64_t request_timeout_ms; /* for the whole of a request to arrive */
     int64_t commit_timeout_ms;  /* how long a request waits for Postgres before its 503 */
     int64_t drain_timeout_ms;   /* at SIGTERM */
+    char *spool_dir;            /* NULL: spool in data_dir */
+    int64_t spool_bytes_max;    /* 0: no spool */
+    int64_t spool_after_ms;     /* how long a request waits for Postgres before it is spooled */
     int64_t reads_max;          /* answers being streamed at one time */
     int64_t read_stall_timeout_ms;
 
@@ -138,6 +141,10 @@ int config_check(const struct config *config, struct err *err) MUST_CHECK;
 /* `127.0.0.1:8190`, `[::1]:8190`, `localhost:0`: numbers, no look-up of names. */
 int config_address_parse(struct config_address *address, const char *text,
                          struct err *err) MUST_CHECK;
+/* Where the spool is. Owned; NULL: there is to be none. */
+char *config_spool_dir(const struct config *config) MUST_CHECK;
+/* spool_after_ms, at most half of the time that requests wait. */
+int64_t config_spool_after_ms(const struct config *config);
 /* Whether lineage messages go to Kafka. */
 bool config_publishes(const struct config *config);
 /* The whole configuration as YAML that config_parse reads back to the same. */

@@ -16,6 +16,7 @@
 #include "collector/queue.h"
 #include "collector/stats.h"
 
+struct spool;
 struct store_pool;
 struct type_cache;
 
@@ -28,6 +29,7 @@ struct http_setup {
     struct queue *graph_queue; /* submissions that hold a lineage event */
     struct store_pool *pool;   /* for reads; a connection each */
     struct type_cache *types;
+    struct spool *spool; /* NULL: none */
     /* Can events be committed? Writes the reason into `why` if not, or what else is amiss. Any
      * thread, never blocks. */
     bool (*ready)(void *ctx, struct buf *why);

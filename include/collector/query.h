@@ -24,6 +24,7 @@ enum { QUERY_OUT_BYTES_MAX = 16 * 1024 * 1024 };
 enum { QUERY_FLUSH_BYTES = 32 * 1024 };
 
 struct query_sender; /* in http_query.c */
+struct spool;
 struct type_cache;
 struct type_registry;
 
@@ -34,6 +35,7 @@ struct query {
     const struct config *config; /* borrowed, as is all but what is marked */
     struct stats *stats;
     struct type_cache *type_cache;
+    struct spool *spool;          /* NULL: none */
     struct type_registry *types;  /* owned reference; those of the time of the question */
     struct span argument;         /* of the path, decoded: the {crn} */
     struct parameters parameters; /* of the URL, those that the route accepts */

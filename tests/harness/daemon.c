@@ -22,7 +22,13 @@
 #define UNDER_TSAN false
 #endif
 
-enum { ARGS_MAX = 32, LOG_BYTES_MAX = 256 << 10, READY_MS_MAX = 30000, STOP_MS_MAX = 60000 };
+enum {
+    ARGS_MAX = 32,
+    ENVIRONMENT_MAX = 64,
+    LOG_BYTES_MAX = 256 << 10,
+    READY_MS_MAX = 30000,
+    STOP_MS_MAX = 60000
+};
 
 struct daemon {
     struct daemon *next;
@@ -120,6 +126,20 @@ void daemon_kill9(struct daemon *daemon)
                   "the daemon had ended before it was killed, status %d", status);
 }
 
+void daemon_await_kill9(struct daemon *daemon)
+{
+    int status = daemon_reap(daemon, STOP_MS_MAX);
+
+    daemon_report_check(daemon);
+    ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL,
+                  "the daemon did not kill itself, status %d", status);
+}
+
+void daemon_set_environment(struct daemon *daemon, const char *const *environment)
+{
+    daemon->options.environment = environment;
+}
+
 void daemon_signal(struct daemon *daemon, int signal)
 {
     ck_assert_int_gt(daemon->pid, 0);
@@ -150,6 +170,10 @@ static void daemon_launch(struct daemon *daemon)
 {
     const struct daemon_options *options = &daemon->options;
     const char *binary = getenv("TEST_DAEMON");
+    AUTO(mem_free)
+    char *spool = options->spool ? xasprintf("PLUMBLINE_SPOOL_DIR=%s", options->spool)
+                                 : xstrdup("PLUMBLINE_SPOOL_BYTES_MAX=0");
+    const char *environment[ENVIRONMENT_MAX] = { spool };
     const char *argv[ARGS_MAX] = { binary ? binary : "build/plumbline", "serve", "--listen",
                                    options->listen ? options->listen : "127.0.0.1:0" };
     size_t n = 4;
@@ -160,11 +184,14 @@ static void daemon_launch(struct daemon *daemon)
     }
     for (const char *const *a = options->arguments; a && *a && n + 1 < ARGS_MAX; a++)
         argv[n++] = *a;
+    n = 1;
+    for (const char *const *e = options->environment; e && *e && n + 1 < ENVIRONMENT_MAX; e++)
+        environment[n++] = *e;
     free(daemon->log); /* the file stays and is shown with the others */
     daemon->log = temp_log("daemon");
     daemon->port = 0;
     daemon->pid = process_start(&(struct process_options){
-        .argv = argv, .environment = options->environment, .output = daemon->log });
+        .argv = argv, .environment = environment, .output = daemon->log });
 }
 
 struct daemon *daemon_spawn(const struct daemon_options *options)
@@ -219,10 +246,15 @@ struct daemon *daemon_start(const struct daemon_options *options)
     return daemon;
 }
 
-void daemon_resume(struct daemon *daemon)
+void daemon_respawn(struct daemon *daemon)
 {
     ck_assert_int_eq(daemon->pid, 0);
     daemon_launch(daemon);
+}
+
+void daemon_resume(struct daemon *daemon)
+{
+    daemon_respawn(daemon);
     daemon_wait_ready(daemon);
 }
 
