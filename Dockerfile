@@ -15,8 +15,12 @@ RUN apt-get update \
        ca-certificates curl libpq5 libmicrohttpd12 libgnutls30 libjansson4 libyaml-0-2 zlib1g libcurl4 \
        libxxhash0 librdkafka1 \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --uid 8190 --home-dir /nonexistent --shell /usr/sbin/nologin plumbline
+    && useradd --system --uid 8190 --home-dir /nonexistent --shell /usr/sbin/nologin plumbline \
+    && install -d -o plumbline -g plumbline -m 0700 /var/lib/plumbline
 COPY --from=build /src/build/plumbline /usr/local/bin/plumbline
+# The spool: what is acknowledged while Postgres is away must outlive the container.
+ENV PLUMBLINE_DATA_DIR=/var/lib/plumbline
+VOLUME /var/lib/plumbline
 USER plumbline
 EXPOSE 8190
 STOPSIGNAL SIGTERM

@@ -11,6 +11,7 @@ struct balance_counts balance_total(const struct balance *balance)
         total.accepted += balance->kinds[i].accepted;
         total.duplicate += balance->kinds[i].duplicate;
         total.rejected += balance->kinds[i].rejected;
+        total.spooled += balance->kinds[i].spooled;
     }
     return total;
 }
@@ -20,7 +21,8 @@ bool balance_holds(const struct balance *balance)
     for (size_t i = 0; i < EVENT_KINDS; i++) {
         const struct balance_counts *counts = &balance->kinds[i];
 
-        if (counts->received != counts->accepted + counts->duplicate + counts->rejected)
+        if (counts->received !=
+            counts->accepted + counts->duplicate + counts->rejected + counts->spooled)
             return false;
     }
     return true;
@@ -30,8 +32,9 @@ static void balance_counts_write_json(const struct balance_counts *counts, struc
 {
     buf_append_fmt(out,
                    "{\"received\":%" PRId64 ",\"accepted\":%" PRId64 ",\"duplicate\":%" PRId64
-                   ",\"rejected\":%" PRId64 "}",
-                   counts->received, counts->accepted, counts->duplicate, counts->rejected);
+                   ",\"rejected\":%" PRId64 ",\"spooled\":%" PRId64 "}",
+                   counts->received, counts->accepted, counts->duplicate, counts->rejected,
+                   counts->spooled);
 }
 
 void balance_write_json(const struct balance *balance, struct buf *out)
@@ -55,16 +58,18 @@ void balance_write_json(const struct balance *balance, struct buf *out)
 static void balance_counts_write_line(const char *name, const struct balance_counts *counts,
                                       FILE *out)
 {
-    (void)fprintf(out, "%-18s %14" PRId64 " %14" PRId64 " %14" PRId64 " %14" PRId64 "\n", name,
-                  counts->received, counts->accepted, counts->duplicate, counts->rejected);
+    (void)fprintf(out,
+                  "%-18s %14" PRId64 " %14" PRId64 " %14" PRId64 " %14" PRId64 " %14" PRId64 "\n",
+                  name, counts->received, counts->accepted, counts->duplicate, counts->rejected,
+                  counts->spooled);
 }
 
 void balance_write_table(const struct balance *balance, FILE *out)
 {
     struct balance_counts total = balance_total(balance);
 
-    (void)fprintf(out, "%-18s %14s %14s %14s %14s\n", "", "received", "accepted", "duplicate",
-                  "rejected");
+    (void)fprintf(out, "%-18s %14s %14s %14s %14s %14s\n", "", "received", "accepted", "duplicate",
+                  "rejected", "spooled");
     for (size_t i = 0; i < EVENT_KINDS; i++)
         balance_counts_write_line(event_kind_name((enum event_kind)i), &balance->kinds[i], out);
     balance_counts_write_line("total", &total, out);

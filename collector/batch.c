@@ -6,6 +6,7 @@
 
 #include "atlas/event.h"
 #include "base/mem.h"
+#include "collector/spool.h"
 
 static struct batch_rows *batch_rows_of(struct batch *batch, enum event_kind kind)
 {
@@ -78,6 +79,16 @@ struct batch *batch_new(struct submission *submissions, int64_t now_ms)
     batch_make_rows(batch, len);
     for (struct submission *s = submissions; s; s = s->next)
         batch_add(batch, s);
+    return batch;
+}
+
+struct batch *batch_new_replay(const struct spool_group *group)
+{
+    struct batch *batch = batch_new(group->submission, group->formed_ms);
+
+    batch->key = group->key;
+    batch->source = "spool";
+    batch->is_replay = true;
     return batch;
 }
 

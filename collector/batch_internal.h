@@ -62,7 +62,7 @@ struct batch_rows {
 struct batch {
     struct uuid key;    /* kept over every attempt */
     int64_t formed_ms;  /* likewise */
-    const char *source; /* static: 'kafka' when all of it came from there, else 'http' */
+    const char *source; /* static: 'kafka' or 'spool' when all of it came from there, else 'http' */
     struct submission *submissions; /* owned until batch_finish or batch_release */
     struct batch_row *rows;         /* owned, in order of arrival */
     uint32_t rows_len;
@@ -73,6 +73,8 @@ struct batch {
     struct batch_rows lineage;     /* in order of arrival */
     bool must_stage;  /* two rows have one identity and different content: Postgres compares */
     int64_t batch_id; /* of the last attempt */
+    bool is_replay;   /* a group of the spool: its key may be in since long */
+    bool was_there;   /* and was; what became of its rows an earlier attempt knew */
 
     /* Of messages of hooks, which have no rows. */
     bool is_hook;
@@ -82,6 +84,8 @@ struct batch {
 
 /* Takes the submissions. */
 struct batch *batch_new(struct submission *submissions, int64_t now_ms);
+/* Takes the group's submission, and has its key. */
+struct batch *batch_new_replay(const struct spool_group *group);
 /* Frees the batch; submissions that it still has must have been handed over before. */
 void batch_free(struct batch *batch);
 AUTO_DEFINE(struct batch, batch_free);

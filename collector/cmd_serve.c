@@ -20,6 +20,7 @@
 #include "collector/budget.h"
 #include "collector/catalog.h"
 #include "collector/committer.h"
+#include "collector/crash_point.h"
 #include "collector/http.h"
 #include "collector/kafka.h"
 #include "collector/kafka_publish.h"
@@ -28,6 +29,8 @@
 #include "collector/notify.h"
 #include "collector/pg_local.h"
 #include "collector/queue.h"
+#include "collector/spool.h"
+#include "collector/spooler.h"
 #include "collector/store.h"
 #include "collector/store_partition_internal.h"
 #include "collector/store_pool.h"
@@ -96,6 +99,8 @@ struct serve {
     struct partitions *partitions;
     struct queue *queue, *graph_queue;
     struct queue *hook_queue; /* NULL: no messages of hooks come by Kafka */
+    struct spool *spool;      /* NULL: none is wanted */
+    struct spooler *spooler;  /* likewise */
     struct type_cache *types;
     struct tag_cache *tags;
     struct committer *committers[COMMITTERS_MAX + 2]; /* behind: of graph_queue and hook_queue */
@@ -123,7 +128,14 @@ static bool serve_ready(void *ctx, struct buf *why)
     if (committer_is_up(serve->committers[0], maintenance_round_ms(serve->maintenance)))
         return true;
     buf_clear(why);
-    buf_append_text(why, "Postgres can't be reached: events are not committed");
+    if (serve->spool && spool_is_usable(serve->spool)) {
+        buf_append_text(why, "Postgres can't be reached: metrics go to the spool, lineage events "
+                             "get 503");
+        return true;
+    }
+    buf_append_text(why, serve->spool ? "Postgres can't be reached, and the spool is full or its "
+                                        "disk has failed: events are not stored"
+                                      : "Postgres can't be reached: events are not committed");
     return false;
 }
 
@@ -142,6 +154,8 @@ static void *serve_tick(void *arg)
         serve->ticked_mono_ms = now_ms;
         maintenance_tick(serve->keys, now_ms, KEYS_MS_MAX);
         stats_set(serve->stats, STAT_BUDGET_BYTES, (int64_t)budget_used(serve->budget));
+        if (serve->spool)
+            spool_measure(serve->spool, clock_now_ms());
         (void)nanosleep(&pause, NULL);
     }
     return NULL;
@@ -155,12 +169,15 @@ static void serve_start_threads(struct serve *serve)
 
     for (int64_t i = 0; i < serve->config->committers; i++)
         serve->committers[serve->committers_len++] =
-            committer_start(&setup, serve->queue, i == 0 ? 1 : COMMITTER_LOAD_BYTES, "metrics");
+            committer_start(&setup, serve->queue, serve->spool, i == 0 ? 1 : COMMITTER_LOAD_BYTES,
+                            "metrics");
+    if (serve->spool)
+        serve->spooler = spooler_start(serve->config, serve->queue, serve->spool, serve->stats);
     serve->committers[serve->committers_len++] =
-        committer_start(&setup, serve->graph_queue, 1, "graph");
+        committer_start(&setup, serve->graph_queue, NULL, 1, "graph");
     if (serve->hook_queue)
         serve->committers[serve->committers_len++] =
-            committer_start(&setup, serve->hook_queue, 1, "hooks");
+            committer_start(&setup, serve->hook_queue, NULL, 1, "hooks");
     serve->maintenance = maintenance_start(&setup, "maintenance", store_maintain);
     if (serve->config->rollups)
         serve->folding = maintenance_start(&setup, "fold", store_fold);
@@ -188,6 +205,26 @@ static int serve_start_keys(struct serve *serve, struct err *err)
     return 0;
 }
 
+static int serve_open_spool(struct serve *serve, struct err *err)
+{
+    const struct config *config = serve->config;
+    AUTO(mem_free) char *dir = config_spool_dir(config);
+    const struct spool_setup setup = { .dir = dir,
+                                       .bytes_max = config->spool_bytes_max,
+                                       .group_events_max = config->batch_events_max,
+                                       .group_bytes_max = config->batch_bytes_max,
+                                       .stats = serve->stats };
+
+    if (!dir)
+        return 0;
+    serve->spool = spool_open(&setup, err);
+    if (!serve->spool)
+        return -1;
+    queue_set_spool(serve->queue, serve->spool, config_spool_after_ms(config),
+                    config->commit_timeout_ms / 2);
+    return 0;
+}
+
 static int serve_start(struct serve *serve, struct err *err)
 {
     struct http_setup http = { .config = serve->config, .ready = serve_ready, .ready_ctx = serve };
@@ -207,6 +244,8 @@ static int serve_start(struct serve *serve, struct err *err)
     serve->graph_queue = queue_new();
     if (serve->config->kafka_brokers && serve->config->kafka_hook_topic)
         serve->hook_queue = queue_new();
+    if (serve_open_spool(serve, err) < 0)
+        return -1;
     if (config_publishes(serve->config) && !(serve->publisher = publisher_new(serve->config, err)))
         return -1;
     if (serve_start_keys(serve, err) < 0)
@@ -229,6 +268,7 @@ static int serve_start(struct serve *serve, struct err *err)
     http.types = serve->types;
     http.tags = serve->tags;
     http.keyring = serve->keyring;
+    http.spool = serve->spool;
     serve->http = http_start(&http, err);
     return serve->http ? 0 : -1;
 }
@@ -237,6 +277,7 @@ static int serve_start(struct serve *serve, struct err *err)
  * hangs. */
 static void serve_join(struct serve *serve)
 {
+    spooler_join(serve->spooler);
     for (size_t i = 0; i < serve->committers_len; i++)
         committer_join(serve->committers[i]);
     serve->ticker_stops = true;
@@ -414,6 +455,7 @@ static void serve_stop(struct serve *serve)
     queue_free(serve->graph_queue);
     queue_free(serve->hook_queue);
     tag_cache_free(serve->tags);
+    spool_free(serve->spool);
     type_cache_free(serve->types);
     partitions_free(serve->partitions);
     catalog_free(serve->catalog);
@@ -522,7 +564,8 @@ int cmd_serve(int argc, char **argv)
 
     if (options_begin(&serve_line, argc, argv, &options, &code) < 0)
         return code;
-    if (options_config_load(&config, &options.config, &err) < 0)
+    if (crash_point_arm(getenv("PLUMBLINE_FAULT"), &err) < 0 ||
+        options_config_load(&config, &options.config, &err) < 0)
         return cmd_fail("serve", &err);
     rc = serve_run(&config, &options.config, &err);
     config_done(&config);

@@ -9,6 +9,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "collector/batch_internal.h"
+#include "collector/crash_point.h"
+#include "collector/spool.h"
 
 enum {
     BACKOFF_MS_MIN = 50,
@@ -21,11 +23,13 @@ enum {
 struct committer {
     struct store_setup setup;
     struct queue *queue; /* borrowed */
+    struct spool *spool; /* borrowed; NULL: none */
     size_t bytes_min;
     struct store *store; /* the thread's, but for store_interrupt */
     char *name;          /* owned */
     pthread_t thread;
     _Atomic bool is_busy;       /* it has requests in hand */
+    _Atomic bool is_replaying;  /* it has a group of the spool in hand */
     _Atomic int64_t tried_ms;   /* monotonic: the last attempt; negative: it failed */
     _Atomic int64_t stop_at_ms; /* monotonic; INT64_MAX: go on */
 
@@ -88,8 +92,78 @@ static void committer_count(struct committer *committer, const struct batch *bat
     stats_observe_commit(stats, us, events);
 }
 
+/* --------------------------------------------------------------------------------- to the spool */
+
+/* Waited for long enough; nothing is put off once the daemon stops. */
+static bool committer_is_late(const struct committer *committer, const struct submission *oldest)
+{
+    return committer_is_over(committer) ||
+           clock_mono_ms() - oldest->came_mono_ms >= config_spool_after_ms(committer->setup.config);
+}
+
+/* Puts the list into the spool, all of it by HTTP, and answers it. -1: the spool has failed, and
+ * nothing happened. */
+static int committer_spool(struct committer *committer, struct submission *list,
+                           const struct batch *batch)
+{
+    struct submission *next;
+    struct err err = { 0 };
+    int rc;
+
+    queue_divert(committer->queue);
+    rc = spool_append(committer->spool, list, batch ? &batch->key : NULL,
+                      batch ? batch->formed_ms : 0, &err);
+    queue_divert_done(committer->queue);
+    if (rc < 0)
+        return -1;
+    for (; list; list = next) {
+        next = list->next;
+        list->outcome = SUBMISSION_SPOOLED;
+        list->done(list); /* may free it */
+    }
+    crash_at(CRASH_SPOOL_ANSWERED);
+    return 0;
+}
+
+/* Requests that are not stored and have waited for too long. What is returned is to be tried
+ * again. */
+static struct submission *committer_put_aside(struct committer *committer,
+                                              struct submission *submissions)
+{
+    struct submission *http = NULL, **http_tail = &http, *keep = NULL, **keep_tail = &keep, *next;
+
+    for (struct submission *s = submissions; s; s = next) {
+        next = s->next;
+        s->next = NULL;
+        *(s->origin ? keep_tail : http_tail) = s;
+        if (s->origin)
+            keep_tail = &s->next;
+        else
+            http_tail = &s->next;
+    }
+    if (http && committer_is_late(committer, http) && committer_spool(committer, http, NULL) == 0)
+        http = NULL;
+    *keep_tail = http;
+    return keep;
+}
+
+/* A batch whose COMMIT got no answer goes to the spool with its key, by which Postgres will know
+ * whether it is in; not where it moves offsets of Kafka. */
+static bool committer_put_batch_aside(struct committer *committer, struct batch *batch)
+{
+    if (!committer->spool || batch->origins || batch->is_replay ||
+        !committer_is_late(committer, batch->submissions) ||
+        committer_spool(committer, batch->submissions, batch) < 0)
+        return false;
+    (void)batch_release(batch);
+    return true;
+}
+
+/* ----------------------------------------------------------------------------------- committing */
+
 /* COMMIT went out and no answer came: nobody is answered before the batch_key has told what
- * became of it. */
+ * became of it. Where nobody can be asked for too long, the spool has the batch, which is then
+ * without submissions. */
 static enum store_result committer_settle(struct committer *committer, struct batch *batch)
 {
     int64_t wait_ms = BACKOFF_MS_MIN;
@@ -104,7 +178,7 @@ static enum store_result committer_settle(struct committer *committer, struct ba
             stats_add(committer->setup.stats, STAT_COMMIT_REPLAYS, result == STORE_COMMITTED);
             return result;
         }
-        if (committer_is_over(committer))
+        if (committer_put_batch_aside(committer, batch) || committer_is_over(committer))
             return STORE_UNKNOWN;
         committer_back_off(committer, &wait_ms);
     }
@@ -150,8 +224,10 @@ static struct submission *committer_attempt(struct committer *committer,
     AUTO(batch_free) struct batch *batch = batch_new(submissions, clock_now_ms());
     int64_t start_us = clock_mono_us();
     struct err err = { 0 };
-    enum store_result result = store_commit(committer->store, batch, &err);
+    enum store_result result;
 
+    crash_at(CRASH_COMMIT_TAKEN);
+    result = store_commit(committer->store, batch, &err);
     if (result == STORE_FENCED) {
         *failed = false;
         return committer_answer_settled(committer, batch_release(batch));
@@ -166,8 +242,12 @@ static struct submission *committer_attempt(struct committer *committer,
     *failed = result != STORE_COMMITTED;
     switch (result) {
     case STORE_COMMITTED:
+        crash_at(CRASH_COMMIT_DONE);
+        if (committer->spool)
+            queue_progress(committer->queue, committer->tried_ms);
         committer_count(committer, batch, clock_mono_us() - start_us);
         batch_finish(batch);
+        crash_at(CRASH_COMMIT_ANSWERED);
         return NULL;
     case STORE_UNKNOWN:
         committer_answer(committer, batch_release(batch), SUBMISSION_UNKNOWN);
@@ -193,43 +273,164 @@ static void committer_slow_down(struct committer *committer)
     committer_back_off(committer, &wait_ms);
 }
 
+static void committer_commit(struct committer *committer, struct submission *submissions,
+                             int64_t *wait_ms)
+{
+    bool failed;
+
+    committer->is_busy = true;
+    committer_slow_down(committer);
+    stats_set(committer->setup.stats, STAT_QUEUE_REQUESTS, queue_len(committer->queue));
+    while (submissions) {
+        submissions = committer_attempt(committer, submissions, &failed);
+        if (!failed)
+            *wait_ms = BACKOFF_MS_MIN;
+        if (submissions && failed && committer->spool)
+            submissions = committer_put_aside(committer, submissions);
+        if (submissions && failed)
+            submissions = committer_expire(committer, submissions);
+        if (submissions && failed)
+            committer_back_off(committer, wait_ms);
+    }
+    committer->is_busy = false;
+}
+
+/* ------------------------------------------------------------------------------- from the spool */
+
+static void committer_count_replay(struct committer *committer, const struct spool_group *group,
+                                   const struct batch *batch, int64_t us)
+{
+    struct stats *stats = committer->setup.stats;
+    int64_t rejected = (int64_t)group->rejects_len;
+
+    for (uint32_t i = 0; i < batch->rows_len; i++)
+        rejected += batch->rows[i].fate == ROW_REJECTED;
+    stats_add(stats, STAT_SPOOL_REPLAYED, (int64_t)group->events + group->rejects_len);
+    if (batch->was_there) {
+        stats_add(stats, STAT_COMMIT_REPLAYS, 1);
+        return;
+    }
+    stats_add(stats, STAT_SPOOL_REJECTED, rejected);
+    committer_count(committer, batch, us);
+}
+
+/* One attempt at the group. true: it is in the database. */
+static bool committer_replay_attempt(struct committer *committer, const struct spool_group *group)
+{
+    AUTO(batch_free) struct batch *batch = batch_new_replay(group);
+    int64_t start_us = clock_mono_us();
+    struct err err = { 0 };
+    enum store_result result;
+
+    crash_at(CRASH_COMMIT_TAKEN);
+    result = store_commit(committer->store, batch, &err);
+    if (result != STORE_COMMITTED)
+        log_warn("event=replay_failed group=%llu events=%u outcome=%s err=\"%s\"",
+                 (unsigned long long)group->number, group->events,
+                 result == STORE_UNKNOWN ? "unknown" : "not_stored", err.text);
+    if (result == STORE_UNKNOWN)
+        result = committer_settle(committer, batch);
+    committer->tried_ms = result == STORE_COMMITTED ? clock_mono_ms() : -clock_mono_ms();
+    if (result == STORE_COMMITTED)
+        committer_count_replay(committer, group, batch, clock_mono_us() - start_us);
+    (void)batch_release(batch); /* the group has it */
+    return result == STORE_COMMITTED;
+}
+
+/* The group is committed: until it is out of the spool nothing else is. */
+static void committer_drop(struct committer *committer, int64_t *wait_ms)
+{
+    struct err err = { 0 };
+
+    crash_at(CRASH_REPLAY_COMMITTED);
+    while (spool_drop(committer->spool, &err) < 0) {
+        log_error("event=spool_drop_failed action=retry err=\"%s\"", err.text);
+        if (queue_is_closed(committer->queue))
+            return; /* its key keeps it from being counted twice */
+        committer_back_off(committer, wait_ms);
+    }
+    crash_at(CRASH_REPLAY_DROPPED);
+    *wait_ms = BACKOFF_MS_MIN;
+}
+
+/* Commits the spool's oldest group. Not again when the daemon stops: the next one goes on. */
+static void committer_replay(struct committer *committer, int64_t *wait_ms)
+{
+    AUTO(spool_group_free) struct spool_group *group = NULL;
+    struct err err = { 0 };
+    bool is_last, is_in;
+
+    group = spool_take(committer->spool, &is_last, &err);
+    if (!group && err.kind == ERR_NONE) {
+        if (queue_rejoin(committer->queue)) {
+            log_info("event=spool_empty action=commit");
+            crash_at(CRASH_REPLAY_REJOINED);
+        }
+        return;
+    }
+    if (!group) {
+        log_error("event=spool_read_failed action=retry err=\"%s\"", err.text);
+        committer_back_off(committer, wait_ms);
+        return;
+    }
+    crash_at(CRASH_REPLAY_TAKEN);
+    committer->is_busy = committer->is_replaying = true;
+    committer_slow_down(committer);
+    queue_hold(committer->queue, is_last); /* and on, when it is in, until the queue is direct */
+    while (!(is_in = committer_replay_attempt(committer, group))) {
+        queue_hold(committer->queue, false);
+        if (queue_is_closed(committer->queue) || committer_is_over(committer))
+            break;
+        committer_back_off(committer, wait_ms);
+    }
+    if (is_in)
+        committer_drop(committer, wait_ms);
+    committer->is_busy = committer->is_replaying = false;
+}
+
+/* What the queue has for the committer that reads the spool: that comes first. */
+static struct submission *committer_take(struct committer *committer, int64_t *wait_ms)
+{
+    const struct config *config = committer->setup.config;
+    struct submission *submissions;
+    bool diverted;
+
+    if (!committer->spool || committer->bytes_min > 1)
+        return queue_take(committer->queue, committer->bytes_min,
+                          (uint32_t)config->batch_events_max, (size_t)config->batch_bytes_max);
+    for (;;) {
+        submissions = queue_take_or_replay(committer->queue, (uint32_t)config->batch_events_max,
+                                           (size_t)config->batch_bytes_max, &diverted);
+        if (!diverted)
+            return submissions;
+        if (committer_is_over(committer)) { /* the next daemon goes on; this one is about to end */
+            (void)nanosleep(&(struct timespec){ .tv_nsec = BACKOFF_MS_MIN * 1000000L }, NULL);
+            continue;
+        }
+        committer_replay(committer, wait_ms);
+    }
+}
+
 static void *committer_run(void *arg)
 {
     struct committer *committer = arg;
-    const struct config *config = committer->setup.config;
     int64_t wait_ms = BACKOFF_MS_MIN;
     struct submission *submissions;
 
-    while ((submissions =
-                queue_take(committer->queue, committer->bytes_min,
-                           (uint32_t)config->batch_events_max, (size_t)config->batch_bytes_max))) {
-        bool failed;
-
-        committer->is_busy = true;
-        committer_slow_down(committer);
-        stats_set(committer->setup.stats, STAT_QUEUE_REQUESTS, queue_len(committer->queue));
-        while (submissions) {
-            submissions = committer_attempt(committer, submissions, &failed);
-            if (!failed)
-                wait_ms = BACKOFF_MS_MIN;
-            if (submissions && failed)
-                submissions = committer_expire(committer, submissions);
-            if (submissions && failed)
-                committer_back_off(committer, &wait_ms);
-        }
-        committer->is_busy = false;
-    }
+    while ((submissions = committer_take(committer, &wait_ms)))
+        committer_commit(committer, submissions, &wait_ms);
     return NULL;
 }
 
 struct committer *committer_start(const struct store_setup *setup, struct queue *queue,
-                                  size_t bytes_min, const char *name)
+                                  struct spool *spool, size_t bytes_min, const char *name)
 {
     struct committer *committer = xcalloc(1, sizeof(*committer));
     pthread_condattr_t attr;
 
     committer->setup = *setup;
     committer->queue = queue;
+    committer->spool = spool;
     committer->bytes_min = bytes_min;
     committer->name = xstrdup(name);
     committer->store = store_new(setup, name);
@@ -272,8 +473,12 @@ void committer_free(struct committer *committer)
 
 void committer_tick(struct committer *committer, int64_t now_mono_ms)
 {
-    int64_t age_ms_max = committer_is_over(committer) ? 0 : COMMIT_HANGS_MS;
+    int64_t age_ms_max = COMMIT_HANGS_MS;
 
+    if (committer_is_over(committer))
+        age_ms_max = 0;
+    else if (committer->spool && !committer->is_replaying) /* what it has in hand can go there */
+        age_ms_max = committer->setup.config->commit_timeout_ms;
     committer_answer(committer, queue_tick(committer->queue, now_mono_ms), SUBMISSION_NOT_STORED);
     if (store_interrupt(committer->store, now_mono_ms, age_ms_max))
         log_warn("event=commit_hangs committer=%s action=connection_closed", committer->name);

@@ -64,6 +64,13 @@ const struct config_key config_keys[] = {
     KEY(commit_timeout_ms, CONFIG_MS, "10s", 100, HOUR,
         "how long a request waits for Postgres before its 503"),
     KEY(drain_timeout_ms, CONFIG_MS, "10s", 100, HOUR, "how long SIGTERM lets requests finish"),
+    KEY(spool_dir, CONFIG_TEXT, "", 0, 0,
+        "folder for events that wait for Postgres, of one daemon alone; empty: spool in data_dir"),
+    KEY(spool_bytes_max, CONFIG_BYTES, "10GiB", 0, INT64_C(1024) * 1024 * GIB,
+        "what the spool may take on disk; 0: no spool, requests get 503 while Postgres is away"),
+    KEY(spool_after_ms, CONFIG_MS, "2s", 10, HOUR,
+        "how long a request waits for Postgres before it is spooled; at most half of "
+        "commit_timeout_ms"),
     KEY(reads_max, CONFIG_COUNT, "16", 1, 1024, "answers being streamed at one time"),
     KEY(read_stall_timeout_ms, CONFIG_MS, "30s", SECOND, HOUR,
         "a reader that takes nothing for this long is dropped"),
@@ -150,6 +157,7 @@ static_assert(LENGTH(config_keys) <= CONFIG_KEYS_MAX, "config_yaml.c has a place
  * for anything. */
 static const char *const config_other_variables[] = {
     "PLUMBLINE_CONFIG", /* the file, where -c is not given */
+    "PLUMBLINE_FAULT",  /* collector/crash_point.h */
     "PLUMBLINE_URL",    /* the client commands' server */
     "PLUMBLINE_CA",     /* whom they trust, and what they show of themselves */
     "PLUMBLINE_CERT",     "PLUMBLINE_CERT_KEY",
@@ -662,6 +670,20 @@ static int config_check_retention(const struct config *config, struct err *err)
                        finer->name, finer_text, coarser->name, coarser_text, coarser->name);
     }
     return 0;
+}
+
+char *config_spool_dir(const struct config *config)
+{
+    if (!config->spool_bytes_max)
+        return NULL;
+    return config->spool_dir ? xstrdup(config->spool_dir) : xasprintf("%s/spool", config->data_dir);
+}
+
+int64_t config_spool_after_ms(const struct config *config)
+{
+    int64_t most = config->commit_timeout_ms / 2;
+
+    return config->spool_after_ms < most ? config->spool_after_ms : most;
 }
 
 bool config_publishes(const struct config *config)

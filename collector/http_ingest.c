@@ -172,7 +172,8 @@ static enum MHD_Result http_ingest_submit(struct http_request *request)
     struct submission *submission = request->submission;
     struct http *http = request->http;
 
-    submission->deadline_mono_ms = clock_mono_ms() + request->config->commit_timeout_ms;
+    submission->came_mono_ms = clock_mono_ms();
+    submission->deadline_mono_ms = submission->came_mono_ms + request->config->commit_timeout_ms;
     submission->done = http_ingest_done;
     submission->owner = request;
     http_ingest_count(request, FATE_RECEIVED);
@@ -190,6 +191,22 @@ static enum MHD_Result http_ingest_submit(struct http_request *request)
     return MHD_YES;
 }
 
+/* Lineage is not spooled: what it changes is seen at once, or refused. Metrics beside it in one
+ * request would overtake those in the spool. */
+static int http_ingest_check_order(const struct http_request *request, struct fault *fault)
+{
+    const struct event_list *list = &request->submission->list;
+    bool has_metrics = false;
+
+    for (uint32_t i = 0; i < list->len && list->has_lineage; i++)
+        has_metrics = has_metrics || !event_kind_is_lineage(list->events[i].kind);
+    if (!has_metrics || !queue_is_diverted(request->http->setup.queue))
+        return 0;
+    return fault_set(fault, MHD_HTTP_SERVICE_UNAVAILABLE, "not_stored", NULL,
+                     "metrics wait in the spool until the database has taken them: send lineage "
+                     "events without metrics, or all of them again later");
+}
+
 static enum MHD_Result http_ingest(struct http_request *request, bool one_event)
 {
     struct fault fault = { 0 };
@@ -197,7 +214,8 @@ static enum MHD_Result http_ingest(struct http_request *request, bool one_event)
 
     if (http_ingest_format(request, one_event, &format, &fault) < 0 ||
         http_request_decompress(request, &fault) < 0 ||
-        http_ingest_decode(request, one_event, format, &fault) < 0)
+        http_ingest_decode(request, one_event, format, &fault) < 0 ||
+        http_ingest_check_order(request, &fault) < 0)
         return http_answer_fault(request, &fault);
     return http_ingest_submit(request);
 }
@@ -228,7 +246,9 @@ static enum MHD_Result http_ingest_answer(struct http_request *request)
         return http_answer_fault(request, &fault);
     }
     receipt_write(submission, &out);
-    return http_answer(request, MHD_HTTP_OK, "application/json", &out);
+    return http_answer(request,
+                       submission->outcome == SUBMISSION_SPOOLED ? MHD_HTTP_ACCEPTED : MHD_HTTP_OK,
+                       "application/json", &out);
 }
 
 enum MHD_Result http_ingest_resume(struct http_request *request)
@@ -237,6 +257,7 @@ enum MHD_Result http_ingest_resume(struct http_request *request)
 
     switch (request->submission->outcome) {
     case SUBMISSION_COMMITTED:
+    case SUBMISSION_SPOOLED:
         return http_ingest_answer(request);
     case SUBMISSION_NOT_STORED:
         (void)fault_set(&fault, MHD_HTTP_SERVICE_UNAVAILABLE, "not_stored", NULL,

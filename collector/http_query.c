@@ -404,6 +404,7 @@ static struct http_query_job *http_query_new(struct http_request *request, enum 
                                  .stats = http->setup.stats,
                                  .type_cache = http->setup.types,
                                  .tag_cache = http->setup.tags,
+                                 .spool = http->setup.spool,
                                  .types = type_cache_get(http->setup.types),
                                  .argument = { job->argument, request->argument_len },
                                  .parameters = request->parameters,

@@ -60,6 +60,8 @@ static const struct {
     { "readsMax", offsetof(struct config, reads_max) },
     { "requestTimeoutMs", offsetof(struct config, request_timeout_ms) },
     { "idleTimeoutMs", offsetof(struct config, idle_timeout_ms) },
+    { "spoolBytesMax", offsetof(struct config, spool_bytes_max) },
+    { "spoolAfterMs", offsetof(struct config, spool_after_ms) },
     { "commitTimeoutMs", offsetof(struct config, commit_timeout_ms) },
     { "readStallTimeoutMs", offsetof(struct config, read_stall_timeout_ms) },
 };

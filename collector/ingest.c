@@ -122,8 +122,11 @@ void ingest_summary(struct ingest *ingest)
                       INGEST_REJECTS_SHOWN);
     (void)fprintf(ingest->messages,
                   "%" PRIu64 " events: %" PRIu64 " accepted, %" PRIu64 " duplicate, %" PRIu64
-                  " rejected; %.1f MB in %.1f s, %.0f events/s\n",
-                  counts->events, counts->accepted, counts->duplicate, counts->rejected,
+                  " rejected",
+                  counts->events, counts->accepted, counts->duplicate, counts->rejected);
+    if (counts->spooled)
+        (void)fprintf(ingest->messages, ", %" PRIu64 " in the server's spool", counts->spooled);
+    (void)fprintf(ingest->messages, "; %.1f MB in %.1f s, %.0f events/s\n",
                   (double)counts->bytes / 1e6, seconds, (double)counts->events / seconds);
 }
 
@@ -183,7 +186,8 @@ static int ingest_count(struct ingest *ingest, struct err *err)
 {
     const struct buf *body = &ingest->answer.body;
     json_t *root = json_loadb(body->len ? body->data : "", body->len, 0, NULL);
-    const json_t *accepted = json_object_get(root, "accepted");
+    const json_t *spooled = json_object_get(root, "spooled");
+    const json_t *accepted = spooled ? spooled : json_object_get(root, "accepted");
     const json_t *rejected = json_object_get(root, "rejected");
     const json_t *count = json_object_get(root, "rejectedCount");
 
@@ -193,7 +197,10 @@ static int ingest_count(struct ingest *ingest, struct err *err)
                        "HTTP %ld without a receipt; is %s the address of plumbline?",
                        ingest->answer.status, client_url(ingest->client));
     }
-    ingest->counts.accepted += (uint64_t)json_integer_value(accepted);
+    if (spooled)
+        ingest->counts.spooled += (uint64_t)json_integer_value(spooled);
+    else
+        ingest->counts.accepted += (uint64_t)json_integer_value(accepted);
     ingest->counts.duplicate += (uint64_t)json_integer_value(json_object_get(root, "duplicate"));
     ingest_count_rejects(ingest, rejected, json_is_integer(count) ? json_integer_value(count) : -1);
     json_decref(root);
@@ -282,7 +289,7 @@ static int ingest_attempt(struct ingest *ingest, struct span body, struct err *e
     case CLIENT_ANSWERED:
         break;
     }
-    if (answer->status == 200)
+    if (answer->status == 200 || answer->status == 202)
         return ingest_count(ingest, err) < 0 ? -1 : 1;
     (void)client_answer_error(answer, err);
     if (answer->status == 429 || answer->status == 503)

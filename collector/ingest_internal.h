@@ -33,6 +33,8 @@ struct ingest_counts {
     uint64_t accepted;
     uint64_t duplicate;
     uint64_t rejected;
+    uint64_t
+        spooled; /* taken while the server's database was away: it tells later what they were */
 };
 
 struct ingest;

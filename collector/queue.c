@@ -2,11 +2,13 @@
 
 #include <assert.h>
 #include <pthread.h>
-#include <stdbool.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
+#include "collector/spool.h"
 
 enum { QUEUE_PATIENCE_MS = 200 };
 
@@ -14,6 +16,7 @@ struct queue {
     pthread_mutex_t lock;
     pthread_cond_t changed;  /* there is something */
     pthread_cond_t loaded;   /* there is as much as load_bytes */
+    pthread_cond_t aside;    /* something is to go to the spool */
     struct submission *head; /* guarded by lock, as is all below */
     struct submission **tail;
     uint32_t len;
@@ -24,6 +27,15 @@ struct queue {
     int64_t seen_mono_ms; /* when that was */
     bool is_overdue;      /* whoever would take in time does not: whoever waits for more may */
     bool is_closed;
+
+    struct spool *spool;              /* borrowed; NULL: none */
+    int64_t after_ms, held_ms;        /* const after queue_set_spool */
+    _Atomic int64_t progress_mono_ms; /* when something was committed last */
+    uint32_t http_len;                /* of len, what may go to the spool */
+    uint32_t asides;                  /* threads that append to the spool */
+    bool is_diverted;
+    bool is_stalled; /* something by HTTP has waited for too long */
+    bool is_held;
 };
 
 struct queue *queue_new(void)
@@ -33,9 +45,19 @@ struct queue *queue_new(void)
     pthread_mutex_init(&queue->lock, NULL);
     pthread_cond_init(&queue->changed, NULL);
     pthread_cond_init(&queue->loaded, NULL);
+    pthread_cond_init(&queue->aside, NULL);
     queue->load_bytes = SIZE_MAX;
     queue->tail = &queue->head;
     return queue;
+}
+
+void queue_set_spool(struct queue *queue, struct spool *spool, int64_t after_ms, int64_t held_ms)
+{
+    queue->held_ms = held_ms;
+    queue->spool = spool;
+    queue->after_ms = after_ms;
+    queue->progress_mono_ms = clock_mono_ms();
+    queue->is_diverted = !spool_is_empty(spool);
 }
 
 void queue_free(struct queue *queue)
@@ -45,6 +67,7 @@ void queue_free(struct queue *queue)
     assert(!queue->head);
     pthread_cond_destroy(&queue->changed);
     pthread_cond_destroy(&queue->loaded);
+    pthread_cond_destroy(&queue->aside);
     pthread_mutex_destroy(&queue->lock);
     free(queue);
 }
@@ -59,8 +82,9 @@ int queue_push(struct queue *queue, struct submission *submission)
         *queue->tail = submission;
         queue->tail = &submission->next;
         queue->len++;
+        queue->http_len += !submission->origin;
         queue->bytes += submission->bytes;
-        pthread_cond_signal(&queue->changed);
+        pthread_cond_signal(queue->is_diverted ? &queue->aside : &queue->changed);
         if (queue->bytes >= queue->load_bytes)
             pthread_cond_signal(&queue->loaded);
         rc = 0;
@@ -74,8 +98,10 @@ static struct submission *queue_cut(struct queue *queue, struct submission *last
 {
     struct submission *first = queue->head;
 
-    for (const struct submission *s = first; s != last->next; s = s->next)
+    for (const struct submission *s = first; s != last->next; s = s->next) {
         queue->bytes -= s->bytes;
+        queue->http_len -= !s->origin;
+    }
     queue->head = last->next;
     if (!queue->head)
         queue->tail = &queue->head;
@@ -87,12 +113,34 @@ static struct submission *queue_cut(struct queue *queue, struct submission *last
 /* Under the lock. */
 static void queue_wait(struct queue *queue, size_t bytes_min)
 {
-    while (!queue->is_closed &&
-           (!queue->head || (queue->bytes < bytes_min && !queue->is_overdue))) {
+    while (!queue->is_closed && (queue->is_diverted || !queue->head ||
+                                 (queue->bytes < bytes_min && !queue->is_overdue))) {
         if (bytes_min > 1 && bytes_min < queue->load_bytes)
             queue->load_bytes = bytes_min;
         pthread_cond_wait(bytes_min > 1 ? &queue->loaded : &queue->changed, &queue->lock);
     }
+}
+
+/* Under the lock. */
+static struct submission *queue_take_oldest(struct queue *queue, uint32_t events_max,
+                                            size_t bytes_max)
+{
+    struct submission *last = queue->head;
+    uint64_t events = last->list.len;
+    size_t bytes = last->bytes;
+    uint32_t count = 1;
+
+    while (last->next) {
+        events += last->next->list.len;
+        bytes += last->next->bytes;
+        if (events > events_max || bytes > bytes_max)
+            break;
+        last = last->next;
+        count++;
+    }
+    queue->takes++;
+    queue->is_overdue = false;
+    return queue_cut(queue, last, count);
 }
 
 struct submission *queue_take(struct queue *queue, size_t bytes_min, uint32_t events_max,
@@ -102,24 +150,23 @@ struct submission *queue_take(struct queue *queue, size_t bytes_min, uint32_t ev
 
     pthread_mutex_lock(&queue->lock);
     queue_wait(queue, bytes_min);
-    if (queue->head) {
-        struct submission *last = queue->head;
-        uint64_t events = last->list.len;
-        size_t bytes = last->bytes;
-        uint32_t count = 1;
+    if (queue->head)
+        taken = queue_take_oldest(queue, events_max, bytes_max);
+    pthread_mutex_unlock(&queue->lock);
+    return taken;
+}
 
-        while (last->next) {
-            events += last->next->list.len;
-            bytes += last->next->bytes;
-            if (events > events_max || bytes > bytes_max)
-                break;
-            last = last->next;
-            count++;
-        }
-        taken = queue_cut(queue, last, count);
-        queue->takes++;
-        queue->is_overdue = false;
-    }
+struct submission *queue_take_or_replay(struct queue *queue, uint32_t events_max, size_t bytes_max,
+                                        bool *diverted)
+{
+    struct submission *taken = NULL;
+
+    pthread_mutex_lock(&queue->lock);
+    while (!queue->is_closed && !queue->is_diverted && !queue->head)
+        pthread_cond_wait(&queue->changed, &queue->lock);
+    *diverted = queue->is_diverted && !queue->is_closed;
+    if (queue->head && !*diverted)
+        taken = queue_take_oldest(queue, events_max, bytes_max);
     pthread_mutex_unlock(&queue->lock);
     return taken;
 }
@@ -136,6 +183,22 @@ static void queue_watch(struct queue *queue, int64_t now_mono_ms)
     }
 }
 
+/* Under the lock: whether what waits is to go to the spool. */
+static void queue_watch_stall(struct queue *queue, int64_t now_mono_ms)
+{
+    const struct submission *oldest = queue->head;
+    bool is_late;
+
+    while (oldest && oldest->origin)
+        oldest = oldest->next;
+    is_late = oldest && now_mono_ms - oldest->came_mono_ms >= queue->after_ms;
+    queue->is_stalled = is_late && now_mono_ms - queue->progress_mono_ms >= queue->after_ms;
+    if (oldest && now_mono_ms - oldest->came_mono_ms >= queue->held_ms)
+        queue->is_held = false;
+    if (is_late && (queue->is_stalled || queue->is_diverted))
+        pthread_cond_signal(&queue->aside);
+}
+
 struct submission *queue_tick(struct queue *queue, int64_t now_mono_ms)
 {
     struct submission *taken = NULL, **taken_tail = &taken, **place, *s;
@@ -148,6 +211,7 @@ struct submission *queue_tick(struct queue *queue, int64_t now_mono_ms)
         }
         *place = s->next;
         queue->len--;
+        queue->http_len -= !s->origin;
         queue->bytes -= s->bytes;
         s->next = NULL;
         *taken_tail = s;
@@ -155,6 +219,8 @@ struct submission *queue_tick(struct queue *queue, int64_t now_mono_ms)
     }
     queue->tail = place;
     queue_watch(queue, now_mono_ms);
+    if (queue->spool)
+        queue_watch_stall(queue, now_mono_ms);
     pthread_mutex_unlock(&queue->lock);
     return taken;
 }
@@ -165,6 +231,7 @@ void queue_close(struct queue *queue)
     queue->is_closed = true;
     pthread_cond_broadcast(&queue->changed);
     pthread_cond_broadcast(&queue->loaded);
+    pthread_cond_broadcast(&queue->aside);
     pthread_mutex_unlock(&queue->lock);
 }
 
@@ -176,4 +243,131 @@ uint32_t queue_len(struct queue *queue)
     len = queue->len;
     pthread_mutex_unlock(&queue->lock);
     return len;
+}
+
+bool queue_is_closed(struct queue *queue)
+{
+    bool is_closed;
+
+    pthread_mutex_lock(&queue->lock);
+    is_closed = queue->is_closed;
+    pthread_mutex_unlock(&queue->lock);
+    return is_closed;
+}
+
+/* --------------------------------------------------------------------------------- with a spool */
+
+/* Under the lock: everything that came by HTTP, from the oldest, at least one. */
+static struct submission *queue_cut_http(struct queue *queue, uint32_t events_max, size_t bytes_max)
+{
+    struct submission *taken = NULL, **taken_tail = &taken, **place, *s;
+    uint64_t events = 0;
+    size_t bytes = 0;
+
+    for (place = &queue->head; (s = *place);) {
+        if (s->origin) {
+            place = &s->next;
+            continue;
+        }
+        events += s->list.len;
+        bytes += s->bytes;
+        if (taken && (events > events_max || bytes > bytes_max))
+            break;
+        *place = s->next;
+        queue->len--;
+        queue->http_len--;
+        queue->bytes -= s->bytes;
+        s->next = NULL;
+        *taken_tail = s;
+        taken_tail = &s->next;
+    }
+    while (*place)
+        place = &(*place)->next;
+    queue->tail = place;
+    return taken;
+}
+
+struct submission *queue_take_aside(struct queue *queue, uint32_t events_max, size_t bytes_max)
+{
+    struct submission *taken = NULL;
+
+    pthread_mutex_lock(&queue->lock);
+    while (!queue->is_closed &&
+           !(queue->http_len && (queue->is_diverted ? !queue->is_held : queue->is_stalled)))
+        pthread_cond_wait(&queue->aside, &queue->lock);
+    if (!queue->is_closed) {
+        queue->is_diverted = true;
+        queue->asides++;
+        taken = queue_cut_http(queue, events_max, bytes_max);
+        pthread_cond_broadcast(&queue->changed); /* whoever replays */
+    }
+    pthread_mutex_unlock(&queue->lock);
+    return taken;
+}
+
+void queue_divert(struct queue *queue)
+{
+    pthread_mutex_lock(&queue->lock);
+    queue->is_diverted = true;
+    queue->asides++;
+    pthread_cond_broadcast(&queue->changed);
+    pthread_mutex_unlock(&queue->lock);
+}
+
+/* Under the lock. */
+static bool queue_try_rejoin(struct queue *queue)
+{
+    if (queue->asides || !spool_is_empty(queue->spool))
+        return false;
+    queue->is_diverted = queue->is_stalled = queue->is_held = false;
+    queue->progress_mono_ms = clock_mono_ms();
+    pthread_cond_broadcast(&queue->changed);
+    pthread_cond_broadcast(&queue->loaded);
+    return true;
+}
+
+void queue_divert_done(struct queue *queue)
+{
+    pthread_mutex_lock(&queue->lock);
+    queue->asides--;
+    (void)queue_try_rejoin(queue);
+    pthread_cond_broadcast(&queue->changed);
+    pthread_cond_signal(&queue->aside);
+    pthread_mutex_unlock(&queue->lock);
+}
+
+bool queue_is_diverted(struct queue *queue)
+{
+    bool is_diverted;
+
+    pthread_mutex_lock(&queue->lock);
+    is_diverted = queue->is_diverted;
+    pthread_mutex_unlock(&queue->lock);
+    return is_diverted;
+}
+
+void queue_progress(struct queue *queue, int64_t now_mono_ms)
+{
+    queue->progress_mono_ms = now_mono_ms;
+}
+
+void queue_hold(struct queue *queue, bool is_held)
+{
+    pthread_mutex_lock(&queue->lock);
+    queue->is_held = is_held;
+    if (!is_held)
+        pthread_cond_signal(&queue->aside);
+    pthread_mutex_unlock(&queue->lock);
+}
+
+bool queue_rejoin(struct queue *queue)
+{
+    bool is_direct;
+
+    pthread_mutex_lock(&queue->lock);
+    while (queue->asides && !queue->is_closed)
+        pthread_cond_wait(&queue->changed, &queue->lock);
+    is_direct = queue_try_rejoin(queue);
+    pthread_mutex_unlock(&queue->lock);
+    return is_direct;
 }

@@ -48,8 +48,12 @@ void receipt_write(const struct submission *submission, struct buf *out)
         buf_append_fmt(out, "{\"batch\":%" PRId64, submission->batch_id);
     else
         buf_append_text(out, "{\"batch\":null");
-    buf_append_fmt(out, ",\"received\":%" PRIu64 ",\"accepted\":%" PRIu32 ",\"duplicate\":%" PRIu32,
-                   receipt_sum(list->received), submission->accepted, submission->duplicate);
+    buf_append_fmt(out, ",\"received\":%" PRIu64, receipt_sum(list->received));
+    if (submission->outcome == SUBMISSION_SPOOLED)
+        buf_append_fmt(out, ",\"spooled\":%" PRIu32, list->len);
+    else
+        buf_append_fmt(out, ",\"accepted\":%" PRIu32 ",\"duplicate\":%" PRIu32,
+                       submission->accepted, submission->duplicate);
     receipt_write_notes("rejected", &list->rejects, receipt_sum(list->rejected), out);
     receipt_write_notes("warnings", &list->warnings, list->warnings.count, out);
     buf_append_char(out, '}');

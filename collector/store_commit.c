@@ -9,7 +9,8 @@
  *                      COPY labels, claim those that waited store_label.c
  *                      what all that adds to rollups        store_delta.c
  *                      lineage events                       store_lineage.c
- *                      what Kafka brought and can't be taken store_kafka.c
+ *                      what Kafka or the spool brought and
+ *                      can't be taken                       store_kafka.c
  *                    COMMIT
  */
 #include <stdlib.h>
@@ -19,6 +20,7 @@
 #include "base/clock.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "collector/crash_point.h"
 #include "collector/kafka_publish.h"
 #include "collector/store_commit_internal.h"
 #include "collector/store_hook_internal.h"
@@ -654,6 +656,8 @@ static enum step commit_body(struct attempt *attempt)
         step = ledger_begin(attempt,
                             begun ? "" : "BEGIN; SELECT pg_advisory_xact_lock_shared(7236, 3);");
     }
+    if (step == STEP_DONE && !attempt->trial)
+        crash_at(CRASH_COMMIT_BEGUN);
     /* behind the stamp, which takes the transaction's number: its order is that of the batches */
     if (step == STEP_DONE && batch->origins)
         step = offsets_advance(attempt);
@@ -674,8 +678,10 @@ static enum step commit_body(struct attempt *attempt)
     batch_settle_twins(batch);
     if (step == STEP_DONE && (attempt->slow || batch->lineage.len))
         step = ledger_correct(attempt);
-    if (step == STEP_DONE && batch->origins && !attempt->trial)
+    if (step == STEP_DONE && (batch->origins || batch->is_replay) && !attempt->trial)
         step = rejects_write(attempt);
+    if (step == STEP_DONE && !attempt->trial)
+        crash_at(CRASH_COMMIT_WRITTEN);
     return step;
 }
 
@@ -841,11 +847,15 @@ static enum step plain_run(struct attempt *attempt)
     if (step == STEP_DONE)
         step = plain_check(attempt);
     if (step == STEP_DONE)
+        crash_at(CRASH_COMMIT_BEGUN);
+    if (step == STEP_DONE)
         step = plain_copy(attempt, &batch->predictions, &row_tables[0]);
     if (step == STEP_DONE)
         step = plain_copy(attempt, &batch->aggregates, &row_tables[1]);
     if (step == STEP_DONE)
         step = plain_deltas(attempt);
+    if (step == STEP_DONE) /* the last COPY is over: Postgres goes on to COMMIT by itself */
+        crash_at(CRASH_COMMIT_SENT);
     if (step == STEP_DONE)
         step = plain_expect(attempt, PGRES_COMMAND_OK, "COMMIT");
     return step;
@@ -962,6 +972,7 @@ static enum store_result commit_attempts(struct attempt *attempt)
         enum step step;
         bool plain;
 
+        crash_at(CRASH_COMMIT_PREPARED);
         batch_reset(attempt->batch);
         attempt->slow = attempt->batch->must_stage || clock_mono_ms() < store->slow_until_ms;
         if (commit_count(attempt) < 0)
@@ -981,6 +992,11 @@ static enum store_result commit_attempts(struct attempt *attempt)
         if (step == STEP_FENCED) {
             (void)attempt_rollback(store);
             return STORE_FENCED;
+        }
+        if (step == STEP_THERE && attempt->batch->is_replay) { /* by a process that is gone */
+            (void)attempt_rollback(store);
+            attempt->batch->was_there = true;
+            return STORE_COMMITTED;
         }
         if (attempt_rollback(store) < 0 || step == STEP_FAIL || step == STEP_THERE)
             return STORE_NOT_STORED;
@@ -1021,7 +1037,7 @@ enum store_result store_commit(struct store *store, struct batch *batch, struct 
     else if (store->conn && PQstatus(store->conn) != CONNECTION_OK)
         store_disconnect(store);
     store_busy(store, false);
-    if (result == STORE_COMMITTED)
+    if (result == STORE_COMMITTED && !batch->was_there)
         commit_count_deleted(store, batch);
     return result;
 }

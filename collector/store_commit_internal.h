@@ -118,9 +118,10 @@ enum step offsets_advance(struct attempt *attempt) MUST_CHECK;
  * be sent. */
 enum step offsets_write(struct attempt *attempt, struct buf *sql) MUST_CHECK;
 enum step offsets_advanced(struct attempt *attempt, const PGresult *result) MUST_CHECK;
-/* Whether something of the batch came from Kafka and, as far as is known, can't be taken. */
+/* Whether something of the batch came from Kafka or the spool and, as far as is known, can't be
+ * taken. */
 bool rejects_any(const struct batch *batch);
-/* Last, when every row's fate is known: what came from Kafka and can't be taken. */
+/* Last, when every row's fate is known: what of that can't be taken. */
 enum step rejects_write(struct attempt *attempt) MUST_CHECK;
 
 /* Before the first write: finds the predictions of the batch's labels, and takes the LABELS lock

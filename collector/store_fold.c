@@ -190,9 +190,9 @@ static int fold_update(struct fold *fold, const char *table, const struct deltas
 {
     AUTO(buf_done) struct buf sql;
 
+    buf_init(&sql, SIZE_MAX);
     if (fold_copy(fold, "staged_rollup", deltas, standing, FOLD_CHANGED) < 0)
         return -1;
-    buf_init(&sql, SIZE_MAX);
     buf_append_fmt(&sql,
                    "INSERT INTO %s SELECT * FROM staged_rollup"
                    " ON CONFLICT (deployment, metric, window_at) DO UPDATE SET"
@@ -431,10 +431,10 @@ static int fold_delete_minutes(struct fold *fold, const struct deltas *minutes)
     AUTO(store_result_free) PGresult *result = NULL;
     struct store_params params = { 0 };
 
-    if (store_exec(fold->conn, "SET LOCAL enable_hashjoin = on", "delete deltas", fold->err) < 0)
-        return -1;
     store_array_init(&deployments, STORE_OID_INT8);
     store_array_init(&windows, STORE_OID_INT8);
+    if (store_exec(fold->conn, "SET LOCAL enable_hashjoin = on", "delete deltas", fold->err) < 0)
+        return -1;
     for (size_t i = 0; i < minutes->len; i++) {
         store_array_add_i64(&deployments, minutes->items[i].deployment);
         store_array_add_i64(&windows, minutes->items[i].window_ms);

@@ -1,5 +1,5 @@
 /* Kafka's share of a batch: the stored offsets, moved before any event is written, and what can't
- * be taken, written last. */
+ * be taken of its messages, or of the spool, written last. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,6 +7,8 @@
 #include "base/mem.h"
 #include "collector/offsets.h"
 #include "collector/origin.h"
+#include "collector/spool.h"
+#include "collector/spool_segment_internal.h"
 #include "collector/store_commit_internal.h"
 #include "collector/store_internal.h"
 
@@ -199,6 +201,17 @@ enum step offsets_advance(struct attempt *attempt)
 
 /* ------------------------------------------------------------------------ what can't be taken */
 
+static void reject_fields(struct copy *copy, const char *source, struct span origin,
+                          const char *code, const char *why, struct span event)
+{
+    copy_row(copy, 5);
+    copy_bytes(copy, span_of(source));
+    copy_bytes(copy, origin);
+    copy_bytes(copy, span_of(code));
+    copy_bytes(copy, span_of(why));
+    copy_bytes(copy, event);
+}
+
 static void reject_row(struct copy *copy, const struct origin *origin,
                        const struct origin_reject *reject, struct buf *text)
 {
@@ -210,18 +223,50 @@ static void reject_row(struct copy *copy, const struct origin *origin,
         event = (struct span){ "", 0 };
     buf_clear(text);
     origin_write(origin, reject, text);
-    copy_row(copy, 5);
-    copy_bytes(copy, SPAN_LITERAL("kafka"));
-    copy_bytes(copy, buf_span(text));
-    copy_bytes(copy, span_of(reject->code));
-    copy_bytes(copy, span_of(reject->why));
-    copy_bytes(copy, event);
+    reject_fields(copy, "kafka", buf_span(text), reject->code, reject->why, event);
+}
+
+/* What a group of the spool has that is no event. */
+static int reject_spooled(struct copy *copy, const struct spool_group *group, struct buf *text,
+                          struct err *err)
+{
+    for (uint32_t i = 0; i < group->rejects_len; i++) {
+        const struct spool_reject *reject = &group->rejects[i];
+
+        buf_clear(text);
+        spool_origin_write(group, reject->at, reject->received_ms, text);
+        reject_fields(copy, "spool", buf_span(text), reject->code, reject->why, reject->bytes);
+        if (copy_flush(copy, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* An event of the spool that the database is against. */
+static int reject_spooled_row(struct copy *copy, const struct batch_row *row, struct buf *text,
+                              struct err *err)
+{
+    const struct spool_group *group = row->submission->group;
+    const struct spool_place *place = &group->places[row->event->index];
+    AUTO(buf_done) struct buf event, why;
+
+    buf_init(&event, SIZE_MAX);
+    buf_init(&why, SIZE_MAX);
+    spool_event_write(&event, row->event);
+    buf_append_fmt(&why, "%s%s%s", row->field ? row->field : "", row->field ? ": " : "",
+                   row->message);
+    buf_clear(text);
+    spool_origin_write(group, place->at, place->received_ms, text);
+    reject_fields(copy, "spool", buf_span(text), row->code, buf_text(&why), buf_span(&event));
+    return copy_flush(copy, err);
 }
 
 static int reject_known(struct copy *copy, const struct batch *batch, struct buf *text,
                         struct err *err)
 {
     for (const struct submission *s = batch->submissions; s; s = s->next) {
+        if (s->group && reject_spooled(copy, s->group, text, err) < 0)
+            return -1;
         for (uint32_t i = 0; s->origin && i < s->origin->rejects_len; i++) {
             reject_row(copy, s->origin, &s->origin->rejects[i], text);
             if (copy_flush(copy, err) < 0)
@@ -241,6 +286,9 @@ static int reject_found(struct copy *copy, const struct batch *batch, struct buf
         struct origin_reject reject = { .code = row->code };
         uint32_t index = row->event->index;
 
+        if (row->fate == ROW_REJECTED && row->submission->group &&
+            reject_spooled_row(copy, row, text, err) < 0)
+            return -1;
         if (!origin || row->fate != ROW_REJECTED)
             continue;
         reject.message = origin_message_of(origin, index);
@@ -260,11 +308,13 @@ static int reject_found(struct copy *copy, const struct batch *batch, struct buf
 bool rejects_any(const struct batch *batch)
 {
     for (const struct submission *s = batch->submissions; s; s = s->next) {
-        if (s->origin && s->origin->rejects_len)
+        if ((s->origin && s->origin->rejects_len) || (s->group && s->group->rejects_len))
             return true;
     }
     for (uint32_t i = 0; i < batch->rows_len; i++) {
-        if (batch->rows[i].fate == ROW_REJECTED && batch->rows[i].submission->origin)
+        const struct submission *submission = batch->rows[i].submission;
+
+        if (batch->rows[i].fate == ROW_REJECTED && (submission->origin || submission->group))
             return true;
     }
     return false;

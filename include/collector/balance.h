@@ -15,6 +15,7 @@ struct balance_counts {
     int64_t accepted;
     int64_t duplicate;
     int64_t rejected;
+    int64_t spooled; /* acknowledged, and not yet in the ledger */
 };
 
 struct balance {
@@ -23,7 +24,7 @@ struct balance {
 };
 
 struct balance_counts balance_total(const struct balance *balance);
-/* received = accepted + duplicate + rejected, in every kind. */
+/* received = accepted + duplicate + rejected + spooled, in every kind. */
 bool balance_holds(const struct balance *balance);
 /* The answer of GET /v1/balance. */
 void balance_write_json(const struct balance *balance, struct buf *out);

@@ -12,14 +12,17 @@
 #include "collector/store.h"
 
 struct committer;
+struct spool;
 
 /* Starts the thread, which leaves the queue alone while less than bytes_min waits in it (1: it
- * takes anything). Borrows the queue and what `setup` points to, until committer_free has
- * returned. */
+ * takes anything). With a spool (NULL: none), which must be the queue's, what can't be committed
+ * for too long goes there; the one that takes anything also commits what is in it. Borrows the
+ * queue, the spool and what `setup` points to, until committer_free has returned. */
 struct committer *committer_start(const struct store_setup *setup, struct queue *queue,
-                                  size_t bytes_min, const char *name);
+                                  struct spool *spool, size_t bytes_min, const char *name);
 /* From deadline_mono_ms on nothing is tried again: what is left is answered as not stored, or,
- * where COMMIT went out and nobody knows, as unknown. */
+ * where COMMIT went out and nobody knows, as unknown; with a spool it goes there. What is in the
+ * spool is for the next daemon. */
 void committer_drain(struct committer *committer, int64_t deadline_mono_ms);
 /* Waits for the thread, which ends when the queue is closed and empty; ticks are still welcome. */
 void committer_join(struct committer *committer);

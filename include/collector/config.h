@@ -34,6 +34,9 @@ struct config {
     int64_t request_timeout_ms; /* for the whole of a request to arrive */
     int64_t commit_timeout_ms;  /* how long a request waits for Postgres before its 503 */
     int64_t drain_timeout_ms;   /* at SIGTERM */
+    char *spool_dir;            /* NULL: spool in data_dir */
+    int64_t spool_bytes_max;    /* 0: no spool */
+    int64_t spool_after_ms;     /* how long a request waits for Postgres before it is spooled */
     int64_t reads_max;          /* answers being streamed at one time */
     int64_t read_stall_timeout_ms;
 
@@ -159,6 +162,10 @@ void config_merge(struct config *merged, const struct config *old, const struct 
                   struct buf *changed, struct buf *kept);
 /* Whether requests need a key; of a configuration that config_check has passed. */
 bool config_asks_for_keys(const struct config *config);
+/* Where the spool is. Owned; NULL: there is to be none. */
+char *config_spool_dir(const struct config *config) MUST_CHECK;
+/* spool_after_ms, at most half of the time that requests wait. */
+int64_t config_spool_after_ms(const struct config *config);
 /* Whether lineage messages go to Kafka. */
 bool config_publishes(const struct config *config);
 /* The whole configuration as YAML that config_parse reads back to the same. */

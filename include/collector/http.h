@@ -17,6 +17,7 @@
 #include "collector/stats.h"
 
 struct keyring;
+struct spool;
 struct store_pool;
 struct tag_cache;
 struct type_cache;
@@ -32,6 +33,7 @@ struct http_setup {
     struct type_cache *types;
     struct tag_cache *tags;
     struct keyring *keyring; /* NULL: keys are not asked for */
+    struct spool *spool;     /* NULL: none */
     /* Can events be committed? Writes the reason into `why` if not, or what else is amiss. Any
      * thread, never blocks. */
     bool (*ready)(void *ctx, struct buf *why);

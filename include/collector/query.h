@@ -25,6 +25,7 @@ enum { QUERY_FLUSH_BYTES = 32 * 1024 };
 
 struct key;
 struct query_sender; /* in http_query.c */
+struct spool;
 struct tag_cache;
 struct type_cache;
 struct type_registry;
@@ -37,6 +38,7 @@ struct query {
     struct stats *stats;
     struct type_cache *type_cache;
     struct tag_cache *tag_cache;
+    struct spool *spool;          /* NULL: none */
     struct type_registry *types;  /* owned reference; those of the time of the question */
     struct span argument;         /* of the path, decoded: the {crn} */
     struct parameters parameters; /* of the URL, those that the route accepts */

@@ -9,7 +9,8 @@
 enum { RECEIPT_BYTES_MAX = 2 * 1024 * 1024 };
 
 /* `list` after the committer: what it refused is among the rejects. rejectedCount and warningsCount
- * are there when the list of that name was cut. */
+ * are there when the list of that name was cut. What was spooled has "spooled" in place of accepted
+ * and duplicate. */
 void receipt_write(const struct submission *submission, struct buf *out);
 
 #endif

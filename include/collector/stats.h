@@ -74,6 +74,16 @@ enum stats_item {
     STAT_OUTBOX_PUBLISHED,
     STAT_OUTBOX_FAILURES, /* of brokers to take messages */
     STAT_OUTBOX_DROPPED,  /* messages removed before a broker had them */
+    STAT_SPOOL_BYTES,     /* gauge, as are the next three: what waits in the spool */
+    STAT_SPOOL_EVENTS,
+    STAT_SPOOL_GROUPS,
+    STAT_SPOOL_OLDEST_SECONDS,
+    STAT_SPOOL_APPENDED, /* events */
+    STAT_SPOOL_REPLAYED, /* likewise: committed, duplicate or rejected */
+    STAT_SPOOL_REJECTED, /* of these, rows of rejected_event */
+    STAT_SPOOL_REFUSED,  /* requests that the spool could not take */
+    STAT_SPOOL_SYNCS,
+    STAT_SPOOL_SYNC_US, /* that they took together */
     STATS_LEN,
 };
 

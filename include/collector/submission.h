@@ -15,13 +15,15 @@
 enum submission_outcome {
     SUBMISSION_PENDING,
     SUBMISSION_COMMITTED,  /* answer 200; the receipt is valid */
+    SUBMISSION_SPOOLED,    /* answer 202: on disk, to be committed later */
     SUBMISSION_NOT_STORED, /* answer 503: not stored and never will be */
     SUBMISSION_FENCED,     /* from Kafka: the stored offset is not where it began; not stored */
     SUBMISSION_UNKNOWN,    /* the daemon stops while the fate of COMMIT is unknown: close without an
                               answer */
 };
 
-struct origin; /* collector/origin.h */
+struct origin;      /* collector/origin.h */
+struct spool_group; /* collector/spool.h */
 
 struct submission {
     struct submission *next; /* in the queue, then in the batch */
@@ -29,10 +31,12 @@ struct submission {
                                 database  refuses (conflicts, limits), and to list.warnings */
     char *body;              /* owned; the list's spans point into it */
     struct origin *origin;   /* owned; NULL: by HTTP */
-    bool is_hook;            /* origin has messages of hooks, list is empty and body NULL */
-    size_t bytes;            /* its share of the memory budget, held until submission_free */
-    struct budget *budget;   /* borrowed; gets the bytes back */
-    int64_t deadline_mono_ms; /* past it and not begun: NOT_STORED; INT64_MAX: never */
+    struct spool_group *group; /* borrowed; of the spool, which this is the content of; else NULL */
+    bool is_hook;              /* origin has messages of hooks, list is empty and body NULL */
+    size_t bytes;              /* its share of the memory budget, held until submission_free */
+    struct budget *budget;     /* borrowed; gets the bytes back */
+    int64_t came_mono_ms;      /* when it was received; by HTTP */
+    int64_t deadline_mono_ms;  /* past it and not begun: NOT_STORED; INT64_MAX: never */
 
     enum submission_outcome outcome;
     int64_t batch_id; /* 0: nothing of it was committed */

@@ -9,8 +9,8 @@ static struct balance balance_example(void)
 {
     struct balance balance = { .batches = 3 };
 
-    balance.kinds[EVENT_TRACK_METRICS] = (struct balance_counts){ 10, 7, 2, 1 };
-    balance.kinds[EVENT_UNKNOWN] = (struct balance_counts){ 4, 0, 0, 4 };
+    balance.kinds[EVENT_TRACK_METRICS] = (struct balance_counts){ 13, 7, 2, 1, 3 };
+    balance.kinds[EVENT_UNKNOWN] = (struct balance_counts){ 4, 0, 0, 4, 0 };
     return balance;
 }
 
@@ -19,10 +19,11 @@ START_TEST(adds_up)
     struct balance balance = balance_example();
     struct balance_counts total = balance_total(&balance);
 
-    ck_assert_int_eq(total.received, 14);
+    ck_assert_int_eq(total.received, 17);
     ck_assert_int_eq(total.accepted, 7);
     ck_assert_int_eq(total.duplicate, 2);
     ck_assert_int_eq(total.rejected, 5);
+    ck_assert_int_eq(total.spooled, 3);
     ck_assert(balance_holds(&balance));
 }
 END_TEST
@@ -47,17 +48,25 @@ START_TEST(table)
 
     balance_write_table(&balance, out);
     (void)fclose(out);
-    ck_assert_str_eq(
-        text, "                         received       accepted      duplicate       rejected\n"
-              "track_metrics                  10              7              2              1\n"
-              "delayed_metrics                 0              0              0              0\n"
-              "aggregate_metrics               0              0              0              0\n"
-              "model_deployed                  0              0              0              0\n"
-              "unknown                         4              0              0              4\n"
-              "project_created                 0              0              0              0\n"
-              "model_built                     0              0              0              0\n"
-              "total                          14              7              2              5\n"
-              "3 batches; the books balance\n");
+    ck_assert_str_eq(text, "                         received       accepted      duplicate       "
+                           "rejected        spooled\n"
+                           "track_metrics                  13              7              2        "
+                           "      1              3\n"
+                           "delayed_metrics                 0              0              0        "
+                           "      0              0\n"
+                           "aggregate_metrics               0              0              0        "
+                           "      0              0\n"
+                           "model_deployed                  0              0              0        "
+                           "      0              0\n"
+                           "unknown                         4              0              0        "
+                           "      4              0\n"
+                           "project_created                 0              0              0        "
+                           "      0              0\n"
+                           "model_built                     0              0              0        "
+                           "      0              0\n"
+                           "total                          17              7              2        "
+                           "      5              3\n"
+                           "3 batches; the books balance\n");
 }
 END_TEST
 
@@ -70,14 +79,21 @@ START_TEST(json)
     balance_write_json(&balance, &out);
     ck_assert_str_eq(
         buf_text(&out),
-        "{\"total\":{\"received\":14,\"accepted\":7,\"duplicate\":2,\"rejected\":5},\"events\":{"
-        "\"track_metrics\":{\"received\":10,\"accepted\":7,\"duplicate\":2,\"rejected\":1},"
-        "\"delayed_metrics\":{\"received\":0,\"accepted\":0,\"duplicate\":0,\"rejected\":0},"
-        "\"aggregate_metrics\":{\"received\":0,\"accepted\":0,\"duplicate\":0,\"rejected\":0},"
-        "\"model_deployed\":{\"received\":0,\"accepted\":0,\"duplicate\":0,\"rejected\":0},"
-        "\"unknown\":{\"received\":4,\"accepted\":0,\"duplicate\":0,\"rejected\":4},"
-        "\"project_created\":{\"received\":0,\"accepted\":0,\"duplicate\":0,\"rejected\":0},"
-        "\"model_built\":{\"received\":0,\"accepted\":0,\"duplicate\":0,\"rejected\":0}},"
+        "{\"total\":{\"received\":17,\"accepted\":7,\"duplicate\":2,\"rejected\":5,\"spooled\":3},"
+        "\"events\":{"
+        "\"track_metrics\":{\"received\":13,\"accepted\":7,\"duplicate\":2,\"rejected\":1,"
+        "\"spooled\":3},"
+        "\"delayed_metrics\":{\"received\":0,\"accepted\":0,\"duplicate\":0,\"rejected\":0,"
+        "\"spooled\":0},"
+        "\"aggregate_metrics\":{\"received\":0,\"accepted\":0,\"duplicate\":0,\"rejected\":0,"
+        "\"spooled\":0},"
+        "\"model_deployed\":{\"received\":0,\"accepted\":0,\"duplicate\":0,\"rejected\":0,"
+        "\"spooled\":0},"
+        "\"unknown\":{\"received\":4,\"accepted\":0,\"duplicate\":0,\"rejected\":4,\"spooled\":0},"
+        "\"project_created\":{\"received\":0,\"accepted\":0,\"duplicate\":0,\"rejected\":0,"
+        "\"spooled\":0},"
+        "\"model_built\":{\"received\":0,\"accepted\":0,\"duplicate\":0,\"rejected\":0,\"spooled\":"
+        "0}},"
         "\"batches\":3,\"balanced\":true}");
 }
 END_TEST

@@ -127,6 +127,20 @@ void daemon_kill9(struct daemon *daemon)
                   "the daemon had ended before it was killed, status %d", status);
 }
 
+void daemon_await_kill9(struct daemon *daemon)
+{
+    int status = daemon_reap(daemon, STOP_MS_MAX);
+
+    daemon_report_check(daemon);
+    ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL,
+                  "the daemon did not kill itself, status %d", status);
+}
+
+void daemon_set_environment(struct daemon *daemon, const char *const *environment)
+{
+    daemon->options.environment = environment;
+}
+
 void daemon_signal(struct daemon *daemon, int signal)
 {
     ck_assert_int_gt(daemon->pid, 0);
@@ -153,13 +167,15 @@ void daemon_free(struct daemon *daemon)
 
 /* ---- how it begins ---- */
 
-/* With TLS two variables more; the array is owned, what it points to is not. */
-static const char **daemon_environment(const struct daemon *daemon, char *tls[2])
+/* With the spool's variable in front, which the test's own replace, and with TLS two more; the
+ * array is owned, what it points to is not. */
+static const char **daemon_environment(const struct daemon *daemon, char *spool, char *tls[2])
 {
     const char *const *given = daemon->options.environment;
     const char **all = xcalloc(VARIABLES_MAX, sizeof(*all));
     size_t n = 0;
 
+    all[n++] = spool;
     for (; given && *given; given++) {
         ck_assert_uint_lt(n + 3, VARIABLES_MAX);
         all[n++] = *given;
@@ -178,10 +194,13 @@ static void daemon_launch(struct daemon *daemon)
 {
     const struct daemon_options *options = &daemon->options;
     const char *binary = getenv("TEST_DAEMON");
+    AUTO(mem_free)
+    char *spool = options->spool ? xasprintf("PLUMBLINE_SPOOL_DIR=%s", options->spool)
+                                 : xstrdup("PLUMBLINE_SPOOL_BYTES_MAX=0");
     const char *argv[ARGS_MAX] = { binary ? binary : "build/plumbline", "serve", "--listen",
                                    options->listen ? options->listen : "127.0.0.1:0" };
     char *tls[2] = { NULL, NULL };
-    AUTO(mem_free) const char **environment = daemon_environment(daemon, tls);
+    AUTO(mem_free) const char **environment = daemon_environment(daemon, spool, tls);
     size_t n = 4;
 
     if (daemon->dsn) {
@@ -251,10 +270,15 @@ struct daemon *daemon_start(const struct daemon_options *options)
     return daemon;
 }
 
-void daemon_resume(struct daemon *daemon)
+void daemon_respawn(struct daemon *daemon)
 {
     ck_assert_int_eq(daemon->pid, 0);
     daemon_launch(daemon);
+}
+
+void daemon_resume(struct daemon *daemon)
+{
+    daemon_respawn(daemon);
     daemon_wait_ready(daemon);
 }
 

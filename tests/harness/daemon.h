@@ -22,6 +22,7 @@ struct daemon_options {
     const char *listen;             /* NULL: 127.0.0.1:0 */
     const char *const *arguments;   /* more of them, NULL at the end; may be NULL */
     const char *const *environment; /* "NAME=value"; may be NULL */
+    const char *spool;              /* folder for its spool; NULL: it has none */
     int64_t ready_ms_max;           /* 0: 30 s until it serves */
     const struct certificate *tls;  /* NULL: without TLS, unless TEST_TLS wants it */
 };
@@ -40,9 +41,15 @@ int daemon_stop(struct daemon *daemon);
 /* Waits for an end that it comes to by itself; returns the exit code. */
 int daemon_wait_exit(struct daemon *daemon, int64_t ms);
 void daemon_kill9(struct daemon *daemon);
+/* Waits until it has killed itself with -9, as PLUMBLINE_FAULT told it. */
+void daemon_await_kill9(struct daemon *daemon);
+/* From the next start on. Borrowed until daemon_free. */
+void daemon_set_environment(struct daemon *daemon, const char *const *environment);
 void daemon_signal(struct daemon *daemon, int signal);
 /* Starts it once more with the same options after daemon_stop or daemon_kill9. */
 void daemon_resume(struct daemon *daemon);
+/* The same without waiting until it serves. */
+void daemon_respawn(struct daemon *daemon);
 
 pid_t daemon_pid(const struct daemon *daemon);
 int daemon_port(const struct daemon *daemon);

@@ -1,10 +1,11 @@
 /* Clients under whose load a test does its violence.
  *
  * Each client is a thread with a connection of its own that posts events to /v1/events and sends
- * the same bytes again until they are answered with 200, whatever comes between: a 503, a closed
- * connection, a daemon that is not there. A client notes what no daemon may do: an answer other
- * than 200 and 503, a 503 without Retry-After, an event rejected, an event called a duplicate
- * although no earlier answer to it was lost. All of it follows from the seed, but for the timing.
+ * the same bytes again until they are answered with 200 or 202, whatever comes between: a 503, a
+ * closed connection, a daemon that is not there. A client notes what no daemon may do: an answer
+ * other than 200, 202 and 503, a 503 without Retry-After, an event rejected, an event called a
+ * duplicate although no earlier answer to it was lost. All of it follows from the seed, but for the
+ * timing.
  *
  *     AUTO(load_free) struct load *load = load_start(&(struct load_options){ ... });
  *     load_await(load, 100);
@@ -39,11 +40,13 @@ struct load_options {
 };
 
 struct load_tally {
-    uint64_t acknowledged; /* requests */
-    uint64_t refused;      /* answers 503 */
-    uint64_t lost;         /* attempts without an answer */
-    uint64_t events;       /* in the acknowledged requests */
-    uint64_t accepted;     /* of them, as the answers say */
+    uint64_t acknowledged;   /* requests */
+    uint64_t spooled;        /* of them, answered 202 */
+    uint64_t refused;        /* answers 503 */
+    uint64_t lost;           /* attempts without an answer */
+    uint64_t events;         /* in the acknowledged requests */
+    uint64_t events_spooled; /* of them, in those answered 202 */
+    uint64_t accepted;       /* of them, as the answers say */
     uint64_t duplicate;
 };
 
@@ -61,6 +64,8 @@ struct load_tally load_tally(struct load *load);
 void load_await(struct load *load, uint64_t requests);
 /* Waits until that many more requests were answered 503. */
 void load_await_refused(struct load *load, uint64_t requests);
+/* Waits until that many more requests were answered 202. */
+void load_await_spooled(struct load *load, uint64_t requests);
 /* No new requests; waits until those under way are acknowledged and the clients have ended. */
 void load_finish(struct load *load);
 

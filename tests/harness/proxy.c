@@ -45,6 +45,7 @@ struct proxy {
     const char *aim;       /* application_name; NULL: any */
     uint32_t commits_left; /* before the harm */
     bool sprung;
+    bool refuses_then;
     bool released;
     uint32_t generation; /* connections of an older one are cut */
     int64_t delay_ms;
@@ -136,6 +137,11 @@ static enum proxy_mode link_commit_mode(struct link *link)
         proxy->mode = PROXY_PASS;
         proxy->released = false;
         proxy->sprung = true;
+        if (proxy->refuses_then && proxy->listener >= 0) {
+            (void)close(proxy->listener);
+            proxy->listener = -1;
+        }
+        proxy->refuses_then = false;
         while (mode == PROXY_HOLD && !proxy->released && !proxy->stopping &&
                proxy->generation == link->generation)
             (void)pthread_cond_wait(&proxy->changed, &proxy->lock);
@@ -462,6 +468,13 @@ void proxy_cut_all(struct proxy *proxy)
     (void)pthread_mutex_lock(&proxy->lock);
     proxy->generation++;
     (void)pthread_cond_broadcast(&proxy->changed);
+    (void)pthread_mutex_unlock(&proxy->lock);
+}
+
+void proxy_refuse_then(struct proxy *proxy)
+{
+    (void)pthread_mutex_lock(&proxy->lock);
+    proxy->refuses_then = true;
     (void)pthread_mutex_unlock(&proxy->lock);
 }
 

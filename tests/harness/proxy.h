@@ -51,6 +51,8 @@ void proxy_release(struct proxy *proxy);
 void proxy_delay_set(struct proxy *proxy, int64_t ms);
 /* true: what is connected is cut, and nobody gets in (connection refused). */
 void proxy_refuse(struct proxy *proxy, bool refuse);
+/* From the moment on when what is armed befalls nobody gets in. */
+void proxy_refuse_then(struct proxy *proxy);
 /* Cuts what is connected; new connections are welcome. */
 void proxy_cut_all(struct proxy *proxy);
 /* COMMITs forwarded so far, and connections open now. */

@@ -197,8 +197,8 @@ void service_check_balance(struct service *service, int64_t accepted, int64_t du
 {
     json_auto_t *balance = service_get(service, 200, "/v1/balance");
     json_auto_t *want =
-        json_pack("{s:I,s:I,s:I,s:I}", "received", accepted + duplicate + rejected, "accepted",
-                  accepted, "duplicate", duplicate, "rejected", rejected);
+        json_pack("{s:I,s:I,s:I,s:I,s:i}", "received", accepted + duplicate + rejected, "accepted",
+                  accepted, "duplicate", duplicate, "rejected", rejected, "spooled", 0);
     const char *kind;
     json_t *counts;
 
