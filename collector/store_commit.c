@@ -837,9 +837,8 @@ static enum step plain_check(struct attempt *attempt)
     return plain_give_up(attempt, STEP_AGAIN);
 }
 
-static enum step plain_run(struct attempt *attempt)
+static enum step plain_begin(struct attempt *attempt)
 {
-    const struct batch *batch = attempt->batch;
     enum step step = plain_expect(attempt, PGRES_COMMAND_OK, "begin");
 
     if (step == STEP_DONE)
@@ -848,8 +847,14 @@ static enum step plain_run(struct attempt *attempt)
         step = plain_check(attempt);
     if (step == STEP_DONE)
         crash_at(CRASH_COMMIT_BEGUN);
-    if (step == STEP_DONE)
-        step = plain_copy(attempt, &batch->predictions, &row_tables[0]);
+    return step;
+}
+
+static enum step plain_rows(struct attempt *attempt)
+{
+    const struct batch *batch = attempt->batch;
+    enum step step = plain_copy(attempt, &batch->predictions, &row_tables[0]);
+
     if (step == STEP_DONE)
         step = plain_copy(attempt, &batch->aggregates, &row_tables[1]);
     if (step == STEP_DONE)
@@ -872,7 +877,11 @@ static enum step commit_plain(struct attempt *attempt, enum store_result *result
     step = plain_send(attempt);
     if (step != STEP_DONE)
         return step;
-    step = plain_run(attempt);
+    step = plain_begin(attempt);
+    if (step == STEP_FAIL) /* Postgres still waits for rows, and so can't have come to COMMIT */
+        return step;
+    if (step == STEP_DONE)
+        step = plain_rows(attempt);
     while (step != STEP_FAIL && (rest = PQgetResult(conn)))
         PQclear(rest);
     if (PQstatus(conn) == CONNECTION_OK && PQtransactionStatus(conn) != PQTRANS_ACTIVE) {

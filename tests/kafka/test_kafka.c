@@ -485,21 +485,25 @@ START_TEST(servers_go_and_come_back)
     AUTO(rig_done) struct rig rig = { .topic = broker_topic_name("away") };
     AUTO(producer_free) struct producer *producer = producer_new(broker, NULL);
     AUTO(mem_free) char *pad = xcalloc(1, MESSAGE_BYTES + 1);
-    int64_t before;
+    int64_t before = 0;
 
     broker_topic_make(broker, rig.topic, 2, NULL);
     rig.variables[4] = xasprintf("PLUMBLINE_KAFKA_QUEUE_BYTES_MAX=%d", QUEUE_BYTES);
     rig.variables[5] = xstrdup("PLUMBLINE_COMMIT_TIMEOUT_MS=300");
     rig.variables[6] = daemon_lean();
     rig_start(&rig, broker, rig.topic, dsn, "queued.max.messages.kbytes=1024");
-    rig_wait(&rig, 0, 0);
-    before = daemon_peak_bytes(rig.service->daemon);
-    pg_stop(pg, PG_STOP_FAST);
     memset(pad, ' ', MESSAGE_BYTES);
     for (uint32_t i = 0; i < COUNT; i++) {
         AUTO(mem_free) char *bare = rig_prediction(i);
         AUTO(mem_free) char *value = xasprintf("%s%s", bare, pad);
 
+        if (i == 2) { /* both partitions are being read */
+            producer_flush(producer);
+            rig_wait(&rig, 0, 1);
+            rig_wait(&rig, 1, 1);
+            before = daemon_peak_bytes(rig.service->daemon);
+            pg_stop(pg, PG_STOP_FAST);
+        }
         producer_send(producer, &(struct producer_message){ .topic = rig.topic,
                                                             .partition = (int32_t)(i % 2),
                                                             .value = value });
