@@ -249,7 +249,8 @@ static int keyring_read(struct keyring *keyring, PGconn *conn, int64_t version,
         conn,
         "SELECT key_id, name, hash, array_to_string(scopes, ','),"
         " array_to_string(crn_prefixes, E'\\n'), cardinality(crn_prefixes)::bigint,"
-        " requests_per_s::bigint, ceil(extract(epoch FROM expires_at) * 1000)::bigint"
+        " requests_per_s::bigint, CASE expires_at WHEN 'infinity' THEN NULL"
+        " WHEN '-infinity' THEN 0 ELSE ceil(extract(epoch FROM expires_at) * 1000)::bigint END"
         " FROM api_key WHERE revoked_at IS NULL ORDER BY key_id COLLATE \"C\"",
         NULL, "api_key", err);
     struct key **keys;

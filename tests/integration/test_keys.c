@@ -231,6 +231,25 @@ START_TEST(a_change_counts_for_every_daemon)
 }
 END_TEST
 
+/* What somebody makes of the table by hand locks nobody else out. */
+START_TEST(expiry_may_be_infinite)
+{
+    AUTO(mem_free) char *dsn = keyed_database();
+    AUTO(mem_free) char *never = keyed_make(dsn, "read", NULL);
+    AUTO(mem_free) char *over = keyed_make(dsn, "read", NULL);
+    AUTO(service_free) struct service *service = keyed_service(dsn);
+    const char *path = "/v1/deployments";
+
+    ck_assert_int_eq(keyed_status(service, over, "GET", path, NULL), 200);
+    pg_exec(dsn,
+            "UPDATE api_key SET expires_at = CASE key_id WHEN '%.*s' THEN 'infinity'"
+            " ELSE '-infinity' END::timestamptz",
+            KEY_ID_LEN, never + 4);
+    WAIT_UNTIL(REVOKED_MS, keyed_status(service, over, "GET", path, NULL) == 401);
+    ck_assert_int_eq(keyed_status(service, never, "GET", path, NULL), 200);
+}
+END_TEST
+
 START_TEST(last_use_is_noted)
 {
     AUTO(mem_free) char *dsn = keyed_database();
@@ -623,6 +642,7 @@ Suite *keys_suite(void)
     tcase_add_test(tcase, lists_and_the_audit);
     tcase_add_test(tcase, raw_bearer_and_basic);
     tcase_add_test(tcase, a_change_counts_for_every_daemon);
+    tcase_add_test(tcase, expiry_may_be_infinite);
     tcase_add_test(tcase, last_use_is_noted);
     tcase_add_test(tcase, the_audit_names_the_key);
     tcase_add_test(tcase, known_keys_hold_while_postgres_is_away);
