@@ -365,19 +365,44 @@ static bool is_answered(struct service *service, const char *key, const char *me
     return strcmp(have, want) == 0;
 }
 
+/* A daemon with a key, on a database of a server of the test's own. */
+static struct service *keyed_service_on(struct pg *pg, char **dsn, char **key)
+{
+    AUTO(mem_free) char *output = NULL;
+    int code;
+
+    *dsn = pg_database_new(pg);
+    code = service_command((const char *const[]){ "migrate", "--database", *dsn, NULL }, NULL,
+                           &output);
+    ck_assert_msg(code == 0, "%s", output);
+    *key = keyed_make(*dsn, "ingest,read", NULL);
+    return service_start_with(&(struct daemon_options){ .dsn = *dsn, .environment = impatient });
+}
+
+/* What was the last change before may never have been one here. */
+START_TEST(keys_are_read_again_from_another_server)
+{
+    AUTO(pg_free) struct pg *pg = pg_start(&(struct pg_options){ .unsafe = true });
+    AUTO(mem_free) char *dsn = NULL;
+    AUTO(mem_free) char *key = NULL;
+    AUTO(service_free) struct service *service = keyed_service_on(pg, &dsn, &key);
+
+    ck_assert_int_eq(keyed_status(service, key, "GET", "/v1/deployments", NULL), 200);
+    /* promoted without the last change, and changed as often since */
+    pg_exec(dsn, "ALTER TABLE api_key DISABLE TRIGGER USER");
+    pg_exec(dsn, "UPDATE api_key SET revoked_at = now()");
+    pg_restart(pg, PG_STOP_FAST);
+    WAIT_UNTIL(15000, is_unknown(service, key));
+}
+END_TEST
+
 START_TEST(known_keys_hold_while_postgres_is_away)
 {
     AUTO(pg_free) struct pg *pg = pg_start(&(struct pg_options){ .unsafe = true });
-    AUTO(mem_free) char *dsn = pg_database_new(pg);
-    const char *const migrate[] = { "migrate", "--database", dsn, NULL };
-    AUTO(mem_free) char *output = NULL;
-    int code = service_command(migrate, NULL, &output);
-    AUTO(mem_free) char *key = keyed_make(dsn, "ingest,read", NULL);
-    AUTO(service_free)
-    struct service *service =
-        service_start_with(&(struct daemon_options){ .dsn = dsn, .environment = impatient });
+    AUTO(mem_free) char *dsn = NULL;
+    AUTO(mem_free) char *key = NULL;
+    AUTO(service_free) struct service *service = keyed_service_on(pg, &dsn, &key);
 
-    ck_assert_msg(code == 0, "%s", output);
     ck_assert_int_eq(keyed_status(service, key, "GET", "/v1/deployments", NULL), 200);
     pg_stop(pg, PG_STOP_FAST);
     /* known: events are taken for what they are, and would be spooled */
@@ -645,6 +670,7 @@ Suite *keys_suite(void)
     tcase_add_test(tcase, expiry_may_be_infinite);
     tcase_add_test(tcase, last_use_is_noted);
     tcase_add_test(tcase, the_audit_names_the_key);
+    tcase_add_test(tcase, keys_are_read_again_from_another_server);
     tcase_add_test(tcase, known_keys_hold_while_postgres_is_away);
     tcase_add_test(tcase, wrong_keys_are_slowed_and_good_ones_are_not);
     tcase_add_test(tcase, commands_send_the_key);
