@@ -143,7 +143,6 @@ START_TEST(lists_and_the_audit)
     static const char *const audit[] = { "list", "--audit", NULL };
     AUTO(mem_free) char *dsn = keyed_database();
     AUTO(mem_free) char *first = keyed_make(dsn, "read,admin", named);
-    AUTO(mem_free) char *second = keyed_make(dsn, "ingest", NULL);
     AUTO(mem_free) char *text = NULL;
     AUTO(mem_free) char *rest = NULL;
     AUTO(mem_free) char *told = NULL;
@@ -151,6 +150,7 @@ START_TEST(lists_and_the_audit)
     AUTO(mem_free)
     char *revoked = xasprintf("  key.revoke  %.8s  {\"name\": \"team a\"}", first + 4);
 
+    free(keyed_make(dsn, "ingest", NULL));
     ck_assert_int_eq(run_key(dsn, list, &text), 0);
     ck_assert_msg(strstr(text, "       7  read,admin                 team a  crn:a/,crn:b/\n"),
                   "%s", text);
@@ -254,10 +254,11 @@ START_TEST(last_use_is_noted)
 {
     AUTO(mem_free) char *dsn = keyed_database();
     AUTO(mem_free) char *used = keyed_make(dsn, "read", NULL);
-    AUTO(mem_free) char *unused = keyed_make(dsn, "read", NULL);
+    char *unused = keyed_make(dsn, "read", NULL);
     AUTO(service_free) struct service *service = keyed_service(dsn);
     int64_t version = pg_query_i64(dsn, "SELECT version FROM api_key_version");
 
+    free(unused);
     ck_assert_int_eq(keyed_status(service, used, "GET", "/v1/deployments", NULL), 200);
     WAIT_UNTIL(10000, pg_query_i64(dsn,
                                    "SELECT count(*) FROM api_key WHERE key_id = '%.8s'"
