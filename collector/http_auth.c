@@ -20,7 +20,6 @@ enum {
     AUTH_FRESH_MS = 5000,
     AUTH_FAILURES = 10, /* wrong keys of an address at once, then one in AUTH_FAILURE_US */
     AUTH_LINES = 10,    /* the same for lines of the log, whatever address it is */
-    AUTH_DISCARD_BYTES_MAX = 256 * 1024,
 };
 #define AUTH_FAILURE_US INT64_C(6000000)
 
@@ -199,7 +198,6 @@ int http_auth_check(struct http_request *request, struct fault *fault)
 {
     const char *header = http_request_header(request, MHD_HTTP_HEADER_AUTHORIZATION);
     AUTO(buf_done) struct buf text;
-    int rc;
 
     buf_init(&text, KEY_TEXT_LEN);
     if (!request->http->setup.keyring || request->route->scopes == KEY_OPEN)
@@ -207,10 +205,6 @@ int http_auth_check(struct http_request *request, struct fault *fault)
     if (header)
         key_from_header(span_of(header), &text); /* what is longer is no key, and left out */
     if (!header || (!text.len && !text.full))
-        rc = http_auth_missing(request, fault);
-    else
-        rc = http_auth_look(request, buf_span(&text), fault);
-    if (rc < 0)
-        request->discard_bytes_max = AUTH_DISCARD_BYTES_MAX;
-    return rc;
+        return http_auth_missing(request, fault);
+    return http_auth_look(request, buf_span(&text), fault);
 }

@@ -9,7 +9,7 @@
 
 /* How much of a refused body is read, so that a client that sends before it listens gets to see the
  * answer: closing a connection with unread bytes resets it. Beyond it the connection is closed. */
-enum { HTTP_DISCARD_BYTES_MAX = 64 * 1024 * 1024 };
+enum { HTTP_DISCARD_BYTES_MAX = 64 * 1024 * 1024, HTTP_STRANGER_BYTES_MAX = 256 * 1024 };
 
 static struct http_request *http_request_new(struct http *http, struct MHD_Connection *connection)
 {
@@ -121,8 +121,9 @@ static enum MHD_Result http_request_begin(struct http_request *request, const ch
         rc = fault_set(fault, MHD_HTTP_SERVICE_UNAVAILABLE, "stopping", NULL,
                        "the server is stopping: send it again");
     }
-    if (rc == 0)
-        rc = http_route_find(request, url, method, fault);
+    if (rc == 0 && (rc = http_route_find(request, url, method, fault)) < 0 &&
+        request->http->setup.keyring && !request->key)
+        request->discard_bytes_max = HTTP_STRANGER_BYTES_MAX;
     if (rc == 0)
         rc = http_request_check_length(request);
     if (rc == 0)

@@ -643,10 +643,13 @@ static int kafka_subscribe(struct kafka *kafka, rd_kafka_conf_t *conf, struct er
  * and has not been assigned anything yet (its issue 4381); then the end of the process frees it. */
 enum { KAFKA_VERSION_GOES_UNASSIGNED = 0x02020000 };
 
+static rd_kafka_t *volatile kafka_left_behind; /* where leak checkers see it */
+
 static void kafka_free(struct kafka *kafka)
 {
-    if (kafka->client &&
-        (kafka->was_assigned || rd_kafka_version() >= KAFKA_VERSION_GOES_UNASSIGNED))
+    if (kafka->client && !kafka->was_assigned && rd_kafka_version() < KAFKA_VERSION_GOES_UNASSIGNED)
+        kafka_left_behind = kafka->client;
+    else if (kafka->client)
         rd_kafka_destroy(kafka->client);
     while (kafka->partitions)
         kafka_partition_free(kafka, kafka->partitions);

@@ -249,7 +249,8 @@ static int keyring_read(struct keyring *keyring, PGconn *conn, int64_t version,
         conn,
         "SELECT key_id, name, hash, array_to_string(scopes, ','),"
         " array_to_string(crn_prefixes, E'\\n'), cardinality(crn_prefixes)::bigint,"
-        " requests_per_s::bigint, ceil(extract(epoch FROM expires_at) * 1000)::bigint"
+        " requests_per_s::bigint, CASE expires_at WHEN 'infinity' THEN NULL"
+        " WHEN '-infinity' THEN 0 ELSE ceil(extract(epoch FROM expires_at) * 1000)::bigint END"
         " FROM api_key WHERE revoked_at IS NULL ORDER BY key_id COLLATE \"C\"",
         NULL, "api_key", err);
     struct key **keys;
@@ -270,12 +271,18 @@ static int keyring_read(struct keyring *keyring, PGconn *conn, int64_t version,
     return 0;
 }
 
-/* The version is asked for first: keys that are newer than it are read once more later. */
+/* The version is asked for first: keys that are newer than it are read once more later. After a
+ * failover or a restore the same number may stand for other keys, so it is taken together with the
+ * server's start. */
 static int keyring_refresh(struct keyring *keyring, PGconn *conn, struct err *err)
 {
     int64_t asked_mono_ms = clock_mono_ms(), version;
     AUTO(store_result_free)
-    PGresult *result = store_query(conn, "SELECT version FROM api_key_version", "api_key", err);
+    PGresult *result = store_query(
+        conn,
+        "SELECT hashtextextended(version || ' ' || extract(epoch FROM pg_postmaster_start_time()),"
+        " 0) FROM api_key_version",
+        "api_key", err);
 
     if (!result)
         return -1;

@@ -66,7 +66,7 @@ int64_t keyring_age_ms(struct keyring *keyring, int64_t now_mono_ms);
 
 /* ---- the refreshing thread ---- */
 
-/* The version of the table that is here; -1: none. */
+/* What stands for the state of the table that is here, any other for another; -1: none. */
 int64_t keyring_version(const struct keyring *keyring);
 /* Takes keys in ascending order of id, read from that version or a later one. asked_mono_ms: from
  * before they were read. What is known of the use of a key goes on. */

@@ -265,17 +265,112 @@ START_TEST(wrong_keys_are_slowed)
 }
 END_TEST
 
-/* What a stranger sends is neither waited for nor kept. */
-START_TEST(a_large_body_of_a_stranger_is_not_read)
+/* What a server might take for another path, method or key than it is. */
+#define ODD(key, line) line "\r\nHost: x\r\n" key "Content-Length: 0\r\n\r\n"
+#define NO_KEY ""
+#define READER "Authorization: " READS "\r\n"
+
+static const struct {
+    const char *bytes;
+    unsigned status;
+} odd_cases[] = {
+    { ODD(NO_KEY, "GET //v1/limits HTTP/1.1"), 404 },
+    { ODD(NO_KEY, "GET /v1//limits HTTP/1.1"), 404 },
+    { ODD(NO_KEY, "GET /v1/limits/ HTTP/1.1"), 404 },
+    { ODD(NO_KEY, "GET /v1/LIMITS HTTP/1.1"), 404 },
+    { ODD(NO_KEY, "GET /v1%2Flimits HTTP/1.1"), 404 },
+    { ODD(NO_KEY, "GET /v1/limits%00 HTTP/1.1"), 404 },
+    { ODD(NO_KEY, "GET /healthz/../v1/limits HTTP/1.1"), 404 },
+    { ODD(NO_KEY, "GET http://x/v1/limits HTTP/1.1"), 404 },
+    { ODD(NO_KEY, "GET /v1/limits?/healthz HTTP/1.1"), 401 },
+    { ODD(NO_KEY, "GET /v1/limits#/healthz HTTP/1.1"), 404 },
+    { ODD(NO_KEY, "GET /v1/limits HTTP/1.0"), 401 },
+    { ODD(NO_KEY, "HEAD /v1/limits HTTP/1.1"), 401 },
+    { ODD(NO_KEY, "OPTIONS /v1/limits HTTP/1.1"), 405 },
+    { ODD(NO_KEY, "OPTIONS * HTTP/1.1"), 404 },
+    { ODD(NO_KEY, "get /v1/limits HTTP/1.1"), 405 },
+    { ODD("X-HTTP-Method-Override: GET\r\n", "POST /v1/events HTTP/1.1"), 401 },
+    { ODD("Proxy-Authorization: " ALL "\r\n", "GET /v1/limits HTTP/1.1"), 401 },
+    { ODD("Cookie: Authorization=" ALL "\r\n", "GET /v1/limits HTTP/1.1"), 401 },
+    { ODD(NO_KEY, "GET /v1/limits?Authorization=" ALL " HTTP/1.1"), 401 },
+    { ODD("Authorization: " WRONG "\r\n" READER, "GET /v1/limits HTTP/1.1"), 401 },
+    { ODD("Authorization: Basic " READS "=\r\n", "GET /v1/limits HTTP/1.1"), 401 },
+    { ODD("Authorization: Basic OnBsYg==\r\n", "GET /v1/limits HTTP/1.1"), 401 }, /* ":plb" */
+    { ODD("Authorization: Basic AAAA\r\n", "GET /v1/limits HTTP/1.1"), 401 },
+    { ODD(NO_KEY, "GET /api/atlas//admin/version HTTP/1.1"), 401 },
+    { ODD(READER, "POST /api/atlas/v2/entity HTTP/1.1"), 403 },
+    { ODD(READER, "POST /api/atlas///v2//entity/ HTTP/1.1"), 403 },
+    { ODD(READER, "POST /api/atlas/v2%2Fentity HTTP/1.1"), 403 },
+    { ODD(READER, "POST /api/atlas/%762/%65ntity?/v2/search/basic HTTP/1.1"), 403 },
+    { ODD(READER, "POST /api/atlas/V2/search/basic HTTP/1.1"), 403 },
+    { ODD(READER, "POST /api/atlas/v2/search/saved HTTP/1.1"), 403 },
+    { ODD(READER, "DELETE /api/atlas/v2/search/basic HTTP/1.1"), 403 },
+    { ODD(READER, "PUT /api/atlas/v2/lineage/x HTTP/1.1"), 403 },
+    { ODD(READER, "POST /api/atlas/v2/notification/topic/ATLAS_HOOK HTTP/1.1"), 403 },
+    { ODD(READER, "POST /api/atlas/v2/search/../entity HTTP/1.1"), 404 },
+};
+
+START_TEST(odd_case)
 {
     AUTO(answer_done) struct answer answer;
     int fd = client_connect(fake.address);
 
     answer_init(&answer);
-    ck_assert(client_send_text(fd, "POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: "
-                                   "1000000\r\n\r\n["));
+    ck_assert(client_send_text(fd, odd_cases[_i].bytes));
+    client_read(fd, &answer, strncmp(odd_cases[_i].bytes, "HEAD", 4) == 0);
+    (void)close(fd);
+    ck_assert_msg(answer.status == odd_cases[_i].status, "%s: %u %s", odd_cases[_i].bytes,
+                  answer.status, buf_text(&answer.body));
+}
+END_TEST
+
+/* A connection has no key: each of its requests needs one that is good by then. */
+START_TEST(every_request_of_a_connection_is_asked)
+{
+    AUTO(answer_done) struct answer answer;
+    static const char with[] = ODD(READER, "GET /v1/limits HTTP/1.1");
+    int fd = client_connect(fake.address);
+
+    answer_init(&answer);
+    ck_assert(client_send_text(fd, ODD(READER, "GET /v1/limits HTTP/1.1")
+                                       ODD(NO_KEY, "GET /v1/limits HTTP/1.1")));
+    client_read(fd, &answer, false);
+    ck_assert_uint_eq(answer.status, 200);
     client_read(fd, &answer, false);
     ck_assert_uint_eq(answer.status, 401);
+    ck_assert(client_send_text(fd, with));
+    client_read(fd, &answer, false);
+    ck_assert_uint_eq(answer.status, 200);
+    keyring_replace(fake.keyring, NULL, 0, 2, clock_mono_ms());
+    ck_assert(client_send_text(fd, with));
+    client_read(fd, &answer, false);
+    ck_assert_uint_eq(answer.status, 401);
+    (void)close(fd);
+}
+END_TEST
+
+/* What a stranger sends is neither waited for nor kept. */
+static const struct {
+    const char *line;
+    unsigned status;
+} stranger_cases[] = {
+    { "POST /v1/events", 401 },     { "POST /nothing", 404 },
+    { "PATCH /v1/events", 405 },    { "PATCH /api/atlas/v2/entity", 405 },
+    { "POST /api/atlas/%zz", 400 }, { "GET /v1/metrics?x=1", 401 },
+};
+
+START_TEST(a_large_body_of_a_stranger_is_not_read)
+{
+    AUTO(answer_done) struct answer answer;
+    AUTO(mem_free)
+    char *head = xasprintf("%s HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n[",
+                           stranger_cases[_i].line);
+    int fd = client_connect(fake.address);
+
+    answer_init(&answer);
+    ck_assert(client_send_text(fd, head));
+    client_read(fd, &answer, false);
+    ck_assert_uint_eq(answer.status, stranger_cases[_i].status);
     ck_assert(client_wait_closed(fd, CLIENT_TIMEOUT_MS));
     (void)close(fd);
     ck_assert_uint_eq(budget_used(fake.budget), 0);
@@ -315,7 +410,9 @@ Suite *http_auth_suite(void)
     tcase_add_loop_test(tc, stale_case, 0, LENGTH(stale_cases));
     tcase_add_test(tc, a_key_has_its_rate);
     tcase_add_test(tc, wrong_keys_are_slowed);
-    tcase_add_test(tc, a_large_body_of_a_stranger_is_not_read);
+    tcase_add_loop_test(tc, odd_case, 0, LENGTH(odd_cases));
+    tcase_add_test(tc, every_request_of_a_connection_is_asked);
+    tcase_add_loop_test(tc, a_large_body_of_a_stranger_is_not_read, 0, LENGTH(stranger_cases));
     tcase_add_test(tc, a_small_one_is_read_and_dropped);
     suite_add_tcase(suite, tc);
     return suite;

@@ -143,7 +143,6 @@ START_TEST(lists_and_the_audit)
     static const char *const audit[] = { "list", "--audit", NULL };
     AUTO(mem_free) char *dsn = keyed_database();
     AUTO(mem_free) char *first = keyed_make(dsn, "read,admin", named);
-    AUTO(mem_free) char *second = keyed_make(dsn, "ingest", NULL);
     AUTO(mem_free) char *text = NULL;
     AUTO(mem_free) char *rest = NULL;
     AUTO(mem_free) char *told = NULL;
@@ -151,6 +150,7 @@ START_TEST(lists_and_the_audit)
     AUTO(mem_free)
     char *revoked = xasprintf("  key.revoke  %.8s  {\"name\": \"team a\"}", first + 4);
 
+    free(keyed_make(dsn, "ingest", NULL));
     ck_assert_int_eq(run_key(dsn, list, &text), 0);
     ck_assert_msg(strstr(text, "       7  read,admin                 team a  crn:a/,crn:b/\n"),
                   "%s", text);
@@ -231,14 +231,34 @@ START_TEST(a_change_counts_for_every_daemon)
 }
 END_TEST
 
+/* What somebody makes of the table by hand locks nobody else out. */
+START_TEST(expiry_may_be_infinite)
+{
+    AUTO(mem_free) char *dsn = keyed_database();
+    AUTO(mem_free) char *never = keyed_make(dsn, "read", NULL);
+    AUTO(mem_free) char *over = keyed_make(dsn, "read", NULL);
+    AUTO(service_free) struct service *service = keyed_service(dsn);
+    const char *path = "/v1/deployments";
+
+    ck_assert_int_eq(keyed_status(service, over, "GET", path, NULL), 200);
+    pg_exec(dsn,
+            "UPDATE api_key SET expires_at = CASE key_id WHEN '%.*s' THEN 'infinity'"
+            " ELSE '-infinity' END::timestamptz",
+            KEY_ID_LEN, never + 4);
+    WAIT_UNTIL(REVOKED_MS, keyed_status(service, over, "GET", path, NULL) == 401);
+    ck_assert_int_eq(keyed_status(service, never, "GET", path, NULL), 200);
+}
+END_TEST
+
 START_TEST(last_use_is_noted)
 {
     AUTO(mem_free) char *dsn = keyed_database();
     AUTO(mem_free) char *used = keyed_make(dsn, "read", NULL);
-    AUTO(mem_free) char *unused = keyed_make(dsn, "read", NULL);
+    char *unused = keyed_make(dsn, "read", NULL);
     AUTO(service_free) struct service *service = keyed_service(dsn);
     int64_t version = pg_query_i64(dsn, "SELECT version FROM api_key_version");
 
+    free(unused);
     ck_assert_int_eq(keyed_status(service, used, "GET", "/v1/deployments", NULL), 200);
     WAIT_UNTIL(10000, pg_query_i64(dsn,
                                    "SELECT count(*) FROM api_key WHERE key_id = '%.8s'"
@@ -346,19 +366,44 @@ static bool is_answered(struct service *service, const char *key, const char *me
     return strcmp(have, want) == 0;
 }
 
+/* A daemon with a key, on a database of a server of the test's own. */
+static struct service *keyed_service_on(struct pg *pg, char **dsn, char **key)
+{
+    AUTO(mem_free) char *output = NULL;
+    int code;
+
+    *dsn = pg_database_new(pg);
+    code = service_command((const char *const[]){ "migrate", "--database", *dsn, NULL }, NULL,
+                           &output);
+    ck_assert_msg(code == 0, "%s", output);
+    *key = keyed_make(*dsn, "ingest,read", NULL);
+    return service_start_with(&(struct daemon_options){ .dsn = *dsn, .environment = impatient });
+}
+
+/* What was the last change before may never have been one here. */
+START_TEST(keys_are_read_again_from_another_server)
+{
+    AUTO(pg_free) struct pg *pg = pg_start(&(struct pg_options){ .unsafe = true });
+    AUTO(mem_free) char *dsn = NULL;
+    AUTO(mem_free) char *key = NULL;
+    AUTO(service_free) struct service *service = keyed_service_on(pg, &dsn, &key);
+
+    ck_assert_int_eq(keyed_status(service, key, "GET", "/v1/deployments", NULL), 200);
+    /* promoted without the last change, and changed as often since */
+    pg_exec(dsn, "ALTER TABLE api_key DISABLE TRIGGER USER");
+    pg_exec(dsn, "UPDATE api_key SET revoked_at = now()");
+    pg_restart(pg, PG_STOP_FAST);
+    WAIT_UNTIL(15000, is_unknown(service, key));
+}
+END_TEST
+
 START_TEST(known_keys_hold_while_postgres_is_away)
 {
     AUTO(pg_free) struct pg *pg = pg_start(&(struct pg_options){ .unsafe = true });
-    AUTO(mem_free) char *dsn = pg_database_new(pg);
-    const char *const migrate[] = { "migrate", "--database", dsn, NULL };
-    AUTO(mem_free) char *output = NULL;
-    int code = service_command(migrate, NULL, &output);
-    AUTO(mem_free) char *key = keyed_make(dsn, "ingest,read", NULL);
-    AUTO(service_free)
-    struct service *service =
-        service_start_with(&(struct daemon_options){ .dsn = dsn, .environment = impatient });
+    AUTO(mem_free) char *dsn = NULL;
+    AUTO(mem_free) char *key = NULL;
+    AUTO(service_free) struct service *service = keyed_service_on(pg, &dsn, &key);
 
-    ck_assert_msg(code == 0, "%s", output);
     ck_assert_int_eq(keyed_status(service, key, "GET", "/v1/deployments", NULL), 200);
     pg_stop(pg, PG_STOP_FAST);
     /* known: events are taken for what they are, and would be spooled */
@@ -445,6 +490,19 @@ static const struct {
       "the key # is restricted to some CRNs, and \"crn:b/1\" is none of them" },
     { TRACK_OF("crn:a/1\",\"modelBuildCrn\":\"crn:b/b", "3"), 403, "modelBuildCrn",
       "the key # is restricted to some CRNs, and \"crn:b/b\" is none of them" },
+    { TRACK_OF("crn:\\u0062/1", "3"), 403, "modelDeploymentCrn",
+      "the key # is restricted to some CRNs, and \"crn:b/1\" is none of them" },
+    { TRACK_OF("\\u0063rn:a\\/1", "6"), 200, NULL, NULL },
+    { TRACK_OF("crn:a", "3"), 403, "modelDeploymentCrn",
+      "the key # is restricted to some CRNs, and \"crn:a\" is none of them" },
+    { TRACK_OF("crn:ab/1", "3"), 403, "modelDeploymentCrn",
+      "the key # is restricted to some CRNs, and \"crn:ab/1\" is none of them" },
+    { TRACK_OF("CRN:A/1", "3"), 403, "modelDeploymentCrn",
+      "the key # is restricted to some CRNs, and \"CRN:A/1\" is none of them" },
+    { TRACK_OF(" crn:a/1", "3"), 403, "modelDeploymentCrn",
+      "the key # is restricted to some CRNs, and \" crn:a/1\" is none of them" },
+    { TRACK_OF("crn:a/1\",\"modelBuild\\u0043rn\":\"crn:b/b", "3"), 403, "modelBuildCrn",
+      "the key # is restricted to some CRNs, and \"crn:b/b\" is none of them" },
     { LABEL, 403, "predictionUuid",
       "a key that is restricted to CRNs can't send delayed metrics: they name a prediction by its "
       "UUID alone" },
@@ -453,6 +511,7 @@ static const struct {
       "the key # is restricted to some CRNs, and \"crn:b/p\" is none of them" },
     { BUILT_OF("crn:a/p", "crn:b/b2"), 403, "modelBuildCrn",
       "the key # is restricted to some CRNs, and \"crn:b/b2\" is none of them" },
+    { BUILT_OF("crn:a/p", "crn:a/b2\",\"model\\u0043rn\":\"crn:b/m"), 400, NULL, NULL },
     { DEPLOYED_OF("crn:a/b", "crn:a/1"), 200, NULL, NULL },
     { DEPLOYED_OF("crn:a/b", "crn:c/1"), 403, "modelDeploymentCrn",
       "the key # is restricted to some CRNs, and \"crn:c/1\" is none of them" },
@@ -488,7 +547,7 @@ START_TEST(what_a_restricted_key_posts)
         json_auto_t *answer = keyed_call(service, restricted_cases[i].status, key, "POST",
                                          "/v1/events", restricted_cases[i].event);
 
-        if (restricted_cases[i].status != 200)
+        if (restricted_cases[i].status == 403)
             check_forbidden(answer, i, key);
     }
     /* one that is not theirs spoils no neighbour, and the books balance */
@@ -623,8 +682,10 @@ Suite *keys_suite(void)
     tcase_add_test(tcase, lists_and_the_audit);
     tcase_add_test(tcase, raw_bearer_and_basic);
     tcase_add_test(tcase, a_change_counts_for_every_daemon);
+    tcase_add_test(tcase, expiry_may_be_infinite);
     tcase_add_test(tcase, last_use_is_noted);
     tcase_add_test(tcase, the_audit_names_the_key);
+    tcase_add_test(tcase, keys_are_read_again_from_another_server);
     tcase_add_test(tcase, known_keys_hold_while_postgres_is_away);
     tcase_add_test(tcase, wrong_keys_are_slowed_and_good_ones_are_not);
     tcase_add_test(tcase, commands_send_the_key);

@@ -364,7 +364,6 @@ static const struct {
 START_TEST(on_demand)
 {
     AUTO(service_free) struct service *service = service_start();
-    AUTO(mem_free) char *payload = NULL;
     json_auto_t *answer = NULL, *want = NULL;
 
     fan_store(service->dsn);

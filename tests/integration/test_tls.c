@@ -168,6 +168,31 @@ static bool handshake(const struct service *service, const char *offers)
     return rc == 0;
 }
 
+/* Whether the server goes along with a client that wants to begin anew on its connection. */
+static bool renegotiates(const struct service *service)
+{
+    gnutls_certificate_credentials_t credentials;
+    gnutls_session_t session;
+    int fd = raw_tcp(service), rc;
+
+    ck_assert_int_eq(gnutls_certificate_allocate_credentials(&credentials), 0);
+    ck_assert_int_eq(gnutls_init(&session, GNUTLS_CLIENT | GNUTLS_NO_SIGNAL), 0);
+    ck_assert_int_eq(gnutls_priority_set_direct(session, "NORMAL:-VERS-ALL:+VERS-TLS1.2", NULL), 0);
+    ck_assert_int_eq(gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, credentials), 0);
+    gnutls_transport_set_int(session, fd);
+    gnutls_handshake_set_timeout(session, (unsigned)wait_scaled_ms(20000));
+    for (int i = 0; i < 2; i++) {
+        do {
+            rc = gnutls_handshake(session);
+        } while (rc < 0 && !gnutls_error_is_fatal(rc));
+        ck_assert_msg(rc == 0 || i > 0, "%s", gnutls_strerror(rc));
+    }
+    gnutls_deinit(session);
+    gnutls_certificate_free_credentials(credentials);
+    (void)close(fd);
+    return rc == 0;
+}
+
 static const struct {
     const char *offers;
     bool is_taken;
@@ -196,6 +221,8 @@ START_TEST(only_good_protocols_are_spoken)
     ck_assert(!http_raw_await(fd, "HTTP/", wait_scaled_ms(20000)));
     (void)close(fd);
     WAIT_UNTIL(10000, rig_metric(&rig, "plumbline_tls_handshakes_failed_total") == 5);
+    ck_assert(!renegotiates(rig.service));
+    ck_assert_int_eq(rig_get(&rig, authority_path(rig.authority), NULL, NULL), 200);
 }
 END_TEST
 
