@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <libgen.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -269,6 +270,22 @@ static int spool_scan(struct spool *spool, struct err *err)
 
 /* ----------------------------------------------------------------------------------- the folder */
 
+/* Makes the folder if it is missing, so that it is still there after a power failure. */
+static int spool_dir_make_one(const char *path, mode_t mode)
+{
+    AUTO(mem_free) char *parent = xstrdup(path);
+    int fd, rc;
+
+    if (mkdir(path, mode) < 0)
+        return errno == EEXIST ? 0 : -1;
+    fd = open(dirname(parent), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    rc = fsync(fd);
+    (void)close(fd);
+    return rc;
+}
+
 /* Every folder on the way to it that is missing, then itself for its owner alone. */
 static int spool_dir_make(const char *dir, struct err *err)
 {
@@ -280,12 +297,12 @@ static int spool_dir_make(const char *dir, struct err *err)
         if (*p != '/')
             continue;
         *p = '\0';
-        rc = mkdir(path, 0755);
+        rc = spool_dir_make_one(path, 0755);
         *p = '/';
-        if (rc < 0 && errno != EEXIST)
+        if (rc < 0)
             break;
     }
-    if (mkdir(path, 0700) < 0 && errno != EEXIST)
+    if (spool_dir_make_one(path, 0700) < 0)
         return err_set(err, ERR_FATAL,
                        "spool %s: %s; name a folder with spool_dir, or do without by "
                        "spool_bytes_max: 0",
@@ -490,23 +507,25 @@ static int spool_write_bytes(struct spool_write *write, int fd)
     return 0;
 }
 
-/* As if it had never been tried. If that fails as well, nothing is added behind it. */
-static void spool_write_undo(struct spool_write *write, int fd)
+/* As if it had never been tried. -1: nobody knows what of it will be on the disk; nothing is added
+ * behind it. */
+static int spool_write_undo(struct spool_write *write, int fd)
 {
     char name[SPOOL_NAME_BYTES];
+    bool is_cut = ftruncate(fd, (off_t)write->at) == 0 && fdatasync(fd) == 0;
 
-    spool_file_name(write->number, name);
     if (write->file) {
-        if (ftruncate(fd, (off_t)write->at) < 0 || fdatasync(fd) < 0)
+        if (!is_cut)
             spool_close_newest(write->spool);
-        return;
+        return is_cut ? 0 : -1;
     }
-    if (ftruncate(fd, 0) < 0)
-        log_error("event=spool_undo_failed file=%s errno=%d", name, errno);
+    spool_file_name(write->number, name);
     (void)close(fd);
     if (unlinkat(write->spool->dir_fd, name, 0) < 0)
         log_error("event=spool_undo_failed file=%s errno=%d", name, errno);
-    (void)fsync(write->spool->dir_fd);
+    else if (fsync(write->spool->dir_fd) == 0)
+        return 0;
+    return is_cut ? 0 : -1;
 }
 
 static void spool_write_note(struct spool_write *write, int fd)
@@ -553,7 +572,8 @@ static int spool_write_run(struct spool_write *write, struct err *err)
         crash_at(CRASH_SPOOL_CREATED);
     if (spool_write_bytes(write, fd) < 0 || (!write->file && fsync(spool->dir_fd) < 0)) {
         (void)err_set(err, ERR_RETRY, "spool %s/%s: %s", spool->dir, name, strerror(errno));
-        spool_write_undo(write, fd);
+        if (spool_write_undo(write, fd) < 0)
+            err->kind = ERR_FATAL;
         return -1;
     }
     crash_at(CRASH_SPOOL_LISTED);
@@ -614,7 +634,8 @@ int spool_append(struct spool *spool, const struct submission *list, const struc
     spool->is_failing = true;
     spool_unlock(spool);
     if (!was_failing)
-        log_error("event=spool_failed action=refuse err=\"%s\"", err->text);
+        log_error("event=spool_failed action=%s err=\"%s\"",
+                  err->kind == ERR_FATAL ? "close" : "refuse", err->text);
     return -1;
 }
 

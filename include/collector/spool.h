@@ -46,7 +46,8 @@ bool spool_is_usable(struct spool *spool);
 
 /* Appends the list's events and returns when they are on disk, with all that came before. A batch
  * whose fate nobody knows is a group of its own with its key: `key` NULL otherwise. ERR_RETRY: the
- * spool or the disk is full, or the disk failed; nothing of them is in it. */
+ * spool or the disk is full, or the disk failed; nothing of them is in it. ERR_FATAL: the disk
+ * failed, and again when that was to be undone; nobody knows what the next daemon will find. */
 int spool_append(struct spool *spool, const struct submission *list, const struct uuid *key,
                  int64_t formed_ms, struct err *err) MUST_CHECK;
 
