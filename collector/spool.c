@@ -370,6 +370,33 @@ struct spool *spool_open(const struct spool_setup *setup, struct err *err)
     return TAKE(spool);
 }
 
+int spool_check_unused(const char *dir, struct err *err)
+{
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int lock_fd = fd < 0 ? -1 : openat(fd, "lock", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    bool is_anothers = lock_fd >= 0 && flock(lock_fd, LOCK_SH | LOCK_NB) < 0;
+    DIR *entries = fd < 0 || is_anothers ? NULL : fdopendir(fd);
+    uint64_t groups = 0, number;
+
+    for (const struct dirent *entry; entries && (entry = readdir(entries));)
+        groups += spool_file_number(entry->d_name, &number);
+    if (entries)
+        (void)closedir(entries);
+    else if (fd >= 0)
+        (void)close(fd);
+    if (lock_fd >= 0)
+        (void)close(lock_fd);
+    if (!groups)
+        return 0;
+    return err_set(
+        err, ERR_FATAL,
+        "spool %s holds events that were acknowledged (files: %" PRIu64
+        "), and spool_bytes_max is 0: start with a spool until "
+        "plumbline_spool_groups is 0, or name another folder with spool_dir if these are "
+        "another daemon's",
+        dir, groups);
+}
+
 static void spool_close_newest(struct spool *spool)
 {
     if (spool->open_fd >= 0)

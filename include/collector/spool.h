@@ -36,6 +36,9 @@ struct spool_setup {
  * finished, and so never acknowledged, is cut off. ERR_FATAL: the folder can't be used, is another
  * daemon's, or holds what a newer version wrote; the text says what to do. */
 struct spool *spool_open(const struct spool_setup *setup, struct err *err) MUST_CHECK;
+/* No spool is wanted: ERR_FATAL when the folder holds events nevertheless, but for those of a
+ * daemon that runs. The text says what to do. */
+int spool_check_unused(const char *dir, struct err *err) MUST_CHECK;
 /* Accepts NULL. */
 void spool_free(struct spool *spool);
 AUTO_DEFINE(struct spool, spool_free);

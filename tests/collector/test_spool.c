@@ -200,6 +200,32 @@ START_TEST(folders_stay)
 }
 END_TEST
 
+/* Who wants no spool is told of what is in it, but not of what another daemon will replay. */
+START_TEST(unused_is_empty)
+{
+    AUTO(mem_free) char *dir = temp_dir();
+    AUTO(mem_free) char *path = xasprintf("%s/spool", dir);
+    AUTO(spool_free) struct spool *spool = NULL;
+    AUTO(mem_free) char *want = NULL;
+    struct err err = { 0 };
+
+    ck_assert_int_eq(spool_check_unused(path, &err), 0); /* there is none */
+    spool = spool_at(path);
+    ck_assert_int_eq(spool_put(spool), ERR_NONE);
+    ck_assert_int_eq(spool_check_unused(path, &err), 0);
+    spool_free(TAKE(spool));
+    ck_assert_int_eq(spool_check_unused(path, &err), -1);
+    ck_assert_int_eq(err.kind, ERR_FATAL);
+    want = xasprintf("spool %s holds events that were acknowledged (files: 1), and spool_bytes_max "
+                     "is 0: start with a spool until plumbline_spool_groups is 0, or name another "
+                     "folder with spool_dir if these are another daemon's",
+                     path);
+    ck_assert_str_eq(err.text, want);
+    ck_assert_uint_eq(spool_drain(path), 1);
+    ck_assert_int_eq(spool_check_unused(path, &(struct err){ 0 }), 0);
+}
+END_TEST
+
 Suite *spool_suite(void)
 {
     Suite *suite = suite_create("spool");
@@ -208,6 +234,7 @@ Suite *spool_suite(void)
     tcase_add_checked_fixture(tc, stats_start, stats_stop);
     tcase_add_loop_test(tc, sync_fails, 0, (int)LENGTH(failures));
     tcase_add_test(tc, folders_stay);
+    tcase_add_test(tc, unused_is_empty);
     suite_add_tcase(suite, tc);
     return suite;
 }
