@@ -372,6 +372,11 @@ static void committer_replay(struct committer *committer, int64_t *wait_ms)
         }
         return;
     }
+    if (!group && err.kind == ERR_INPUT) { /* to wait for it would keep back all that is behind */
+        log_error("event=spool_group_lost action=\"go on\" err=\"%s\"", err.text);
+        committer_drop(committer, wait_ms);
+        return;
+    }
     if (!group) {
         log_error("event=spool_read_failed action=retry err=\"%s\"", err.text);
         committer_back_off(committer, wait_ms);

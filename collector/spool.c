@@ -693,7 +693,7 @@ struct spool_group *spool_take(struct spool *spool, bool *is_last, struct err *e
     if (fd >= 0)
         image = spool_file_read(fd, &len, err);
     else
-        (void)err_set(err, ERR_RETRY, "%s", strerror(errno));
+        (void)err_set(err, errno == ENOENT ? ERR_INPUT : ERR_RETRY, "%s", strerror(errno));
     if (fd >= 0)
         (void)close(fd);
     (void)pthread_mutex_unlock(&spool->io);

@@ -86,7 +86,7 @@ struct spool_place {
 
 /* The oldest group, to which nothing is added any more; it stays in the spool until spool_drop.
  * *is_last: there is no other. NULL with err->kind ERR_NONE: the spool is empty. ERR_RETRY: it
- * can't be read. */
+ * can't be read. ERR_INPUT: somebody has removed its file, all that is left is spool_drop. */
 struct spool_group *spool_take(struct spool *spool, bool *is_last, struct err *err) MUST_CHECK;
 void spool_group_free(struct spool_group *group);
 AUTO_DEFINE(struct spool_group, spool_group_free);

@@ -200,6 +200,33 @@ START_TEST(folders_stay)
 }
 END_TEST
 
+/* The first of two groups is removed by somebody: the other one comes. */
+START_TEST(lost_group)
+{
+    AUTO(mem_free) char *dir = temp_dir();
+    AUTO(mem_free) char *path = xasprintf("%s/spool", dir);
+    AUTO(mem_free) char *file = xasprintf("%s/0000000000000001.spool", path);
+    AUTO(spool_group_free) struct spool_group *group = NULL;
+    AUTO(spool_free) struct spool *spool = spool_at(path);
+    struct err err = { 0 };
+    bool is_last;
+
+    ck_assert_int_eq(spool_put(spool), ERR_NONE);
+    spool_group_free(spool_take(spool, &is_last, &err)); /* nothing is added to it any more */
+    ck_assert_int_eq(spool_put(spool), ERR_NONE);
+    ck_assert_int_eq(unlink(file), 0);
+    ck_assert_ptr_null(spool_take(spool, &is_last, &err));
+    ck_assert_int_eq(err.kind, ERR_INPUT);
+    ck_assert(strstr(err.text, file) != NULL);
+    err = (struct err){ 0 };
+    ck_assert_int_eq(spool_drop(spool, &err), 0);
+    group = spool_take(spool, &is_last, &err);
+    ck_assert_msg(group != NULL, "%s", err.text);
+    ck_assert_uint_eq(group->number, 2);
+    ck_assert(is_last);
+}
+END_TEST
+
 /* Who wants no spool is told of what is in it, but not of what another daemon will replay. */
 START_TEST(unused_is_empty)
 {
@@ -234,6 +261,7 @@ Suite *spool_suite(void)
     tcase_add_checked_fixture(tc, stats_start, stats_stop);
     tcase_add_loop_test(tc, sync_fails, 0, (int)LENGTH(failures));
     tcase_add_test(tc, folders_stay);
+    tcase_add_test(tc, lost_group);
     tcase_add_test(tc, unused_is_empty);
     suite_add_tcase(suite, tc);
     return suite;
