@@ -215,8 +215,8 @@ static int serve_open_spool(struct serve *serve, struct err *err)
                                        .group_bytes_max = config->batch_bytes_max,
                                        .stats = serve->stats };
 
-    if (!dir)
-        return 0;
+    if (!config->spool_bytes_max)
+        return spool_check_unused(dir, err);
     serve->spool = spool_open(&setup, err);
     if (!serve->spool)
         return -1;

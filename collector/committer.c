@@ -101,8 +101,8 @@ static bool committer_is_late(const struct committer *committer, const struct su
            clock_mono_ms() - oldest->came_mono_ms >= config_spool_after_ms(committer->setup.config);
 }
 
-/* Puts the list into the spool, all of it by HTTP, and answers it. -1: the spool has failed, and
- * nothing happened. */
+/* Puts the list into the spool, all of it by HTTP, and answers it, if need be that nobody knows.
+ * -1: the spool has failed, and nothing happened. */
 static int committer_spool(struct committer *committer, struct submission *list,
                            const struct batch *batch)
 {
@@ -114,6 +114,10 @@ static int committer_spool(struct committer *committer, struct submission *list,
     rc = spool_append(committer->spool, list, batch ? &batch->key : NULL,
                       batch ? batch->formed_ms : 0, &err);
     queue_divert_done(committer->queue);
+    if (rc < 0 && err.kind == ERR_FATAL) {
+        committer_answer(committer, list, SUBMISSION_UNKNOWN);
+        return 0;
+    }
     if (rc < 0)
         return -1;
     for (; list; list = next) {
@@ -366,6 +370,11 @@ static void committer_replay(struct committer *committer, int64_t *wait_ms)
             log_info("event=spool_empty action=commit");
             crash_at(CRASH_REPLAY_REJOINED);
         }
+        return;
+    }
+    if (!group && err.kind == ERR_INPUT) { /* to wait for it would keep back all that is behind */
+        log_error("event=spool_group_lost action=\"go on\" err=\"%s\"", err.text);
+        committer_drop(committer, wait_ms);
         return;
     }
     if (!group) {

@@ -674,8 +674,6 @@ static int config_check_retention(const struct config *config, struct err *err)
 
 char *config_spool_dir(const struct config *config)
 {
-    if (!config->spool_bytes_max)
-        return NULL;
     return config->spool_dir ? xstrdup(config->spool_dir) : xasprintf("%s/spool", config->data_dir);
 }
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <libgen.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -269,6 +270,22 @@ static int spool_scan(struct spool *spool, struct err *err)
 
 /* ----------------------------------------------------------------------------------- the folder */
 
+/* Makes the folder if it is missing, so that it is still there after a power failure. */
+static int spool_dir_make_one(const char *path, mode_t mode)
+{
+    AUTO(mem_free) char *parent = xstrdup(path);
+    int fd, rc;
+
+    if (mkdir(path, mode) < 0)
+        return errno == EEXIST ? 0 : -1;
+    fd = open(dirname(parent), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    rc = fsync(fd);
+    (void)close(fd);
+    return rc;
+}
+
 /* Every folder on the way to it that is missing, then itself for its owner alone. */
 static int spool_dir_make(const char *dir, struct err *err)
 {
@@ -280,12 +297,12 @@ static int spool_dir_make(const char *dir, struct err *err)
         if (*p != '/')
             continue;
         *p = '\0';
-        rc = mkdir(path, 0755);
+        rc = spool_dir_make_one(path, 0755);
         *p = '/';
-        if (rc < 0 && errno != EEXIST)
+        if (rc < 0)
             break;
     }
-    if (mkdir(path, 0700) < 0 && errno != EEXIST)
+    if (spool_dir_make_one(path, 0700) < 0)
         return err_set(err, ERR_FATAL,
                        "spool %s: %s; name a folder with spool_dir, or do without by "
                        "spool_bytes_max: 0",
@@ -351,6 +368,33 @@ struct spool *spool_open(const struct spool_setup *setup, struct err *err)
                  spool->files, spool->bytes);
     spool_measure(spool, clock_now_ms());
     return TAKE(spool);
+}
+
+int spool_check_unused(const char *dir, struct err *err)
+{
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int lock_fd = fd < 0 ? -1 : openat(fd, "lock", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    bool is_anothers = lock_fd >= 0 && flock(lock_fd, LOCK_SH | LOCK_NB) < 0;
+    DIR *entries = fd < 0 || is_anothers ? NULL : fdopendir(fd);
+    uint64_t groups = 0, number;
+
+    for (const struct dirent *entry; entries && (entry = readdir(entries));)
+        groups += spool_file_number(entry->d_name, &number);
+    if (entries)
+        (void)closedir(entries);
+    else if (fd >= 0)
+        (void)close(fd);
+    if (lock_fd >= 0)
+        (void)close(lock_fd);
+    if (!groups)
+        return 0;
+    return err_set(
+        err, ERR_FATAL,
+        "spool %s holds events that were acknowledged (files: %" PRIu64
+        "), and spool_bytes_max is 0: start with a spool until "
+        "plumbline_spool_groups is 0, or name another folder with spool_dir if these are "
+        "another daemon's",
+        dir, groups);
 }
 
 static void spool_close_newest(struct spool *spool)
@@ -490,23 +534,25 @@ static int spool_write_bytes(struct spool_write *write, int fd)
     return 0;
 }
 
-/* As if it had never been tried. If that fails as well, nothing is added behind it. */
-static void spool_write_undo(struct spool_write *write, int fd)
+/* As if it had never been tried. -1: nobody knows what of it will be on the disk; nothing is added
+ * behind it. */
+static int spool_write_undo(struct spool_write *write, int fd)
 {
     char name[SPOOL_NAME_BYTES];
+    bool is_cut = ftruncate(fd, (off_t)write->at) == 0 && fdatasync(fd) == 0;
 
-    spool_file_name(write->number, name);
     if (write->file) {
-        if (ftruncate(fd, (off_t)write->at) < 0 || fdatasync(fd) < 0)
+        if (!is_cut)
             spool_close_newest(write->spool);
-        return;
+        return is_cut ? 0 : -1;
     }
-    if (ftruncate(fd, 0) < 0)
-        log_error("event=spool_undo_failed file=%s errno=%d", name, errno);
+    spool_file_name(write->number, name);
     (void)close(fd);
     if (unlinkat(write->spool->dir_fd, name, 0) < 0)
         log_error("event=spool_undo_failed file=%s errno=%d", name, errno);
-    (void)fsync(write->spool->dir_fd);
+    else if (fsync(write->spool->dir_fd) == 0)
+        return 0;
+    return is_cut ? 0 : -1;
 }
 
 static void spool_write_note(struct spool_write *write, int fd)
@@ -553,7 +599,8 @@ static int spool_write_run(struct spool_write *write, struct err *err)
         crash_at(CRASH_SPOOL_CREATED);
     if (spool_write_bytes(write, fd) < 0 || (!write->file && fsync(spool->dir_fd) < 0)) {
         (void)err_set(err, ERR_RETRY, "spool %s/%s: %s", spool->dir, name, strerror(errno));
-        spool_write_undo(write, fd);
+        if (spool_write_undo(write, fd) < 0)
+            err->kind = ERR_FATAL;
         return -1;
     }
     crash_at(CRASH_SPOOL_LISTED);
@@ -614,7 +661,8 @@ int spool_append(struct spool *spool, const struct submission *list, const struc
     spool->is_failing = true;
     spool_unlock(spool);
     if (!was_failing)
-        log_error("event=spool_failed action=refuse err=\"%s\"", err->text);
+        log_error("event=spool_failed action=%s err=\"%s\"",
+                  err->kind == ERR_FATAL ? "close" : "refuse", err->text);
     return -1;
 }
 
@@ -645,7 +693,7 @@ struct spool_group *spool_take(struct spool *spool, bool *is_last, struct err *e
     if (fd >= 0)
         image = spool_file_read(fd, &len, err);
     else
-        (void)err_set(err, ERR_RETRY, "%s", strerror(errno));
+        (void)err_set(err, errno == ENOENT ? ERR_INPUT : ERR_RETRY, "%s", strerror(errno));
     if (fd >= 0)
         (void)close(fd);
     (void)pthread_mutex_unlock(&spool->io);

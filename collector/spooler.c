@@ -27,15 +27,18 @@ static void spooler_refuse(struct spooler *spooler, const struct submission *sub
 /* Many requests, one fsync. */
 static void spooler_append(struct spooler *spooler, struct submission *list)
 {
+    enum submission_outcome outcome = SUBMISSION_SPOOLED;
     struct submission *next;
     struct err err = { 0 };
-    int rc = spool_append(spooler->spool, list, NULL, 0, &err); /* it logs when it begins to fail */
+
+    if (spool_append(spooler->spool, list, NULL, 0, &err) < 0) /* it logs when it begins to fail */
+        outcome = err.kind == ERR_FATAL ? SUBMISSION_UNKNOWN : SUBMISSION_NOT_STORED;
 
     queue_divert_done(spooler->queue);
     for (; list; list = next) {
         next = list->next;
-        list->outcome = rc == 0 ? SUBMISSION_SPOOLED : SUBMISSION_NOT_STORED;
-        if (rc < 0)
+        list->outcome = outcome;
+        if (outcome != SUBMISSION_SPOOLED)
             spooler_refuse(spooler, list);
         list->done(list); /* may free it */
     }

@@ -162,7 +162,7 @@ void config_merge(struct config *merged, const struct config *old, const struct 
                   struct buf *changed, struct buf *kept);
 /* Whether requests need a key; of a configuration that config_check has passed. */
 bool config_asks_for_keys(const struct config *config);
-/* Where the spool is. Owned; NULL: there is to be none. */
+/* Where the spool is, or would be. Owned. */
 char *config_spool_dir(const struct config *config) MUST_CHECK;
 /* spool_after_ms, at most half of the time that requests wait. */
 int64_t config_spool_after_ms(const struct config *config);

@@ -36,6 +36,9 @@ struct spool_setup {
  * finished, and so never acknowledged, is cut off. ERR_FATAL: the folder can't be used, is another
  * daemon's, or holds what a newer version wrote; the text says what to do. */
 struct spool *spool_open(const struct spool_setup *setup, struct err *err) MUST_CHECK;
+/* No spool is wanted: ERR_FATAL when the folder holds events nevertheless, but for those of a
+ * daemon that runs. The text says what to do. */
+int spool_check_unused(const char *dir, struct err *err) MUST_CHECK;
 /* Accepts NULL. */
 void spool_free(struct spool *spool);
 AUTO_DEFINE(struct spool, spool_free);
@@ -46,7 +49,8 @@ bool spool_is_usable(struct spool *spool);
 
 /* Appends the list's events and returns when they are on disk, with all that came before. A batch
  * whose fate nobody knows is a group of its own with its key: `key` NULL otherwise. ERR_RETRY: the
- * spool or the disk is full, or the disk failed; nothing of them is in it. */
+ * spool or the disk is full, or the disk failed; nothing of them is in it. ERR_FATAL: the disk
+ * failed, and again when that was to be undone; nobody knows what the next daemon will find. */
 int spool_append(struct spool *spool, const struct submission *list, const struct uuid *key,
                  int64_t formed_ms, struct err *err) MUST_CHECK;
 
@@ -82,7 +86,7 @@ struct spool_place {
 
 /* The oldest group, to which nothing is added any more; it stays in the spool until spool_drop.
  * *is_last: there is no other. NULL with err->kind ERR_NONE: the spool is empty. ERR_RETRY: it
- * can't be read. */
+ * can't be read. ERR_INPUT: somebody has removed its file, all that is left is spool_drop. */
 struct spool_group *spool_take(struct spool *spool, bool *is_last, struct err *err) MUST_CHECK;
 void spool_group_free(struct spool_group *group);
 AUTO_DEFINE(struct spool_group, spool_group_free);

@@ -18,8 +18,8 @@ enum submission_outcome {
     SUBMISSION_SPOOLED,    /* answer 202: on disk, to be committed later */
     SUBMISSION_NOT_STORED, /* answer 503: not stored and never will be */
     SUBMISSION_FENCED,     /* from Kafka: the stored offset is not where it began; not stored */
-    SUBMISSION_UNKNOWN,    /* the daemon stops while the fate of COMMIT is unknown: close without an
-                              answer */
+    SUBMISSION_UNKNOWN,    /* the daemon stops while the fate of COMMIT is unknown, or the spool's
+                              disk fails so that its own is: close without an answer */
 };
 
 struct origin;      /* collector/origin.h */

@@ -167,7 +167,7 @@ void daemon_free(struct daemon *daemon)
 
 /* ---- how it begins ---- */
 
-/* With the spool's variable in front, which the test's own replace, and with TLS two more; the
+/* With the spool's variables in front, which the test's own replace, and with TLS two more; the
  * array is owned, what it points to is not. */
 static const char **daemon_environment(const struct daemon *daemon, char *spool, char *tls[2])
 {
@@ -176,6 +176,8 @@ static const char **daemon_environment(const struct daemon *daemon, char *spool,
     size_t n = 0;
 
     all[n++] = spool;
+    if (!daemon->options.spool)
+        all[n++] = "PLUMBLINE_SPOOL_BYTES_MAX=0";
     for (; given && *given; given++) {
         ck_assert_uint_lt(n + 3, VARIABLES_MAX);
         all[n++] = *given;
@@ -196,7 +198,7 @@ static void daemon_launch(struct daemon *daemon)
     const char *binary = getenv("TEST_DAEMON");
     AUTO(mem_free)
     char *spool = options->spool ? xasprintf("PLUMBLINE_SPOOL_DIR=%s", options->spool)
-                                 : xstrdup("PLUMBLINE_SPOOL_BYTES_MAX=0");
+                                 : xasprintf("PLUMBLINE_SPOOL_DIR=%s/none", temp_root());
     const char *argv[ARGS_MAX] = { binary ? binary : "build/plumbline", "serve", "--listen",
                                    options->listen ? options->listen : "127.0.0.1:0" };
     char *tls[2] = { NULL, NULL };

@@ -1,5 +1,6 @@
-/* Faults at random, several at a time, while clients post by two daemons: after each round every
- * acknowledged event is there once, nothing that was refused is, and the books balance.
+/* Faults at random, several at a time, while clients post by two daemons, of which the second has a
+ * spool: after each round every acknowledged event is there once, those that were spooled once the
+ * spool is empty, nothing that was refused is, and the books balance.
  *
  * CHAOS_ROUNDS sets how many rounds there are, CHAOS_SEED repeats the faults of a run: it is
  * printed with each round, so the last line above a breach tells both. Every LIFE_ROUNDS rounds
@@ -52,13 +53,14 @@ enum {
 
 struct chaos;
 
-/* One of the daemons: the second one reaches Postgres through the proxy. */
+/* One of the daemons: the second one reaches Postgres through the proxy, and has a spool on the
+ * disk that is filled at times. */
 struct member {
     struct daemon *daemon;
     bool is_up, is_frozen;
-    int clock_fd;          /* its wall clock's error, see tests/chaos/clock.c */
-    char *preload, *clock; /* owned */
-    const char *environment[6];
+    int clock_fd;                  /* its wall clock's error, see tests/chaos/clock.c */
+    char *preload, *clock, *spool; /* owned */
+    const char *environment[7];
 };
 
 struct chaos {
@@ -321,6 +323,18 @@ static bool chaos_is_balanced(const struct daemon *daemon)
     return json_is_true(json_object_get(balance, "balanced"));
 }
 
+/* Nothing that the clients send is to be refused; that would look like a loss. */
+static void chaos_check_rejected(struct chaos *chaos)
+{
+    AUTO(mem_free)
+    char *rejected = pg_query_text(chaos->dsn, "SELECT coalesce(string_agg(r::text, E'\\n'), '')"
+                                               " FROM (SELECT source, code, message, origin,"
+                                               " encode(event, 'escape') FROM rejected_event"
+                                               " LIMIT 5) AS r");
+
+    ck_assert_msg(!*rejected, "rejected: %s", rejected);
+}
+
 static void chaos_check(struct chaos *chaos)
 {
     const char *const words[] = { "verify", "--database", chaos->dsn, NULL };
@@ -330,11 +344,12 @@ static void chaos_check(struct chaos *chaos)
         const struct daemon *daemon = chaos->members[i].daemon;
 
         WAIT_UNTIL(30000, daemon_status(daemon, "/readyz") == 200);
+        WAIT_UNTIL(60000, daemon_metric(daemon, "plumbline_spool_groups") == 0);
         ck_assert(chaos_is_balanced(daemon));
     }
+    chaos_check_rejected(chaos);
     witness_check(chaos->witness, chaos->members[dice_roll(&chaos->dice, 2)].daemon, chaos->dsn);
     load_check_books(chaos->dsn);
-    ck_assert_int_eq(pg_query_i64(chaos->dsn, "SELECT count(*) FROM rejected_event"), 0);
     /* A label whose prediction is stored does not wait for long. */
     WAIT_UNTIL(30000, pg_query_i64(chaos->dsn,
                                    "SELECT count(*) FROM delayed_metric_waiting AS w WHERE "
@@ -364,6 +379,7 @@ static void member_start(struct chaos *chaos, uint32_t i, const char *dsn)
     size_t n = 0;
 
     member->clock_fd = -1;
+    member->spool = i ? xasprintf("%s/spool", chaos->disk ? chaos->disk : dir) : NULL;
     if (!IS_SANITIZED && readlink("/proc/self/exe", self, sizeof(self) - 1) > 0) {
         member->clock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
         ck_assert_int_eq(write(member->clock_fd, &right, sizeof(right)), sizeof(right));
@@ -373,9 +389,10 @@ static void member_start(struct chaos *chaos, uint32_t i, const char *dsn)
         member->environment[n++] = member->preload;
     }
     member->environment[n++] = "PLUMBLINE_COMMIT_TIMEOUT_MS=700ms";
+    member->environment[n++] = "PLUMBLINE_SPOOL_AFTER_MS=200ms";
     member->environment[n++] = "PLUMBLINE_DRAIN_TIMEOUT_MS=2s";
-    member->daemon =
-        daemon_start(&(struct daemon_options){ .dsn = dsn, .environment = member->environment });
+    member->daemon = daemon_start(&(struct daemon_options){
+        .dsn = dsn, .environment = member->environment, .spool = member->spool });
     member->is_up = true;
     witness_aim(chaos->witness, i, member->daemon);
 }
@@ -420,6 +437,7 @@ static void chaos_end(struct chaos *chaos)
             (void)close(member->clock_fd);
         free(member->preload);
         free(member->clock);
+        free(member->spool);
     }
     proxy_stop(chaos->proxy);
     pg_free(chaos->pg);

@@ -500,6 +500,29 @@ START_TEST(newer_format_is_refused)
 }
 END_TEST
 
+/* Without a spool nobody would replay what is there. */
+START_TEST(unwanted_but_not_empty)
+{
+    static const char *const without[] = { SPOOL_AFTER, "PLUMBLINE_SPOOL_BYTES_MAX=0", NULL };
+    struct fixture fixture;
+
+    fixture_start(&fixture, environment_plain);
+    fixture_leave(&fixture);
+    daemon_set_environment(fixture.service.daemon, without);
+    daemon_respawn(fixture.service.daemon);
+    ck_assert_int_eq(daemon_wait_exit(fixture.service.daemon, 30000), 1);
+    ck_assert(daemon_log_has(fixture.service.daemon, "start with a spool until "
+                                                     "plumbline_spool_groups is 0"));
+    daemon_set_environment(fixture.service.daemon, environment_plain);
+    daemon_resume(fixture.service.daemon);
+    fixture_check_totals(&fixture, 3, 0, 0);
+    ck_assert_int_eq(daemon_stop(fixture.service.daemon), 0);
+    daemon_set_environment(fixture.service.daemon, without);
+    daemon_resume(fixture.service.daemon);
+    fixture_stop(&fixture);
+}
+END_TEST
+
 START_TEST(one_daemon_a_folder)
 {
     struct fixture fixture;
@@ -653,6 +676,7 @@ Suite *spool_suite(void)
     tcase_add_test(tc, full_disk_is_503);
     tcase_add_test(tc, damaged_and_torn);
     tcase_add_test(tc, newer_format_is_refused);
+    tcase_add_test(tc, unwanted_but_not_empty);
     tcase_add_test(tc, one_daemon_a_folder);
     suite_add_tcase(suite, tc);
     tc = tcase_create("faults");
