@@ -320,7 +320,7 @@ START_TEST(passwords_are_not_shown)
         "PLUMBLINE_LOG_LEVEL=debug", "PLUMBLINE_KAFKA_BROKERS=127.0.0.1:1",
         "PLUMBLINE_KAFKA_PROPERTIES=security.protocol=sasl_plaintext\nsasl.mechanism=PLAIN\n"
         "sasl.username=ann\nsasl.password=" SECRET "\n",
-        NULL
+        "LSAN_OPTIONS=suppressions=tests/asan/suppressions:print_suppressions=0", NULL
     };
     AUTO(service_free)
     struct service *service =
