@@ -192,6 +192,7 @@ valgrind: $(BUILD)/tests/unit ## unit tests under valgrind (SUITES="json row")
 	@tools/valgrind $(BUILD)
 
 analyse: all ## clang-tidy, cppcheck, gcc -fanalyzer: clean, or with a written reason
+	@tools/install-deps --analyse
 	@tools/analyse
 
 cover: ## line and branch coverage of all tests, and the functions that never ran

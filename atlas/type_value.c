@@ -684,7 +684,7 @@ static int value_attribute(const struct value_check *check, const struct value_p
     if (value_check_count(check, place, attribute, value) < 0 ||
         value_any(check, place, span_of(attribute->type_name), value, out) < 0)
         return -1;
-    if (*out && attribute->cardinality == TYPE_SET && json_is_array(*out))
+    if (attribute->cardinality == TYPE_SET && json_is_array(*out))
         value_make_set(*out);
     return 0;
 }

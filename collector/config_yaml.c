@@ -228,6 +228,7 @@ static int config_reader_mapping(struct config_reader *reader, const char *secti
 /* stream start, [document start, mapping, document end], stream end. */
 static int config_reader_stream(struct config_reader *reader)
 {
+    /* NOLINTNEXTLINE(misc-redundant-expression): each reads an event */
     if (config_reader_next(reader) < 0 || config_reader_next(reader) < 0)
         return -1;
     if (reader->event.type == YAML_STREAM_END_EVENT)

@@ -27,7 +27,7 @@ void key_make(char text[static KEY_TEXT_BYTES])
 
     random_fill(random, sizeof(random));
     random_fill(letters, sizeof(letters));
-    memcpy(text, key_prefix, strlen(key_prefix));
+    memcpy(text, key_prefix, (size_t)(p - text));
     for (size_t i = 0; i < KEY_ID_LEN; i++)
         *p++ = key_id_letters[letters[i] & 31];
     *p++ = '_';

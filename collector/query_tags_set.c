@@ -197,14 +197,12 @@ static void setting_add(struct setting *setting, struct set_list *list, const st
     struct type_fault fault;
 
     set_list_add(list, json_string_value(json_object_get(given, "typeName")));
-    if (classification_parse(&fresh, types, given, &fault) < 0)
-        list->is_refused = true;
-    else if (classification_check_entity(types, fresh.type, entity->type, entity->guid, &fault) < 0)
-        list->is_refused = true;
-    else {
+    if (classification_parse(&fresh, types, given, &fault) == 0 &&
+        classification_check_entity(types, fresh.type, entity->type, entity->guid, &fault) == 0) {
         setting_put(setting, entity->id, &fresh);
         return;
     }
+    list->is_refused = true;
     classification_done(&fresh);
 }
 

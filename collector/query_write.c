@@ -95,7 +95,8 @@ static enum write_outcome write_try_on(struct write *write, PGconn *conn)
     if (entity_begin(conn, atlas->query->config->commit_timeout_ms, atlas->err) < 0 ||
         store_types_refresh(conn, atlas->query->type_cache, atlas->err) < 0)
         return WRITE_REFUSED;
-    writer.types = types = type_cache_get(atlas->query->type_cache);
+    types = type_cache_get(atlas->query->type_cache);
+    writer.types = types;
     if (write->attempt(write, &writer) < 0) {
         (void)write_set_fault(write, &fault);
         return WRITE_REFUSED;

@@ -226,7 +226,8 @@ static int spool_scan_files(struct spool *spool, struct spool_file **files, size
 {
     int rc = 0;
 
-    qsort(files, len, sizeof(struct spool_file *), spool_compare);
+    if (len)
+        qsort(files, len, sizeof(struct spool_file *), spool_compare);
     for (size_t i = 0; i < len; i++) {
         char name[SPOOL_NAME_BYTES];
 

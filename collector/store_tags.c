@@ -875,7 +875,7 @@ static PGresult *origins_ask(const struct atlas_view *view, const struct type_li
 
     store_array_init(&names, STORE_OID_TEXT);
     store_array_init(&values, STORE_OID_TEXT);
-    for (size_t i = 0; has_values && i < condition->values_len; i++)
+    for (size_t i = 0; condition && i < condition->values_len; i++)
         store_array_add_text(&values, span_of(condition->values[i]));
     if (has_values)
         store_param_binary(&params, store_array_end(&values));

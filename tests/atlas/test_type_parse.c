@@ -9,6 +9,7 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "tests/harness/dice.h"
+#include "tests/harness/runner.h"
 
 Suite *type_parse_suite(void);
 
@@ -634,7 +635,7 @@ Suite *type_parse_suite(void)
     tcase_add_test(tc, classifications_fit);
     tcase_add_loop_test(tc, bound_case, 0, LENGTH(bound_cases));
     tcase_add_test(tc, bytes_have_a_bound);
-    tcase_add_loop_test(tc, random_definitions, 0, 20);
+    tcase_add_loop_test(tc, random_definitions, 0, runner_short() ? 5 : 20);
     suite_add_tcase(suite, tc);
     return suite;
 }

@@ -6,8 +6,14 @@
 #include <string.h>
 
 #include "../harness/dice.h"
+#include "../harness/runner.h"
 
-enum { NODES_MAX = 40, EDGES_MAX = 200, NEVER = 1 << 20, RANDOM_GRAPHS = 400 };
+enum { NODES_MAX = 40, EDGES_MAX = 200, NEVER = 1 << 20 };
+
+static int random_graphs_count(void)
+{
+    return runner_short() ? 100 : 400;
+}
 
 /* Data sets have even numbers, processes odd ones. */
 struct graph {
@@ -384,9 +390,10 @@ static void check_within(struct graph *graph, int64_t start, enum walk_direction
 
 START_TEST(random_limits)
 {
+    int graphs = random_graphs_count();
     uint64_t seed = 5;
 
-    for (int n = 0; n < RANDOM_GRAPHS; n++) {
+    for (int n = 0; n < graphs; n++) {
         struct graph graph = { 0 };
         size_t len = 1 + dice_roll(&seed, EDGES_MAX - 1);
 
@@ -562,10 +569,11 @@ static void graph_shuffle(struct graph *graph, uint64_t *seed)
 
 START_TEST(random_graphs)
 {
+    int graphs = random_graphs_count();
     uint64_t seed = 5;
     struct graph graph;
 
-    for (int i = 0; i < RANDOM_GRAPHS; i++) {
+    for (int i = 0; i < graphs; i++) {
         int64_t start;
         int depth;
 
