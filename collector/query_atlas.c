@@ -1,5 +1,6 @@
 /* What Atlas's clients read: entities and lineage, at the paths of its REST interface and
  * with its errors. Unknown parameters and slashes too many are as good as not there. */
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
@@ -956,14 +957,15 @@ static const char *atlas_allow(unsigned methods)
     return names[methods];
 }
 
-const char *query_atlas_allow(struct span path)
+bool query_atlas_takes(struct span path, unsigned methods, const char **allow)
 {
     struct atlas atlas = { 0 };
-    unsigned methods = 0;
+    unsigned taken = 0;
 
     if (atlas_split(&atlas, path) == 0)
-        (void)atlas_find_path(&atlas, QUERY_GET, &methods);
-    return methods ? atlas_allow(methods) : NULL;
+        (void)atlas_find_path(&atlas, 0, &taken);
+    *allow = taken ? atlas_allow(taken) : NULL;
+    return taken & methods;
 }
 
 bool query_atlas_writes(struct span path, enum query_method method)
@@ -978,15 +980,6 @@ bool query_atlas_writes(struct span path, enum query_method method)
     /* searches can be saved in Atlas */
     return !span_is(segments[1], "lineage") &&
            !(span_is(segments[1], "search") && !span_is(segments[2], "saved"));
-}
-
-static int atlas_no_method(struct atlas *atlas, unsigned methods)
-{
-    struct span path = atlas->query->argument;
-
-    atlas->query->allow = atlas_allow(methods);
-    return ATLAS_FAULT(atlas, 405, "method_not_allowed", "%.*s takes %s", fault_quote_len(path.len),
-                       path.data, atlas->query->allow);
 }
 
 /* With types of the last second, or as new as what is read. */
@@ -1016,18 +1009,14 @@ int query_atlas(struct store_pool *pool, struct query *query, struct buf *out, u
                 struct err *err)
 {
     struct atlas atlas = { .query = query, .pool = pool, .out = out, .status = status, .err = err };
-    unsigned method = query->method, methods = 0;
+    unsigned methods = 0;
     json_auto_t *answer = NULL;
-    size_t place = 0;
+    size_t place;
     int rc = atlas_split(&atlas, query->argument);
 
-    if (rc == 0)
-        place = atlas_find_path(&atlas, method, &methods);
-    if (!methods)
-        return ATLAS_FAULT(&atlas, 404, "ATLAS-404-00-000", "no such path: %.*s",
-                           fault_quote_len(query->argument.len), query->argument.data);
-    if (!(methods & method))
-        return atlas_no_method(&atlas, methods);
+    assert(rc == 0); /* query_atlas_takes has found it */
+    place = atlas_find_path(&atlas, query->method, &methods);
+    assert(methods & query->method);
     if (atlas_parse_as_of(&atlas, atlas_paths[place].takes_as_of) < 0)
         return -1;
     rc = atlas_run_path(&atlas, place, &answer);
