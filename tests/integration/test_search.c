@@ -240,7 +240,7 @@ static const struct {
     { TAGGED("PII", "hive_table", TEST("why", "eq", "\\u0027) OR true --")), "" },
     { TAGGED("*", "hive_table", TEST("level", "in", "1")), NULL },
     { TAGGED("*", "hive_table", TEST("__typeName", "eq", "PII")), "x.t" },
-    { TAGGED("_CLASSIFIED", "hive_table", TEST("__createdBy", "eq", "plumbline")), "x.t y.t_2" },
+    { TAGGED("_CLASSIFIED", "hive_table", TEST("__createdBy", "eq", "anonymous")), "x.t y.t_2" },
     { TAGGED("_CLASSIFIED", "hive_table", TEST("__timestamp", "gt", "1704067200000")),
       "x.t y.t_2" },
     { TAGGED("PII", "hive_table", TEST("__modificationTimestamp", "lt", "1704067200000")), "" },
