@@ -11,6 +11,7 @@
 #include "atlas/entity_input.h"
 #include "atlas/entity_json.h"
 #include "atlas/lineage_demand.h"
+#include "atlas/message.h"
 #include "atlas/walk.h"
 #include "base/clock.h"
 #include "base/map.h"
@@ -126,23 +127,38 @@ static size_t atlas_count_values(struct span body)
     return count;
 }
 
-json_t *atlas_read_body(struct atlas *atlas, const char *advice)
+json_t *atlas_read_body(struct atlas *atlas, size_t flags)
 {
     struct span body = atlas->query->body;
+    size_t cost = message_cost(body), most = (size_t)atlas->query->config->memory_bytes_max;
     json_error_t error;
     json_t *json;
 
-    if (body.len > ATLAS_BODY_BYTES_MAX || atlas_count_values(body) > ATLAS_BODY_VALUES_MAX) {
+    if (cost > most) {
         (void)ATLAS_FAULT(atlas, 413, "too_large",
-                          "the body has more than %d bytes or %d values: %s at a time",
-                          ATLAS_BODY_BYTES_MAX, ATLAS_BODY_VALUES_MAX, advice);
+                          "the body has too many values to be read within memory_bytes_max: send "
+                          "it in parts");
         return NULL;
     }
-    json = json_loadb(body.data ? body.data : "", body.len, 0, &error);
+    if (query_reserve(atlas->query, cost) < 0)
+        return NULL;
+    json = json_loadb(body.data ? body.data : "", body.len, flags, &error);
     if (!json)
         (void)ATLAS_FAULT(atlas, 400, "ATLAS-400-00-029", "line %d, column %d: %s", error.line,
                           error.column, error.text);
     return json;
+}
+
+json_t *atlas_read_small_body(struct atlas *atlas, const char *advice)
+{
+    struct span body = atlas->query->body;
+
+    if (body.len <= ATLAS_BODY_BYTES_MAX && atlas_count_values(body) <= ATLAS_BODY_VALUES_MAX)
+        return atlas_read_body(atlas, 0);
+    (void)ATLAS_FAULT(atlas, 413, "too_large",
+                      "the body has more than %d bytes or %d values: %s at a time",
+                      ATLAS_BODY_BYTES_MAX, ATLAS_BODY_VALUES_MAX, advice);
+    return NULL;
 }
 
 int atlas_refuse(struct atlas *atlas, const struct type_fault *fault)
@@ -768,8 +784,8 @@ static int lineage_on_demand(struct atlas *atlas, json_t **answer UNUSED)
 {
     AUTO(lineage_demand_done) struct lineage_demand demand = { 0 };
     struct lineage_fault fault;
-    json_auto_t *body =
-        atlas->query->body.len ? atlas_read_body(atlas, "ask for fewer guids") : json_object();
+    json_auto_t *body = atlas->query->body.len ? atlas_read_small_body(atlas, "ask for fewer guids")
+                                               : json_object();
 
     if (!body)
         return -1;
