@@ -549,7 +549,6 @@ static enum MHD_Result http_query_fault(struct http_request *request)
         (void)fault_set(fault, MHD_HTTP_SERVICE_UNAVAILABLE, "unavailable", NULL,
                         "the question can't be answered now, the daemon's log says why: ask again "
                         "later");
-    request->allow = job->query.allow;
     return http_answer_fault(request, fault);
 }
 

@@ -230,21 +230,21 @@ static const struct http_route *http_route_search(const char *url, const char *m
     return found;
 }
 
-/* Which methods there are is a matter of each path. */
-static int http_route_atlas_method(struct http_request *request, const char *argument,
+/* Which methods there are is a matter of each path. `method` 0: one that none has. */
+static int http_route_atlas_method(struct http_request *request, unsigned method,
                                    struct fault *fault)
 {
-    struct span path;
+    struct span path = { request->argument, request->argument_len };
+    const char *allow;
 
-    if (http_route_argument(request, argument, fault) < 0)
-        return -1;
-    path = (struct span){ request->argument, request->argument_len };
-    request->allow = query_atlas_allow(path);
-    if (!request->allow)
+    if (query_atlas_takes(path, method, &allow))
+        return 0;
+    if (!allow)
         return fault_set(fault, MHD_HTTP_NOT_FOUND, "ATLAS-404-00-000", NULL, "no such path: %.*s",
                          fault_quote_len(path.len), path.len ? path.data : "");
+    request->allow = allow;
     return fault_set(fault, MHD_HTTP_METHOD_NOT_ALLOWED, "method_not_allowed", NULL,
-                     "%.*s takes %s", fault_quote_len(path.len), path.data, request->allow);
+                     "%.*s takes %s", fault_quote_len(path.len), path.data, allow);
 }
 
 int http_route_find(struct http_request *request, const char *url, const char *method,
@@ -258,13 +258,18 @@ int http_route_find(struct http_request *request, const char *url, const char *m
                          fault_quote_len(strlen(url)), url);
     if (!http_route_allows(request->route, method)) {
         if (request->route->is_atlas)
-            return http_route_atlas_method(request, argument, fault);
+            return http_route_argument(request, argument, fault) < 0
+                       ? -1
+                       : http_route_atlas_method(request, 0, fault);
         request->allow = strcmp(request->route->method, "GET") == 0 ? "GET, HEAD" : "POST";
         return fault_set(fault, MHD_HTTP_METHOD_NOT_ALLOWED, "method_not_allowed", NULL,
                          "%s takes %s, not %.*s", request->route->path, request->allow,
                          fault_quote_len(strlen(method)), method);
     }
     if (http_route_argument(request, argument, fault) < 0 || http_auth_check(request, fault) < 0)
+        return -1;
+    if (request->route->is_atlas &&
+        http_route_atlas_method(request, request->route->query_method, fault) < 0)
         return -1;
     (void)MHD_get_connection_values_n(request->connection, MHD_GET_ARGUMENT_KIND,
                                       http_route_parameter, request);

@@ -1,5 +1,6 @@
 /* What Atlas's clients read: entities and lineage, at the paths of its REST interface and
  * with its errors. Unknown parameters and slashes too many are as good as not there. */
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
@@ -10,6 +11,7 @@
 #include "atlas/entity_input.h"
 #include "atlas/entity_json.h"
 #include "atlas/lineage_demand.h"
+#include "atlas/message.h"
 #include "atlas/walk.h"
 #include "base/clock.h"
 #include "base/map.h"
@@ -125,23 +127,38 @@ static size_t atlas_count_values(struct span body)
     return count;
 }
 
-json_t *atlas_read_body(struct atlas *atlas, const char *advice)
+json_t *atlas_read_body(struct atlas *atlas, size_t flags)
 {
     struct span body = atlas->query->body;
+    size_t cost = message_cost(body), most = (size_t)atlas->query->config->memory_bytes_max;
     json_error_t error;
     json_t *json;
 
-    if (body.len > ATLAS_BODY_BYTES_MAX || atlas_count_values(body) > ATLAS_BODY_VALUES_MAX) {
+    if (cost > most) {
         (void)ATLAS_FAULT(atlas, 413, "too_large",
-                          "the body has more than %d bytes or %d values: %s at a time",
-                          ATLAS_BODY_BYTES_MAX, ATLAS_BODY_VALUES_MAX, advice);
+                          "the body has too many values to be read within memory_bytes_max: send "
+                          "it in parts");
         return NULL;
     }
-    json = json_loadb(body.data ? body.data : "", body.len, 0, &error);
+    if (query_reserve(atlas->query, cost) < 0)
+        return NULL;
+    json = json_loadb(body.data ? body.data : "", body.len, flags, &error);
     if (!json)
         (void)ATLAS_FAULT(atlas, 400, "ATLAS-400-00-029", "line %d, column %d: %s", error.line,
                           error.column, error.text);
     return json;
+}
+
+json_t *atlas_read_small_body(struct atlas *atlas, const char *advice)
+{
+    struct span body = atlas->query->body;
+
+    if (body.len <= ATLAS_BODY_BYTES_MAX && atlas_count_values(body) <= ATLAS_BODY_VALUES_MAX)
+        return atlas_read_body(atlas, 0);
+    (void)ATLAS_FAULT(atlas, 413, "too_large",
+                      "the body has more than %d bytes or %d values: %s at a time",
+                      ATLAS_BODY_BYTES_MAX, ATLAS_BODY_VALUES_MAX, advice);
+    return NULL;
 }
 
 int atlas_refuse(struct atlas *atlas, const struct type_fault *fault)
@@ -767,8 +784,8 @@ static int lineage_on_demand(struct atlas *atlas, json_t **answer UNUSED)
 {
     AUTO(lineage_demand_done) struct lineage_demand demand = { 0 };
     struct lineage_fault fault;
-    json_auto_t *body =
-        atlas->query->body.len ? atlas_read_body(atlas, "ask for fewer guids") : json_object();
+    json_auto_t *body = atlas->query->body.len ? atlas_read_small_body(atlas, "ask for fewer guids")
+                                               : json_object();
 
     if (!body)
         return -1;
@@ -956,14 +973,15 @@ static const char *atlas_allow(unsigned methods)
     return names[methods];
 }
 
-const char *query_atlas_allow(struct span path)
+bool query_atlas_takes(struct span path, unsigned methods, const char **allow)
 {
     struct atlas atlas = { 0 };
-    unsigned methods = 0;
+    unsigned taken = 0;
 
     if (atlas_split(&atlas, path) == 0)
-        (void)atlas_find_path(&atlas, QUERY_GET, &methods);
-    return methods ? atlas_allow(methods) : NULL;
+        (void)atlas_find_path(&atlas, 0, &taken);
+    *allow = taken ? atlas_allow(taken) : NULL;
+    return taken & methods;
 }
 
 bool query_atlas_writes(struct span path, enum query_method method)
@@ -978,15 +996,6 @@ bool query_atlas_writes(struct span path, enum query_method method)
     /* searches can be saved in Atlas */
     return !span_is(segments[1], "lineage") &&
            !(span_is(segments[1], "search") && !span_is(segments[2], "saved"));
-}
-
-static int atlas_no_method(struct atlas *atlas, unsigned methods)
-{
-    struct span path = atlas->query->argument;
-
-    atlas->query->allow = atlas_allow(methods);
-    return ATLAS_FAULT(atlas, 405, "method_not_allowed", "%.*s takes %s", fault_quote_len(path.len),
-                       path.data, atlas->query->allow);
 }
 
 /* With types of the last second, or as new as what is read. */
@@ -1016,18 +1025,14 @@ int query_atlas(struct store_pool *pool, struct query *query, struct buf *out, u
                 struct err *err)
 {
     struct atlas atlas = { .query = query, .pool = pool, .out = out, .status = status, .err = err };
-    unsigned method = query->method, methods = 0;
+    unsigned methods = 0;
     json_auto_t *answer = NULL;
-    size_t place = 0;
+    size_t place;
     int rc = atlas_split(&atlas, query->argument);
 
-    if (rc == 0)
-        place = atlas_find_path(&atlas, method, &methods);
-    if (!methods)
-        return ATLAS_FAULT(&atlas, 404, "ATLAS-404-00-000", "no such path: %.*s",
-                           fault_quote_len(query->argument.len), query->argument.data);
-    if (!(methods & method))
-        return atlas_no_method(&atlas, methods);
+    assert(rc == 0); /* query_atlas_takes has found it */
+    place = atlas_find_path(&atlas, query->method, &methods);
+    assert(methods & query->method);
     if (atlas_parse_as_of(&atlas, atlas_paths[place].takes_as_of) < 0)
         return -1;
     rc = atlas_run_path(&atlas, place, &answer);

@@ -58,8 +58,11 @@ static inline const char *atlas_user(const struct atlas *atlas)
     return atlas->query->user ? atlas->query->user : "anonymous";
 }
 
-/* The body as JSON, owned; NULL: the fault is set. `advice`: what helps when it is too large. */
-json_t *atlas_read_body(struct atlas *atlas, const char *advice);
+/* The body as JSON, read with these flags of jansson, owned; NULL: the fault is set. Its memory is
+ * of the budget. */
+json_t *atlas_read_body(struct atlas *atlas, size_t flags);
+/* The same where a few MiB are enough. `advice`: what helps when it is too large. */
+json_t *atlas_read_small_body(struct atlas *atlas, const char *advice);
 int atlas_refuse(struct atlas *atlas, const struct type_fault *fault);
 /* The fault that nothing has this guid. */
 int atlas_no_guid(struct atlas *atlas, struct span guid);

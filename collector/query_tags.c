@@ -349,7 +349,7 @@ static int tagging_update(struct tagging *tagging, const json_t *list)
 static int tagging_run(struct atlas *atlas,
                        int (*change)(struct tagging *tagging, const json_t *list))
 {
-    json_auto_t *list = atlas_read_body(atlas, "send fewer classifications");
+    json_auto_t *list = atlas_read_small_body(atlas, "send fewer classifications");
     AUTO(tagging_done) struct tagging tagging;
 
     tagging_init(&tagging, atlas);
@@ -428,7 +428,7 @@ static int tagging_find_guids(struct tagging *tagging, const json_t *guids)
 
 int query_tags_bulk(struct atlas *atlas, json_t **answer UNUSED)
 {
-    json_auto_t *body = atlas_read_body(atlas, "classify fewer entities");
+    json_auto_t *body = atlas_read_small_body(atlas, "classify fewer entities");
     json_t *given = json_object_get(body, "classification");
     const json_t *guids = json_object_get(body, "entityGuids");
     json_auto_t *list = json_array();

@@ -117,7 +117,7 @@ static int types_parse(struct atlas *atlas, enum type_change_kind kind, struct t
 {
     int64_t now_ms = clock_now_ms();
     struct type_stamp stamp = { atlas_user(atlas), atlas_user(atlas), now_ms, now_ms, 1 };
-    json_auto_t *body = atlas_read_body(atlas, "define fewer types");
+    json_auto_t *body = atlas_read_small_body(atlas, "define fewer types");
     struct type_fault fault;
 
     if (!body)

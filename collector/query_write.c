@@ -3,7 +3,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "atlas/message.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "collector/store_graph_batch_internal.h"
@@ -32,23 +31,8 @@ void write_done(struct write *write)
 
 int write_read_body(struct write *write)
 {
-    struct atlas *atlas = write->atlas;
-    struct span body = atlas->query->body;
-    size_t cost = message_cost(body), most = (size_t)atlas->query->config->memory_bytes_max;
-    json_error_t error;
-
-    if (cost > most)
-        return ATLAS_FAULT(atlas, 413, "too_large",
-                           "the body has too many values to be read within memory_bytes_max: send "
-                           "it in parts");
-    if (query_reserve(atlas->query, cost) < 0)
-        return -1;
-    write->body = json_loadb(body.data ? body.data : "", body.len,
-                             JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
-    if (!write->body)
-        return ATLAS_FAULT(atlas, 400, "ATLAS-400-00-029", "line %d, column %d: %s", error.line,
-                           error.column, error.text);
-    return 0;
+    write->body = atlas_read_body(write->atlas, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY);
+    return write->body ? 0 : -1;
 }
 
 /* --------------------------------------------------------------------------------- the attempts */

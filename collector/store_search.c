@@ -125,6 +125,17 @@ static bool search_is_key_char(char c)
     return isalnum((unsigned char)c) || c == '_';
 }
 
+/* Whether search_put_keys says all that there is to say of the word: ASCII letters, digits and _,
+ * behind which anything may follow. Their texts need not be read. */
+static bool search_is_key(const char *word)
+{
+    size_t len;
+
+    for (len = 0; search_is_key_char(word[len]); len++)
+        continue;
+    return len && len <= SEARCH_KEY_BYTES_MAX && strcmp(word + len, word[len] ? "*" : "") == 0;
+}
+
 /* What an index knows of the word: the parts that must be there as words of their own, or as the
  * beginning of one. Of a part behind a wildcard, or with letters that are none in every locale, it
  * knows nothing. */
@@ -457,6 +468,8 @@ static void search_put_condition(struct search_sql *sql, const struct search *se
     }
     for (size_t i = 0; i < search->words_len; i++) {
         search_put_keys(sql, search->words[i]);
+        if (search_is_key(search->words[i]))
+            continue;
         buf_append_text(&sql->text, " AND " SEARCH_TEXT_SQL " ~ lower(");
         search_put_word(sql, search->words[i]);
         buf_append_char(&sql->text, ')');
@@ -779,7 +792,8 @@ int store_search_suggest(PGconn *conn, const char *prefix, const char *field,
 {
     AUTO(store_cursor_done) struct store_cursor cursor = { 0 };
     AUTO(mem_free) char *key = xasprintf("'%s':*", prefix);
-    const char *const values[] = { key, prefix };
+    AUTO(mem_free) char *word = xasprintf("\\m%s[[:alnum:]_]*", prefix);
+    const char *const values[] = { key, word };
     AUTO(mem_free)
     char *text = field ? xasprintf("lower(left(%s, 500))", search_word_sql(field))
                        : xstrdup(SEARCH_TEXT_SQL);
@@ -787,8 +801,8 @@ int store_search_suggest(PGconn *conn, const char *prefix, const char *field,
     char *sql = xasprintf(
         "SELECT k.word FROM (SELECT %s AS text FROM entity AS e WHERE e.to_batch IS NULL AND"
         " entity_words(" SEARCH_TEXT_SQL ") @@ lower($1::text)::tsquery LIMIT %d) AS h CROSS JOIN"
-        " LATERAL (SELECT DISTINCT w.word FROM regexp_split_to_table(h.text, '[^[:alnum:]_]+')"
-        "  AS w(word) WHERE starts_with(w.word, lower($2::text))) AS k"
+        " LATERAL (SELECT DISTINCT w.found[1] AS word FROM regexp_matches(h.text, $2::text, 'gi')"
+        "  AS w(found)) AS k"
         " GROUP BY k.word ORDER BY count(*) DESC, k.word COLLATE \"C\" LIMIT %d",
         text, SEARCH_WORDS_OF_MAX, SEARCH_SUGGESTIONS_MAX);
     int rc;

@@ -31,12 +31,13 @@ query_run query_balance;
 /* POST /get-model-deployment-crn: query->body. */
 query_run query_deployment_crn;
 
-/* Whatever is read under /api/atlas: query->argument is the path behind it. */
+/* Whatever is under /api/atlas: query->argument is the path behind it, which takes the method. */
 query_run query_atlas;
 /* Whether a request of this path and method changes the graph, or may: paths that are not known do.
  * A search that is POSTed does not. */
 bool query_atlas_writes(struct span path, enum query_method method);
-/* What is taken at that path, as a 405 says it; NULL: there is no such path. Static. */
-const char *query_atlas_allow(struct span path);
+/* Whether that path takes one of the methods (enum query_method), as query_atlas wants it. *allow
+ * is what it takes, as a 405 says it, static; NULL: there is no such path. */
+bool query_atlas_takes(struct span path, unsigned methods, const char **allow);
 
 #endif

@@ -55,7 +55,6 @@ struct query {
 
     struct fault fault; /* what to answer when the function returns -1 without having flushed */
     bool is_unknown;    /* the same, but nobody knows what was done: the connection is closed */
-    const char *allow;  /* static; of a 405 */
     struct query_sender *sender;
 };
 

@@ -9,7 +9,9 @@ import java.util.TreeSet;
 import org.apache.atlas.AtlasClientV2;
 import org.apache.atlas.AtlasServiceException;
 import org.apache.atlas.model.SearchFilter;
+import org.apache.atlas.model.discovery.AtlasQuickSearchResult;
 import org.apache.atlas.model.discovery.AtlasSearchResult;
+import org.apache.atlas.model.discovery.QuickSearchParameters;
 import org.apache.atlas.model.discovery.SearchParameters;
 import org.apache.atlas.model.discovery.SearchParameters.FilterCriteria;
 import org.apache.atlas.model.instance.AtlasClassification;
@@ -25,6 +27,8 @@ import org.apache.atlas.model.instance.ClassificationAssociateRequest;
 import org.apache.atlas.model.instance.EntityMutationResponse;
 import org.apache.atlas.model.lineage.AtlasLineageInfo;
 import org.apache.atlas.model.lineage.AtlasLineageInfo.LineageDirection;
+import org.apache.atlas.model.lineage.AtlasLineageInfo.LineageInfoOnDemand;
+import org.apache.atlas.model.lineage.LineageOnDemandConstraints;
 import org.apache.atlas.model.typedef.AtlasClassificationDef;
 import org.apache.atlas.model.typedef.AtlasEntityDef;
 import org.apache.atlas.model.typedef.AtlasStructDef.AtlasAttributeDef;
@@ -358,6 +362,32 @@ public final class JavaClient {
         leftOut("purge", () -> client.purgeEntitiesByGuids(Collections.singleton(guid("raw"))));
     }
 
+    private void foundQuickly(String what, AtlasQuickSearchResult result) {
+        found(what, result.getSearchResults());
+        result.getAggregationMetrics().forEach((facet, entries) -> entries.forEach(
+            entry -> say(what + " by " + facet, entry.getName(), entry.getCount())));
+    }
+
+    /** Not with suggestions, which this client can't read from any server: their class has no
+     * constructor that its JSON reader could call. */
+    private void searchQuickly() throws AtlasServiceException {
+        QuickSearchParameters parameters = new QuickSearchParameters();
+        FilterCriteria pages = new FilterCriteria();
+
+        foundQuickly("quick search", client.quickSearch("rep", "report", true, 10, 0));
+        pages.setAttributeName("pages");
+        pages.setOperator(SearchParameters.Operator.LT);
+        pages.setAttributeValue("14");
+        parameters.setQuery("report");
+        parameters.setTypeName("report");
+        parameters.setEntityFilters(pages);
+        parameters.setExcludeDeletedEntities(true);
+        parameters.setLimit(10);
+        found("quick search pages", client.quickSearch(parameters).getSearchResults());
+        parameters.setTypeName(null);
+        refused("quick search pages of anything", () -> client.quickSearch(parameters));
+    }
+
     private void lineage(String what, AtlasLineageInfo lineage) {
         TreeSet<String> edges = new TreeSet<>();
 
@@ -375,6 +405,30 @@ public final class JavaClient {
                 client.getLineageInfo("report", named("report"), LineageDirection.INPUT, 1));
         refused("lineage of db",
                 () -> client.getLineageInfo(guid("db"), LineageDirection.BOTH, 3));
+    }
+
+    /** Of each entity as many relations as are asked for, and whether there are more. */
+    private void walkOnDemand() throws AtlasServiceException {
+        Map<String, LineageOnDemandConstraints> limits = new HashMap<>();
+        Map<String, LineageInfoOnDemand> more = new TreeMap<>();
+        AtlasEntity print = entity("Process", "print");
+        AtlasLineageInfo some;
+
+        print.setRelationshipAttribute("inputs", Collections.singletonList(
+            new AtlasRelatedObjectId(new AtlasObjectId(guid("clean"), "hive_table"), null)));
+        names.put(client.createEntity(new AtlasEntityWithExtInfo(print)).getGuidAssignments()
+                      .get(print.getGuid()), "print");
+        limits.put(guid("clean"), new LineageOnDemandConstraints(LineageDirection.BOTH, 1, 1, 1));
+        some = client.getLineageInfoOnDemand(guid("clean"), limits);
+        lineage("lineage on demand", some);
+        some.getRelationsOnDemand().forEach((guid, info) -> more.put(names.get(guid), info));
+        more.forEach((name, info) -> say(
+            "lineage on demand of " + name, info.getInputRelationsCount(), info.hasMoreInputs(),
+            info.getOutputRelationsCount(), info.hasMoreOutputs()));
+        say("lineage as demanded",
+            some.getLineageOnDemandPayload().get(guid("clean")).getInputRelationsLimit());
+        refused("lineage on demand of db", () -> client.getLineageInfoOnDemand(guid("db"), limits));
+        client.deleteEntityByGuid(guid("print"));
     }
 
     private void delete() throws AtlasServiceException {
@@ -407,7 +461,9 @@ public final class JavaClient {
         classify();
         setClassifications();
         search();
+        searchQuickly();
         walk();
+        walkOnDemand();
         delete();
         return out.toString();
     }

@@ -484,22 +484,29 @@ START_TEST(refused_as_atlas_does)
 }
 END_TEST
 
-/* What it would take to read it is more than the daemon may have. */
+/* What it would take to read it is more than the daemon may have, whatever it is for. */
 START_TEST(more_values_than_memory)
 {
-    AUTO(service_free) struct service *service = service_start();
+    static const char *const environment[] = { "PLUMBLINE_MEMORY_BYTES_MAX=8MiB",
+                                               "PLUMBLINE_BODY_BYTES_MAX=1MiB", NULL };
+    AUTO(mem_free) char *dsn = pg_database_new(pg_shared());
+    AUTO(service_free)
+    struct service *service =
+        service_start_with(&(struct daemon_options){ .dsn = dsn, .environment = environment });
     AUTO(buf_done) struct buf body;
-    json_auto_t *answer = NULL;
+    json_auto_t *answer = NULL, *types = NULL;
 
     buf_init(&body, SIZE_MAX);
     buf_append_text(&body, "{\"entities\":[");
-    for (int i = 0; i < 200000; i++)
+    for (int i = 0; i < 20000; i++)
         buf_append_text(&body, "{},");
     buf_append_text(&body, "{}]}");
     answer = write_entities(service, 413, buf_text(&body));
     check_message(answer, "ATLAS-413-00-001",
                   "the body has too many values to be read within memory_bytes_max: send it in "
                   "parts");
+    types = service_post(service, 413, "/api/atlas/v2/types/typedefs", buf_text(&body));
+    ck_assert(json_equal(types, answer));
 }
 END_TEST
 

@@ -583,21 +583,27 @@ END_TEST
 
 static const struct {
     const char *parameters, *index; /* that finds what is counted and shown */
+    bool by_text;                   /* what the index finds is read, too */
 } plan_cases[] = {
-    { "{'typeName':'hive_table'}", "entity_type" },
-    { "{'typeName':'hive_table,ml_project'}", "entity_type" },
-    { "{'typeName':'hive_table','sortBy':'qualifiedName'}", "entity_prefix" },
-    { "{'query':'name77'}", "entity_word" },
-    { "{'query':'x.t@cm'}", "entity_word" },
-    { "{'query':'name77* z'}", "entity_word" },
+    { "{'typeName':'hive_table'}", "entity_type", false },
+    { "{'typeName':'hive_table,ml_project'}", "entity_type", false },
+    { "{'typeName':'hive_table','sortBy':'qualifiedName'}", "entity_prefix", false },
+    { "{'query':'name77'}", "entity_word", false },
+    { "{'query':'x.t@cm'}", "entity_word", true },
+    { "{'query':'name77* z'}", "entity_word", false },
+    { "{'query':'NAME_7*'}", "entity_word", false },
+    { "{'query':'name77?'}", "entity_word", true },
+    { "{'query':'name77**'}", "entity_word", true },
+    { "{'query':'name77*0'}", "entity_word", true },
     { "{'typeName':'hive_table','entityFilters':" TEST("qualifiedName", "startsWith", "z.000") "}",
-      "entity_prefix" },
+      "entity_prefix", false },
     { "{'typeName':'hive_table','entityFilters':" TEST("qualifiedName", "startsWith", "z") "}",
-      "entity_prefix" },
+      "entity_prefix", false },
     { "{'typeName':'hive_table','entityFilters':" TEST("name", "startsWith", "name77") "}",
-      "entity_label" },
-    { "{'entityFilters':{'criterion':[" TEST("name", "startsWith", "n") "]}}", "entity_label" },
-    { "{'entityFilters':" TEST("qualifiedName", "eq", "z.00001@cm") "}", "entity_prefix" },
+      "entity_label", false },
+    { "{'entityFilters':{'criterion':[" TEST("name", "startsWith", "n") "]}}", "entity_label",
+      false },
+    { "{'entityFilters':" TEST("qualifiedName", "eq", "z.00001@cm") "}", "entity_prefix", false },
 };
 
 /* Whatever an attribute is called, it stays a name: a statement that is another one fails, or finds
@@ -693,6 +699,8 @@ START_TEST(indexes_are_used)
         ck_assert_msg(strstr(plan, plan_cases[i].index) != NULL &&
                           strstr(plan, "Seq Scan on entity ") == NULL,
                       "%s:\n%s", plan_cases[i].parameters, plan);
+        ck_assert_msg((strstr(plan, "(?n)") != NULL) == plan_cases[i].by_text, "%s:\n%s",
+                      plan_cases[i].parameters, plan);
         search_done(&search);
     }
 }

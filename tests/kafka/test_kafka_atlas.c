@@ -220,6 +220,7 @@ START_TEST(what_old_hooks_send_is_read)
     AUTO(service_free) struct service *service = service_start();
     json_auto_t *messages = atlas_write("old"), *list = json_array();
     AUTO(mem_free) char *body = NULL, *table = NULL, *db = NULL, *storage = NULL;
+    AUTO(mem_free) char *traits = NULL;
     const char *dsn = service->dsn;
 
     json_decref(service_call(service, 200, "POST", "/api/atlas/v2/types/typedefs",
@@ -251,6 +252,11 @@ START_TEST(what_old_hooks_send_is_read)
                                  " FROM entity WHERE qualified_name = 'raw@cm_storage'"
                                  " AND to_batch IS NULL");
     ck_assert_str_eq(storage, "lazy");
+    traits = pg_query_text(dsn, "SELECT string_agg(qualified_name, ' ' ORDER BY qualified_name)"
+                                " FROM classification JOIN entity USING (entity_id) WHERE"
+                                " classification.type = 'PII' AND classification.to_batch IS NULL"
+                                " AND entity.to_batch IS NULL");
+    ck_assert_str_eq(traits, "clean@cm raw@cm");
 }
 END_TEST
 
