@@ -1,4 +1,4 @@
--- Plumbline 017: API keys, and what administrators do.
+-- Plumbline 016: API keys, and what administrators do.
 
 -- Of a key only the SHA-256 of its text is kept: it is 256 random bits, which no slow hash makes safer. A key that was
 -- revoked stays, so that an audit can tell who it was.
