@@ -156,6 +156,15 @@ const char *service_text(const json_t *object, const char *member)
     return json_string_value(value);
 }
 
+char *service_quoted(const char *text)
+{
+    char *copy = xstrdup(text);
+
+    for (char *c = copy; *c; c++)
+        *c = *c == '\'' ? '"' : *c;
+    return copy;
+}
+
 json_t *service_json(const char *text)
 {
     json_error_t error;

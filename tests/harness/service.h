@@ -56,6 +56,8 @@ int64_t service_sample(struct service *service, const char *name);
 /* The member as a number or text; fails the test when it is not there. */
 int64_t service_number(const json_t *object, const char *member);
 const char *service_text(const json_t *object, const char *member);
+/* A body that is easier to read in C: ' stands for ". Owned. */
+char *service_quoted(const char *text) MUST_CHECK;
 /* Parses; fails the test when it can't. Owned. */
 json_t *service_json(const char *text) MUST_CHECK;
 /* Fails the test unless both are the same JSON; `what` names the case. */

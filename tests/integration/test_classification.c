@@ -26,22 +26,12 @@ enum { WAIT_MS = 30000 };
 
 /* ---- requests ---- */
 
-/* ' stands for ". Owned. */
-static char *quoted(const char *text)
-{
-    char *copy = xstrdup(text);
-
-    for (char *c = copy; *c; c++)
-        *c = *c == '\'' ? '"' : *c;
-    return copy;
-}
-
 /* The answer with its status checked; NULL: it has no body. Owned. */
 static json_t *ask(struct service *service, const char *method, long status, const char *path,
                    const char *body)
 {
     AUTO(mem_free) char *url = daemon_url(service->daemon, path);
-    AUTO(mem_free) char *sent = body ? quoted(body) : NULL;
+    AUTO(mem_free) char *sent = body ? service_quoted(body) : NULL;
     AUTO(http_free) struct http *http = http_new();
     AUTO(http_answer_free)
     struct http_answer *answer =

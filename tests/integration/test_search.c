@@ -45,16 +45,6 @@ static struct service *search_start(void)
     return service;
 }
 
-/* Owned. Apostrophes become quotes. */
-static char *quoted(const char *text)
-{
-    char *copy = xstrdup(text);
-
-    for (char *c = copy; *c; c++)
-        *c = *c == '\'' ? '"' : *c;
-    return copy;
-}
-
 /* The names of what was found, without their namespaces, in the answer's order. */
 static void check_found(const json_t *answer, const char *want, int64_t count, const char *what)
 {
@@ -180,7 +170,7 @@ START_TEST(searches_by_filters)
     AUTO(service_free) struct service *service = search_start();
 
     for (size_t i = 0; i < LENGTH(filter_cases); i++) {
-        AUTO(mem_free) char *body = quoted(filter_cases[i].body);
+        AUTO(mem_free) char *body = service_quoted(filter_cases[i].body);
         json_auto_t *answer = service_post(service, 200, SEARCH "basic", body);
         const char *want = filter_cases[i].want;
         int64_t count = *want != '\0';
@@ -205,7 +195,7 @@ static void classify(struct service *service, const char *table, const char *bod
     char *path = xasprintf("/api/atlas/v2/entity/uniqueAttribute/type/hive_table/classifications"
                            "?attr:qualifiedName=%s",
                            table);
-    AUTO(mem_free) char *sent = quoted(body);
+    AUTO(mem_free) char *sent = service_quoted(body);
 
     ck_assert_ptr_null(service_call(service, 204, "POST", path, sent, NULL));
 }
@@ -214,7 +204,7 @@ static void classify(struct service *service, const char *table, const char *bod
 static struct service *search_start_classified(void)
 {
     struct service *service = search_start();
-    AUTO(mem_free) char *types = quoted(TAG_TYPES);
+    AUTO(mem_free) char *types = service_quoted(TAG_TYPES);
 
     json_decref(service_post(service, 200, "/api/atlas/v2/types/typedefs", types));
     classify(service, "x.t@cm", "[{'typeName':'PII','attributes':{'level':3,'why':'it\\u0027s'}}]");
@@ -265,7 +255,7 @@ START_TEST(searches_by_filters_of_classifications)
     AUTO(service_free) struct service *service = search_start_classified();
 
     for (size_t i = 0; i < LENGTH(tagged_cases); i++) {
-        AUTO(mem_free) char *body = quoted(tagged_cases[i].body);
+        AUTO(mem_free) char *body = service_quoted(tagged_cases[i].body);
         const char *want = tagged_cases[i].want;
         json_auto_t *answer = service_post(service, want ? 200 : 400, SEARCH "basic", body);
         int64_t count = want && *want != '\0';
@@ -338,7 +328,8 @@ START_TEST(searches_quickly)
 
     for (size_t i = 0; i < LENGTH(quick_cases); i++) {
         AUTO(mem_free) char *path = xasprintf(SEARCH "%s", quick_cases[i].query);
-        AUTO(mem_free) char *body = quick_cases[i].body ? quoted(quick_cases[i].body) : NULL;
+        AUTO(mem_free)
+        char *body = quick_cases[i].body ? service_quoted(quick_cases[i].body) : NULL;
         json_auto_t *answer =
             body ? service_post(service, 200, path, body) : service_get(service, 200, path);
 
@@ -354,13 +345,14 @@ START_TEST(quick_search_counts)
 {
     AUTO(service_free) struct service *service = search_start();
     AUTO(mem_free)
-    char *text = quoted(
+    char *text = service_quoted(
         "{'__typeName':[{'name':'ml_model_deployment','count':2},{'name':'ml_project','count':2}],"
         "'__state':[{'name':'ACTIVE','count':3},{'name':'DELETED','count':1}],"
         "'Asset.owner':[{'name':'eve','count':2},{'name':'ada','count':1},{'name':'bob','count':1}"
         "],'ServiceType':[{'name':'ml','count':4}]}");
     AUTO(mem_free)
-    char *body = quoted("{'typeName':'ml_project,ml_model_deployment','limit':1,'query':'*'}");
+    char *body =
+        service_quoted("{'typeName':'ml_project,ml_model_deployment','limit':1,'query':'*'}");
     json_auto_t *want = service_json(text);
     json_auto_t *answer = NULL, *none = NULL;
     const json_t *results;
@@ -376,7 +368,7 @@ START_TEST(quick_search_counts)
     none = service_get(service, 200, SEARCH "quick?query=nothing");
     json_decref(want);
     free(text);
-    text = quoted("{'__typeName':[],'__state':[],'Asset.owner':[],'ServiceType':[]}");
+    text = service_quoted("{'__typeName':[],'__state':[],'Asset.owner':[],'ServiceType':[]}");
     want = service_json(text);
     service_check_same(json_object_get(none, "aggregationMetrics"), want, "nothing");
     ck_assert_str_eq(service_text(json_object_get(none, "searchResults"), "queryText"), "nothing*");
@@ -428,8 +420,9 @@ START_TEST(answer_is_that_of_atlas)
     char *guid = pg_query_text(service->dsn, "SELECT guid FROM entity WHERE qualified_name ="
                                              " 'b1@cm' AND to_batch IS NULL");
     AUTO(mem_free)
-    char *body = quoted("{'typeName':'ml_model_build','query':'churn','classification':null,"
-                        "'attributes':['metadata','imageTag'],'limit':25}");
+    char *body =
+        service_quoted("{'typeName':'ml_model_build','query':'churn','classification':null,"
+                       "'attributes':['metadata','imageTag'],'limit':25}");
     AUTO(mem_free)
     char *text = xasprintf(
         "{\"queryType\":\"BASIC\",\"searchParameters\":{\"query\":\"churn\",\"typeName\":"
@@ -688,7 +681,7 @@ START_TEST(indexes_are_used)
                           " WHERE e.qualified_name = 'x.t@cm'");
     pg_exec(service->dsn, "VACUUM ANALYZE entity");
     for (size_t i = 0; i < LENGTH(plan_cases); i++) {
-        AUTO(mem_free) char *text = quoted(plan_cases[i].parameters);
+        AUTO(mem_free) char *text = service_quoted(plan_cases[i].parameters);
         json_auto_t *parameters = service_json(text);
         AUTO(mem_free) char *plan = NULL;
         struct search_fault fault;

@@ -19,22 +19,12 @@ Suite *types_suite(void);
 
 enum { WAIT_MS = 30000 };
 
-/* ' stands for ". Owned. */
-static char *quoted(const char *text)
-{
-    char *copy = xstrdup(text);
-
-    for (char *c = copy; *c; c++)
-        *c = *c == '\'' ? '"' : *c;
-    return copy;
-}
-
 /* The answer with its status checked; NULL: it has no body. Owned. */
 static json_t *ask(struct service *service, const char *method, long status, const char *path,
                    const char *body)
 {
     AUTO(mem_free) char *url = daemon_url(service->daemon, path);
-    AUTO(mem_free) char *sent = body ? quoted(body) : NULL;
+    AUTO(mem_free) char *sent = body ? service_quoted(body) : NULL;
     AUTO(http_answer_free)
     struct http_answer *answer =
         http_send(service->http,
