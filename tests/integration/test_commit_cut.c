@@ -15,8 +15,10 @@
 
 Suite *commit_cut_suite(void);
 
+/* One request is in a batch, so that the others wait behind it. */
 static const char *const impatient[] = { "PLUMBLINE_COMMIT_TIMEOUT_MS=300ms",
-                                         "PLUMBLINE_COMMITTERS=1", NULL };
+                                         "PLUMBLINE_COMMITTERS=1", "PLUMBLINE_BATCH_EVENTS_MAX=1",
+                                         NULL };
 
 /* A daemon whose way to its database is the proxy. */
 struct fixture {
