@@ -195,7 +195,7 @@ analyse: all ## clang-tidy, cppcheck, gcc -fanalyzer: clean, or with a written r
 	@tools/install-deps --analyse
 	@tools/analyse
 
-cover: ## line and branch coverage of all tests, and the functions that never ran
+cover: ## line and branch coverage of all tests, and each place that never ran
 	$(fetch_foreign)
 	@rm -rf $(BUILD)-cover
 	@$(MAKE) --no-print-directory -j$(JOBS) test-build BUILD=$(BUILD)-cover CFLAGS='-O0 -g' \
