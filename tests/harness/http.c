@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "certificate.h"
 #include "tls_bridge.h"
+#include "wait.h"
 
 enum { TIMEOUT_MS = 30000, RAW_BYTES_MAX = 1 << 20 };
 
@@ -99,7 +100,8 @@ struct http_answer *http_send(struct http *http, const struct http_request *requ
     (void)curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, http_take);
     (void)curl_easy_setopt(curl, CURLOPT_HEADERDATA, &head);
     (void)curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS,
-                           request->timeout_ms ? request->timeout_ms : (long)TIMEOUT_MS);
+                           request->timeout_ms ? request->timeout_ms
+                                               : (long)wait_scaled_ms(TIMEOUT_MS));
     if (strncmp(request->url, "https:", 6) == 0)
         (void)curl_easy_setopt(curl, CURLOPT_CAINFO,
                                request->ca ? request->ca : tls_authority_path());

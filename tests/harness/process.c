@@ -15,11 +15,6 @@
 #include "collector/pg_program.h"
 #include "wait.h"
 
-int64_t wait_scaled_ms(int64_t ms)
-{
-    return getenv("TEST_SHORT") ? 4 * ms : ms;
-}
-
 /* Harness programs are started from processes with few threads and no locks of note, so the child
  * may use what is not safe after a fork. */
 __attribute__((noreturn)) static void process_become(const struct process_options *options,

@@ -19,6 +19,7 @@
 #include "broker.h"
 #include "pg.h"
 #include "temp.h"
+#include "wait.h"
 
 enum { SUITE_SECONDS_MAX = 300 };
 
@@ -144,7 +145,8 @@ int main(int argc, char **argv)
     unsigned wanted = 0;
 
     /* check's own 4 seconds are for units. */
-    (void)setenv("CK_DEFAULT_TIMEOUT", runner_short() ? "240" : "120", 0);
+    (void)setenv("CK_DEFAULT_TIMEOUT", "120", 0);
+    (void)setenv("CK_TIMEOUT_MULTIPLIER", IS_SANITIZED ? "4" : "1", 0);
     temp_start(TEMP_IN_MEMORY);
     for (const struct runner_suite *suite = runner_suites; suite->name; suite++) {
         struct counts counts = { 0 };

@@ -11,6 +11,14 @@
 
 #include "base/clock.h"
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define IS_SANITIZED true
+#elif defined(__has_feature)
+#define IS_SANITIZED (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
+#else
+#define IS_SANITIZED false
+#endif
+
 /* Looks again every 5 ms; fails the test when the condition does not hold within `ms`. A run under
  * a sanitizer is given four times as long. */
 #define WAIT_UNTIL(ms, condition)                                                                  \
@@ -33,7 +41,10 @@
         wait_held;                                                                                 \
     })
 
-int64_t wait_scaled_ms(int64_t ms);
+static inline int64_t wait_scaled_ms(int64_t ms)
+{
+    return IS_SANITIZED ? 4 * ms : ms;
+}
 
 static inline void wait_nap(void)
 {

@@ -43,14 +43,6 @@ enum {
     LONG_SECONDS_MAX = 86400,
 };
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define IS_SANITIZED true /* nothing may be preloaded before the sanitizer */
-#elif defined(__has_feature)
-#define IS_SANITIZED (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
-#else
-#define IS_SANITIZED false
-#endif
-
 struct chaos;
 
 /* One of the daemons: the second one reaches Postgres through the proxy, and has a spool on the
@@ -380,6 +372,7 @@ static void member_start(struct chaos *chaos, uint32_t i, const char *dsn)
 
     member->clock_fd = -1;
     member->spool = i ? xasprintf("%s/spool", chaos->disk ? chaos->disk : dir) : NULL;
+    /* nothing may be preloaded before a sanitizer */
     if (!IS_SANITIZED && readlink("/proc/self/exe", self, sizeof(self) - 1) > 0) {
         member->clock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
         ck_assert_int_eq(write(member->clock_fd, &right, sizeof(right)), sizeof(right));

@@ -1542,7 +1542,6 @@ Suite *classification_suite(void)
     Suite *suite = suite_create("classification");
     TCase *tc = tcase_create("classification"), *graphs = tcase_create("graphs");
 
-    tcase_set_timeout(tc, 120);
     tcase_add_unchecked_fixture(tc, pg_shared_start, NULL);
     tcase_add_test(tc, added_changed_removed);
     tcase_add_test(tc, refused);
@@ -1570,7 +1569,6 @@ Suite *classification_suite(void)
     tcase_add_test(tc, added_at_once);
     tcase_add_loop_test(tc, lost_commit, 0, LENGTH(cut_cases));
     suite_add_tcase(suite, tc);
-    tcase_set_timeout(graphs, 120);
     tcase_add_unchecked_fixture(graphs, pg_shared_start, NULL);
     tcase_add_test(graphs, random_graphs);
     tcase_add_test(graphs, kept_when_far);

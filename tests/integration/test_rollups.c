@@ -871,7 +871,6 @@ Suite *rollups_suite(void)
     Suite *suite = suite_create("rollups");
     TCase *tcase = tcase_create("rollups");
 
-    tcase_set_timeout(tcase, 120);
     tcase_add_unchecked_fixture(tcase, pg_shared_start, NULL);
     tcase_add_test(tcase, churn_is_counted);
     tcase_add_test(tcase, labels_count_in_the_prediction_s_minute);

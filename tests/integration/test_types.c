@@ -575,7 +575,6 @@ Suite *types_suite(void)
     Suite *suite = suite_create("types");
     TCase *tc = tcase_create("types");
 
-    tcase_set_timeout(tc, 120);
     tcase_add_unchecked_fixture(tc, pg_shared_start, NULL);
     tcase_add_test(tc, made_changed_deleted);
     tcase_add_test(tc, refused);

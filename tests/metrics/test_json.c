@@ -712,7 +712,6 @@ Suite *json_suite(void)
     Suite *suite = suite_create("metrics/json");
     TCase *tc = tcase_create("json");
 
-    tcase_set_timeout(tc, 120);
     tcase_add_loop_test(tc, verdict_case, 0, LENGTH(verdict_cases));
     tcase_add_loop_test(tc, deep_case, 0, LENGTH(deep_cases));
     tcase_add_loop_test(tc, fault_case, 0, LENGTH(fault_cases));
