@@ -100,7 +100,7 @@ START_TEST(memory_stays_flat)
     AUTO(daemon_free)
     struct daemon *daemon =
         daemon_start(&(struct daemon_options){ .dsn = dsn, .environment = environment });
-    int64_t rows = runner_short() ? 100000 : 1000000, before;
+    int64_t rows = runner_short() || IS_SANITIZED ? 100000 : 1000000, before;
 
     rows_make(daemon, dsn, rows);
     before = daemon_peak_bytes(daemon);
