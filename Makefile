@@ -140,7 +140,8 @@ bench-build: all $(BENCH_NAMES:%=$(BUILD)/bench/%)
 
 # Servers and clients of others for the tests; what can't be had is skipped there, by name.
 fetch_foreign = @for jars in kafka atlas atlas-java; do tools/fetch-jars $$jars || true; done; \
-                tools/fetch-atlas-clients || true; tools/fetch-python || true
+                for pins in clients/python/requirements.txt tools/atlas-clients/*.txt; do \
+                    tools/fetch-python $$pins || true; done
 
 test: ## install what is missing, run every test: units, integration, both again under asan
 	@tools/install-deps $(if $(CI),--dev)

@@ -8,21 +8,34 @@
 
 enum { PATH_BYTES_MAX = 4096, WORDS_MAX = 24 };
 
-char *jars_path(const char *name)
+/* The folder that the tool prints. Owned. */
+static char *fetched_path(const char *tool, const char *what)
 {
-    AUTO(mem_free) char *command = xasprintf("tools/fetch-jars %s --path", name);
+    AUTO(mem_free) char *command = xasprintf("tools/%s %s --path", tool, what);
     FILE *pipe = popen(command, "re");
     char path[PATH_BYTES_MAX];
-    char *jars = NULL;
+    char *fetched = NULL;
 
     if (!pipe)
         return NULL;
     if (fgets(path, sizeof(path), pipe)) {
         path[strcspn(path, "\n")] = '\0';
-        jars = xstrdup(path);
+        fetched = xstrdup(path);
     }
     (void)pclose(pipe);
-    return jars;
+    return fetched;
+}
+
+char *jars_path(const char *name)
+{
+    return fetched_path("fetch-jars", name);
+}
+
+char *python_path(const char *pins)
+{
+    AUTO(mem_free) char *folder = fetched_path("fetch-python", pins);
+
+    return folder ? xasprintf("%s/bin/python", folder) : NULL;
 }
 
 static void java(const char *const *words, const char *log)

@@ -307,6 +307,18 @@ struct pg *pg_shared(void)
     return shared;
 }
 
+Suite *pg_suite(const char *name, int seconds_max, TCase **tcase)
+{
+    Suite *suite = suite_create(name);
+
+    *tcase = tcase_create(name);
+    if (seconds_max)
+        tcase_set_timeout(*tcase, seconds_max);
+    tcase_add_unchecked_fixture(*tcase, pg_shared_start, NULL);
+    suite_add_tcase(suite, *tcase);
+    return suite;
+}
+
 void pg_log_mark(void)
 {
     struct stat st;

@@ -10,6 +10,7 @@
 #ifndef HARNESS_PG_H
 #define HARNESS_PG_H
 
+#include <check.h>
 #include <libpq-fe.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -30,6 +31,9 @@ struct pg_options {
 void pg_shared_start(void);
 void pg_shared_stop(void);
 struct pg *pg_shared(void);
+/* A suite with one case of its name, whose tests have the shared server and take that many seconds
+ * at most (0: as all others do). */
+Suite *pg_suite(const char *name, int seconds_max, TCase **tcase) MUST_CHECK;
 
 /* A server of the test's own, from a copy of the one cluster that initdb made. */
 struct pg *pg_start(const struct pg_options *options);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "tests/harness/jars.h"
 #include "tests/harness/pg.h"
 #include "tests/harness/process.h"
 #include "tests/harness/service.h"
@@ -13,7 +14,7 @@
 
 Suite *atlas_clients_suite(void);
 
-enum { PATH_BYTES_MAX = 512, OUTPUT_BYTES_MAX = 64 * 1024 };
+enum { OUTPUT_BYTES_MAX = 64 * 1024 };
 
 /* p -> b1 (tables x.t and x.u) -> d1, and b1 -> b2 -> d2. */
 static const char client_events[] =
@@ -32,29 +33,14 @@ static const char client_events[] =
     "\"status\":\"deployed\",\"statusAtMs\":1704067200000,\"createdAtMs\":1704067200000,"
     "\"cpuMillicores\":1,\"userName\":\"eve\"}]";
 
-/* The client's Python, NULL: tools/fetch-atlas-clients has not fetched it. Owned. */
-static char *client_python(const char *client)
-{
-    AUTO(mem_free) char *command = xasprintf("tools/fetch-atlas-clients --path %s", client);
-    FILE *pipe = popen(command, "re");
-    char path[PATH_BYTES_MAX];
-    char *python = NULL;
-
-    if (!pipe)
-        return NULL;
-    if (fgets(path, sizeof(path), pipe)) {
-        path[strcspn(path, "\n")] = '\0';
-        python = xstrdup(path);
-    }
-    (void)pclose(pipe);
-    return python;
-}
+#define APACHE_ATLAS "tools/atlas-clients/apache-atlas.txt"
+#define PYAPACHEATLAS "tools/atlas-clients/pyapacheatlas.txt"
 
 /* Of a script in tests/atlas_clients and of what it must print; `events` may be NULL. */
 static void check_client(const char *client, const char *name, const char *events)
 {
     AUTO(service_free) struct service *service = service_start();
-    AUTO(mem_free) char *python = client_python(client);
+    AUTO(mem_free) char *python = python_path(client);
     AUTO(mem_free) char *script = xasprintf("tests/atlas_clients/%s.py", name);
     AUTO(mem_free) char *expected = xasprintf("tests/atlas_clients/%s.txt", name);
     AUTO(mem_free) char *url = daemon_url(service->daemon, "");
@@ -72,64 +58,62 @@ static void check_client(const char *client, const char *name, const char *event
 
 START_TEST(apache_atlas_reads)
 {
-    check_client("apache-atlas", "read_apache_atlas", client_events);
+    check_client(APACHE_ATLAS, "read_apache_atlas", client_events);
 }
 END_TEST
 
 START_TEST(pyapacheatlas_reads)
 {
-    check_client("pyapacheatlas", "read_pyapacheatlas", client_events);
+    check_client(PYAPACHEATLAS, "read_pyapacheatlas", client_events);
 }
 END_TEST
 
 START_TEST(apache_atlas_makes_types)
 {
-    check_client("apache-atlas", "types_apache_atlas", NULL);
+    check_client(APACHE_ATLAS, "types_apache_atlas", NULL);
 }
 END_TEST
 
 START_TEST(pyapacheatlas_makes_types)
 {
-    check_client("pyapacheatlas", "types_pyapacheatlas", NULL);
+    check_client(PYAPACHEATLAS, "types_pyapacheatlas", NULL);
 }
 END_TEST
 
 START_TEST(apache_atlas_writes)
 {
-    check_client("apache-atlas", "write_apache_atlas", NULL);
+    check_client(APACHE_ATLAS, "write_apache_atlas", NULL);
 }
 END_TEST
 
 START_TEST(pyapacheatlas_writes)
 {
-    check_client("pyapacheatlas", "write_pyapacheatlas", NULL);
+    check_client(PYAPACHEATLAS, "write_pyapacheatlas", NULL);
 }
 END_TEST
 
 START_TEST(apache_atlas_classifies)
 {
-    check_client("apache-atlas", "classify_apache_atlas", client_events);
+    check_client(APACHE_ATLAS, "classify_apache_atlas", client_events);
 }
 END_TEST
 
 START_TEST(pyapacheatlas_classifies)
 {
-    check_client("pyapacheatlas", "classify_pyapacheatlas", client_events);
+    check_client(PYAPACHEATLAS, "classify_pyapacheatlas", client_events);
 }
 END_TEST
 
 Suite *atlas_clients_suite(void)
 {
-    AUTO(mem_free) char *atlas = client_python("apache-atlas");
-    AUTO(mem_free) char *pyapacheatlas = client_python("pyapacheatlas");
+    AUTO(mem_free) char *atlas = python_path(APACHE_ATLAS);
+    AUTO(mem_free) char *pyapacheatlas = python_path(PYAPACHEATLAS);
     Suite *suite;
     TCase *tc;
 
     if (!atlas || !pyapacheatlas)
         return NULL;
-    suite = suite_create("atlas_clients");
-    tc = tcase_create("atlas_clients");
-    tcase_add_unchecked_fixture(tc, pg_shared_start, NULL);
+    suite = pg_suite("atlas_clients", 0, &tc);
     tcase_add_test(tc, apache_atlas_reads);
     tcase_add_test(tc, pyapacheatlas_reads);
     tcase_add_test(tc, apache_atlas_makes_types);
@@ -138,6 +122,5 @@ Suite *atlas_clients_suite(void)
     tcase_add_test(tc, pyapacheatlas_writes);
     tcase_add_test(tc, apache_atlas_classifies);
     tcase_add_test(tc, pyapacheatlas_classifies);
-    suite_add_tcase(suite, tc);
     return suite;
 }

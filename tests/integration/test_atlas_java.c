@@ -63,11 +63,7 @@ Suite *atlas_java_suite(void)
 
     if (!jars)
         return NULL;
-    suite = suite_create("atlas_java");
-    tc = tcase_create("atlas_java");
-    tcase_set_timeout(tc, 180);
-    tcase_add_unchecked_fixture(tc, pg_shared_start, NULL);
+    suite = pg_suite("atlas_java", 180, &tc);
     tcase_add_test(tc, from_types_to_deletion);
-    suite_add_tcase(suite, tc);
     return suite;
 }

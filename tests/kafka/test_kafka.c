@@ -540,10 +540,7 @@ Suite *kafka_suite(void)
 
     if (!broker_is_there())
         return NULL;
-    suite = suite_create("kafka");
-    tcase = tcase_create("kafka");
-    tcase_set_timeout(tcase, 120);
-    tcase_add_unchecked_fixture(tcase, pg_shared_start, NULL);
+    suite = pg_suite("kafka", 120, &tcase);
     tcase_add_unchecked_fixture(tcase, broker_shared_start, NULL);
     tcase_add_test(tcase, messages_are_stored_once);
     tcase_add_test(tcase, poison_is_set_aside);
@@ -565,6 +562,5 @@ Suite *kafka_suite(void)
     tcase_set_timeout(tcase, 120);
     tcase_add_unchecked_fixture(tcase, pg_shared_start, NULL);
     tcase_add_test(tcase, servers_go_and_come_back);
-    suite_add_tcase(suite, tcase);
     return suite;
 }

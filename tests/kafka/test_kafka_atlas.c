@@ -304,13 +304,9 @@ Suite *kafka_atlas_suite(void)
 
     if (!jars)
         return NULL;
-    suite = suite_create("kafka_atlas");
-    tcase = tcase_create("kafka_atlas");
-    tcase_set_timeout(tcase, 240);
-    tcase_add_unchecked_fixture(tcase, pg_shared_start, NULL);
+    suite = pg_suite("kafka_atlas", 240, &tcase);
     tcase_add_test(tcase, atlas_reads_what_is_sent);
     tcase_add_test(tcase, what_atlas_sends_is_read);
     tcase_add_test(tcase, what_old_hooks_send_is_read);
-    suite_add_tcase(suite, tcase);
     return suite;
 }

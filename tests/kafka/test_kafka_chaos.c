@@ -224,11 +224,7 @@ Suite *kafka_chaos_suite(void)
 
     if (!broker_is_there())
         return NULL;
-    suite = suite_create("kafka_chaos");
-    tcase = tcase_create("kafka_chaos");
-    tcase_set_timeout(tcase, 600);
-    tcase_add_unchecked_fixture(tcase, pg_shared_start, NULL);
+    suite = pg_suite("kafka_chaos", 600, &tcase);
     tcase_add_test(tcase, every_event_once);
-    suite_add_tcase(suite, tcase);
     return suite;
 }

@@ -115,13 +115,9 @@ Suite *kafka_lineage_suite(void)
 
     if (!broker_is_there())
         return NULL;
-    suite = suite_create("kafka_lineage");
-    tcase = tcase_create("kafka_lineage");
-    tcase_set_timeout(tcase, 120);
-    tcase_add_unchecked_fixture(tcase, pg_shared_start, NULL);
+    suite = pg_suite("kafka_lineage", 120, &tcase);
     tcase_add_unchecked_fixture(tcase, broker_shared_start, NULL);
     tcase_add_test(tcase, the_same_graph);
     tcase_add_test(tcase, a_broken_file_is_set_aside);
-    suite_add_tcase(suite, tcase);
     return suite;
 }
