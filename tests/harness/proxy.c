@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "pg.h"
 #include "temp.h"
 #include "wait.h"
 
@@ -26,6 +27,12 @@ enum {
     POLL_MS = 10,
     QUERY_BYTES_MAX = 16384, /* a longer Query has no COMMIT in it */
     NAME_BYTES = 64,
+};
+
+const struct proxy_cut proxy_cuts[PROXY_CUTS] = {
+    { "cut before", PROXY_CUT_BEFORE, false },
+    { "cut after", PROXY_CUT_AFTER, true },
+    { "drop answer", PROXY_DROP_ANSWER, true },
 };
 
 /* The two codes in front of a start-up packet that ask for encryption; the packet follows them. */
@@ -413,6 +420,15 @@ void proxy_stop(struct proxy *proxy)
     free(proxy->dir);
     free(proxy->upstream);
     free(proxy);
+}
+
+struct proxy *proxy_start_for(const char *dsn, char **through)
+{
+    AUTO(mem_free) char *database = pg_query_text(dsn, "SELECT current_database()");
+    struct proxy *proxy = proxy_start(pg_socket_dir(pg_shared()));
+
+    *through = proxy_dsn(proxy, database);
+    return proxy;
 }
 
 char *proxy_dsn(const struct proxy *proxy, const char *database)

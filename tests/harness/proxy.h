@@ -27,12 +27,23 @@ enum proxy_mode {
     PROXY_HOLD,
 };
 
+/* Every way to cut the connection at a COMMIT, for loop tests. */
+enum { PROXY_CUTS = 3 };
+extern const struct proxy_cut {
+    const char *name;
+    enum proxy_mode mode;
+    bool commits; /* what it cuts is committed all the same */
+} proxy_cuts[PROXY_CUTS];
+
 struct proxy;
 
 /* `socket_dir` is that of the server: pg_socket_dir(pg). */
 struct proxy *proxy_start(const char *socket_dir);
 void proxy_stop(struct proxy *proxy); /* accepts NULL */
 AUTO_DEFINE(struct proxy, proxy_stop);
+
+/* Before the shared server; *through: the way through it to the database of `dsn`, owned. */
+struct proxy *proxy_start_for(const char *dsn, char **through);
 
 /* DSN through the proxy. Owned. */
 char *proxy_dsn(const struct proxy *proxy, const char *database) MUST_CHECK;

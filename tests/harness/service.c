@@ -14,16 +14,29 @@
 
 enum { COMMAND_MS_MAX = 60000, OUTPUT_BYTES_MAX = 1 << 20 };
 
-struct service *service_start_with(const struct daemon_options *options)
+static struct service *service_begin(const struct daemon_options *options, bool is_proxied)
 {
     struct service *service = xcalloc(1, sizeof(*service));
     struct daemon_options own = *options;
+    AUTO(mem_free) char *through = NULL;
 
     service->dsn = own.dsn ? xstrdup(own.dsn) : pg_database_new(pg_shared());
-    own.dsn = service->dsn;
+    if (is_proxied)
+        service->proxy = proxy_start_for(service->dsn, &through);
+    own.dsn = is_proxied ? through : service->dsn;
     service->daemon = daemon_start(&own);
     service->http = http_new();
     return service;
+}
+
+struct service *service_start_with(const struct daemon_options *options)
+{
+    return service_begin(options, false);
+}
+
+struct service *service_start_proxied(const struct daemon_options *options)
+{
+    return service_begin(options, true);
 }
 
 struct service *service_start(void)
@@ -37,6 +50,7 @@ void service_free(struct service *service)
         return;
     http_free(service->http); /* first: the daemon need not wait for its connection */
     daemon_free(service->daemon);
+    proxy_stop(service->proxy);
     free(service->dsn);
     free(service);
 }
@@ -96,6 +110,14 @@ json_t *service_call(struct service *service, long status, const char *method, c
     json = answer->len ? http_json(answer) : NULL;
     http_answer_free(answer);
     return json;
+}
+
+json_t *service_ask(struct service *service, long status, const char *method, const char *path,
+                    const char *quoted)
+{
+    AUTO(mem_free) char *body = quoted ? service_quoted(quoted) : NULL;
+
+    return service_call(service, status, method, path, body, NULL);
 }
 
 char *service_get_text(struct service *service, long status, const char *path, const char *accept)
@@ -199,6 +221,22 @@ void service_check_error(const json_t *answer, const char *code, const char *fie
 
     ck_assert_ptr_nonnull(want);
     service_check_same(answer, want, what);
+}
+
+void service_check_fault(const json_t *answer, const char *code, const char *message)
+{
+    ck_assert_str_eq(service_text(answer, "errorCode"), code);
+    if (message)
+        ck_assert_str_eq(service_text(answer, "errorMessage"), message);
+}
+
+void service_check_refused(struct service *service, const char *method, const char *path,
+                           const char *quoted, const char *code, const char *message)
+{
+    json_auto_t *answer =
+        service_ask(service, strtol(code + strlen("ATLAS-"), NULL, 10), method, path, quoted);
+
+    service_check_fault(answer, code, message);
 }
 
 void service_check_balance(struct service *service, int64_t accepted, int64_t duplicate,

@@ -16,9 +16,11 @@
 #include "base/buf.h"
 #include "daemon.h"
 #include "http.h"
+#include "proxy.h"
 
 struct service {
-    char *dsn;
+    char *dsn;           /* past the proxy */
+    struct proxy *proxy; /* NULL: none */
     struct daemon *daemon;
     struct http *http; /* of the test's own thread */
 };
@@ -26,6 +28,8 @@ struct service {
 struct service *service_start(void);
 /* With further options; a DSN in them: on that database. */
 struct service *service_start_with(const struct daemon_options *options);
+/* The same with a proxy between the daemon and its Postgres. */
+struct service *service_start_proxied(const struct daemon_options *options);
 /* Stops the daemon, which must end well. Accepts NULL. */
 void service_free(struct service *service);
 AUTO_DEFINE(struct service, service_free);
@@ -40,6 +44,9 @@ json_t *service_post(struct service *service, long status, const char *path,
  * answer without a body. */
 json_t *service_call(struct service *service, long status, const char *method, const char *path,
                      const char *body, const char *user) MUST_CHECK;
+/* By nobody, with a body that has ' for " and may be NULL. */
+json_t *service_ask(struct service *service, long status, const char *method, const char *path,
+                    const char *quoted) MUST_CHECK;
 /* The body as it came, owned; `accept` may be NULL. */
 char *service_get_text(struct service *service, long status, const char *path,
                        const char *accept) MUST_CHECK;
@@ -65,6 +72,11 @@ void service_check_same(const json_t *have, const json_t *want, const char *what
 /* Fails the test unless it is {"error": {"code", "message", "field"}}; no `field`: NULL. */
 void service_check_error(const json_t *answer, const char *code, const char *field,
                          const char *message, const char *what);
+/* The same for what has Atlas's shape; `message` NULL: any. */
+void service_check_fault(const json_t *answer, const char *code, const char *message);
+/* Asks what must be refused so; the status is that in the code. */
+void service_check_refused(struct service *service, const char *method, const char *path,
+                           const char *quoted, const char *code, const char *message);
 /* Fails the test unless the books are exactly these, and balance in every kind. */
 void service_check_balance(struct service *service, int64_t accepted, int64_t duplicate,
                            int64_t rejected);

@@ -12,7 +12,6 @@
 #include "base/uuid.h"
 #include "tests/harness/dice.h"
 #include "tests/harness/pg.h"
-#include "tests/harness/proxy.h"
 #include "tests/harness/service.h"
 #include "tests/harness/wait.h"
 
@@ -26,35 +25,9 @@ enum { WAIT_MS = 30000 };
 
 /* ---- requests ---- */
 
-/* The answer with its status checked; NULL: it has no body. Owned. */
-static json_t *ask(struct service *service, const char *method, long status, const char *path,
-                   const char *body)
-{
-    AUTO(mem_free) char *url = daemon_url(service->daemon, path);
-    AUTO(mem_free) char *sent = body ? service_quoted(body) : NULL;
-    AUTO(http_free) struct http *http = http_new();
-    AUTO(http_answer_free)
-    struct http_answer *answer =
-        http_send(http, &(struct http_request){ .method = method, .url = url, .body = sent });
-
-    ck_assert_msg(answer->status == status, "%s %s: %ld %s%s", method, path, answer->status,
-                  answer->len ? answer->body : "", answer->error);
-    return answer->len ? http_json(answer) : NULL;
-}
-
 static void change(struct service *service, const char *method, const char *path, const char *body)
 {
-    ck_assert_ptr_null(ask(service, method, 204, path, body));
-}
-
-static void check_refused(struct service *service, const char *method, const char *path,
-                          const char *body, const char *code, const char *message)
-{
-    json_auto_t *answer =
-        ask(service, method, strtol(code + strlen("ATLAS-"), NULL, 10), path, body);
-
-    ck_assert_str_eq(service_text(answer, "errorCode"), code);
-    ck_assert_str_eq(service_text(answer, "errorMessage"), message);
+    ck_assert_ptr_null(service_ask(service, 204, method, path, body));
 }
 
 #define TAGS                                                                                       \
@@ -95,7 +68,7 @@ static struct service *tags_start(void)
 {
     struct service *service = service_start();
 
-    json_decref(ask(service, "POST", 200, TYPEDEFS, TAGS));
+    json_decref(service_ask(service, 200, "POST", TYPEDEFS, TAGS));
     take_events(service);
     return service;
 }
@@ -368,9 +341,9 @@ START_TEST(refused)
         AUTO(mem_free)
         char *none = xasprintf("No classifications associated with entity: %s", empty);
 
-        check_refused(service, refused_cases[i].method, refused_cases[i].path,
-                      refused_cases[i].body, refused_cases[i].code,
-                      refused_cases[i].message ? refused_cases[i].message : none);
+        service_check_refused(service, refused_cases[i].method, refused_cases[i].path,
+                              refused_cases[i].body, refused_cases[i].code,
+                              refused_cases[i].message ? refused_cases[i].message : none);
     }
     /* one that has it already, and one that can't have it: none gets it */
     bulk = xasprintf("{'classification': {'typeName': 'PII'}, 'entityGuids': ['%s', '%s']}", other,
@@ -378,16 +351,16 @@ START_TEST(refused)
     message = xasprintf("invalid parameters: entity: %s, already associated with classification: "
                         "PII",
                         guid);
-    check_refused(service, "POST", ATLAS "entity/bulk/classification", bulk, "ATLAS-400-00-01A",
-                  message);
+    service_check_refused(service, "POST", ATLAS "entity/bulk/classification", bulk,
+                          "ATLAS-400-00-01A", message);
     misfit = xasprintf("{'classification': {'typeName': 'TABLES'}, 'entityGuids': ['%s', '%s']}",
                        guid, other);
     unfit = xasprintf("Entity (guid=\u2018%s\u2018,typename=\u2018ml_project\u2018) cannot be "
                       "classified by Classification \u2018TABLES\u2018, because "
                       "\u2018ml_project\u2018 is not in the ClassificationDefs restrictions.",
                       other);
-    check_refused(service, "POST", ATLAS "entity/bulk/classification", misfit, "ATLAS-400-00-055",
-                  unfit);
+    service_check_refused(service, "POST", ATLAS "entity/bulk/classification", misfit,
+                          "ATLAS-400-00-055", unfit);
     ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM classification"), 1);
     ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM entity_audit WHERE action"
                                                 " LIKE 'CLASSIFICATION%%'"),
@@ -463,10 +436,10 @@ START_TEST(made_with_them)
     AUTO(mem_free) char *guid = NULL, *path = NULL;
     int64_t before;
 
-    json_decref(ask(service, "POST", 200, BULK,
-                    PIPE("[{'typeName': 'PII', 'attributes': {'level': '3'}},"
-                         " {'typeName': 'OLD', 'propagate': false, 'entityGuid': '-1'},"
-                         " {'typeName': 'EMAIL', 'entityGuid': '-2'}]")));
+    json_decref(service_ask(service, 200, "POST", BULK,
+                            PIPE("[{'typeName': 'PII', 'attributes': {'level': '3'}},"
+                                 " {'typeName': 'OLD', 'propagate': false, 'entityGuid': '-1'},"
+                                 " {'typeName': 'EMAIL', 'entityGuid': '-2'}]")));
     check_tags(service, "p.t", "OLD PII"); /* what is on another does not count */
     check_tags(service, "p.u", "PII<p.t");
     guid = guid_of(service, "p.t");
@@ -481,11 +454,11 @@ START_TEST(made_with_them)
                      2);
 
     before = versions(service);
-    json_decref(ask(service, "POST", 200, BULK, PIPE("[{'typeName': 'EMAIL'}]")));
-    json_decref(ask(service, "POST", 200, BULK, PIPE("[{'typeName': 'unknown'}]")));
-    json_decref(ask(service, "POST", 200, BULK, PIPE("[]")));
-    json_decref(ask(service, "PUT", 200, TABLE("") "p.t@cm",
-                    "{'entity': {'classifications': [{'typeName': 'EMAIL'}]}}"));
+    json_decref(service_ask(service, 200, "POST", BULK, PIPE("[{'typeName': 'EMAIL'}]")));
+    json_decref(service_ask(service, 200, "POST", BULK, PIPE("[{'typeName': 'unknown'}]")));
+    json_decref(service_ask(service, 200, "POST", BULK, PIPE("[]")));
+    json_decref(service_ask(service, 200, "PUT", TABLE("") "p.t@cm",
+                            "{'entity': {'classifications': [{'typeName': 'EMAIL'}]}}"));
     ck_assert_int_eq(versions(service), before);
     check_tags(service, "p.t", "OLD PII");
 }
@@ -497,21 +470,22 @@ START_TEST(made_before_and_again)
     AUTO(service_free) struct service *service = tags_start();
     AUTO(mem_free) char *state = NULL;
 
-    json_decref(ask(service, "POST", 200, BULK,
-                    LIST(MADE("hive_table", "x.t", "-1", "[{'typeName': 'PII'}]"))));
+    json_decref(service_ask(service, 200, "POST", BULK,
+                            LIST(MADE("hive_table", "x.t", "-1", "[{'typeName': 'PII'}]"))));
     check_tags(service, "x.t", "");
-    json_decref(ask(service, "POST", 200, BULK,
-                    LIST(MADE("hive_table", "p.t", "-1", "[{'typeName': 'PII'}]"))));
-    json_decref(ask(service, "DELETE", 200, TABLE("") "p.t@cm", NULL));
-    json_decref(ask(service, "POST", 200, BULK,
-                    LIST(MADE("hive_table", "p.t", "-1", "[{'typeName': 'OLD'}]"))));
+    json_decref(service_ask(service, 200, "POST", BULK,
+                            LIST(MADE("hive_table", "p.t", "-1", "[{'typeName': 'PII'}]"))));
+    json_decref(service_ask(service, 200, "DELETE", TABLE("") "p.t@cm", NULL));
+    json_decref(service_ask(service, 200, "POST", BULK,
+                            LIST(MADE("hive_table", "p.t", "-1", "[{'typeName': 'OLD'}]"))));
     state = pg_query_text(service->dsn,
                           "SELECT string_agg(c.type || ' ' || e.is_deleted, ', ' ORDER BY c.type)"
                           " FROM classification AS c JOIN entity AS e USING (entity_id)"
                           " WHERE c.to_batch IS NULL AND e.to_batch IS NULL");
     ck_assert_str_eq(state, "OLD false, PII true");
     /* of two views of one entity the latter's */
-    json_decref(ask(service, "POST", 200, BULK,
+    json_decref(
+        service_ask(service, 200, "POST", BULK,
                     LIST(MADE("hive_table", "p.v", "-1",
                               "[{'typeName': 'PII', 'attributes': {'level': 1}}, {'typeName': "
                               "'OLD'}]") "," MADE("hive_table", "p.v", "-2",
@@ -553,11 +527,9 @@ START_TEST(not_made_with_them)
                       unmade_cases[i].tags);
         const char *code = unmade_cases[i].code;
         json_auto_t *answer =
-            ask(service, "POST", strtol(code + strlen("ATLAS-"), NULL, 10), BULK, body);
+            service_ask(service, strtol(code + strlen("ATLAS-"), NULL, 10), "POST", BULK, body);
 
-        ck_assert_str_eq(service_text(answer, "errorCode"), code);
-        if (unmade_cases[i].message)
-            ck_assert_str_eq(service_text(answer, "errorMessage"), unmade_cases[i].message);
+        service_check_fault(answer, code, unmade_cases[i].message);
     }
     ck_assert_int_eq(versions(service), before);
 }
@@ -572,7 +544,7 @@ END_TEST
 /* What is answered, with an asterisk for each guid. */
 static void check_set(struct service *service, const char *body, const char *want)
 {
-    json_auto_t *answer = ask(service, "POST", 200, SET, body);
+    json_auto_t *answer = service_ask(service, 200, "POST", SET, body);
     AUTO(mem_free) char *have = json_dumps(answer, JSON_COMPACT);
     AUTO(buf_done) struct buf text;
     struct uuid uuid;
@@ -663,16 +635,16 @@ START_TEST(set_in_part)
     check_tags(service, "x.u", "OLD");
 
     before = versions(service);
-    check_refused(service, "POST", SET,
-                  "{'guidHeaderMap': {'1': " HEADER("DataSet", "x.u",
-                                                    "") ",'2': " HEADER("hive_table", "x.u",
-                                                                        "") "}}",
-                  "ATLAS-400-00-01A",
-                  "invalid parameters: entity hive_table x.u@cm is there twice");
-    check_refused(service, "POST", SET, "[]", "ATLAS-400-00-01A",
-                  "invalid parameters: guidHeaderMap not specified");
-    check_refused(service, "GET", SET, NULL, "ATLAS-405-00-001",
-                  "v2/entity/bulk/setClassifications takes POST");
+    service_check_refused(service, "POST", SET,
+                          "{'guidHeaderMap': {'1': " HEADER("DataSet", "x.u",
+                                                            "") ",'2': " HEADER("hive_table", "x.u",
+                                                                                "") "}}",
+                          "ATLAS-400-00-01A",
+                          "invalid parameters: entity hive_table x.u@cm is there twice");
+    service_check_refused(service, "POST", SET, "[]", "ATLAS-400-00-01A",
+                          "invalid parameters: guidHeaderMap not specified");
+    service_check_refused(service, "GET", SET, NULL, "ATLAS-405-00-001",
+                          "v2/entity/bulk/setClassifications takes POST");
     check_set(service, "{'guidHeaderMap': {}}", "[]");
     ck_assert_int_eq(versions(service), before);
 }
@@ -720,10 +692,11 @@ START_TEST(changed_since_then)
     ck_assert_uint_eq(changed_since(service, then_ms + 1, "PII"), 1);
     change(service, "DELETE", TABLE("/classification/PII") "x.t@cm", NULL);
     ck_assert_uint_eq(changed_since(service, then_ms, ""), 2);
-    check_refused(service, "GET", BULK "/headers?tagUpdateStartTime=x", NULL, "ATLAS-400-00-029",
-                  "tagUpdateStartTime must be a whole number of milliseconds: \"x\"");
-    check_refused(service, "GET", BULK "/headers?tagUpdateStartTime=99999999999999", NULL,
-                  "ATLAS-400-00-029", "fromTimestamp should be less than toTimestamp");
+    service_check_refused(service, "GET", BULK "/headers?tagUpdateStartTime=x", NULL,
+                          "ATLAS-400-00-029",
+                          "tagUpdateStartTime must be a whole number of milliseconds: \"x\"");
+    service_check_refused(service, "GET", BULK "/headers?tagUpdateStartTime=99999999999999", NULL,
+                          "ATLAS-400-00-029", "fromTimestamp should be less than toTimestamp");
 }
 END_TEST
 
@@ -827,7 +800,8 @@ START_TEST(restricted)
     check_search(service, "classification=PII,OLD", "x.t", 1);
 
     /* not over lineage, but over what is none */
-    json_decref(ask(service, "POST", 200, TYPEDEFS,
+    json_decref(
+        service_ask(service, 200, "POST", TYPEDEFS,
                     "{'relationshipDefs': [{'name': 'copy_of', 'relationshipCategory': "
                     "'ASSOCIATION', 'propagateTags': 'TWO_TO_ONE', 'endDef1': {'type': "
                     "'hive_table', 'name': 'copyOf', 'cardinality': 'SINGLE'}, 'endDef2': {'type': "
@@ -863,7 +837,7 @@ static void entity_remove(struct service *service, const char *name)
     AUTO(mem_free) char *guid = guid_of(service, name);
     AUTO(mem_free) char *path = xasprintf(ATLAS "entity/guid/%s", guid);
 
-    json_decref(ask(service, "DELETE", 200, path, NULL));
+    json_decref(service_ask(service, 200, "DELETE", path, NULL));
 }
 
 /* removePropagationsOnEntityDelete is shown as it was given: what is deleted passes nothing on
@@ -898,9 +872,10 @@ START_TEST(deleted_by_clients)
     got = service_get(service, 200, path);
     ck_assert_str_eq(service_text(json_array_get(json_object_get(got, "list"), 0), "entityStatus"),
                      "DELETED");
-    made = ask(service, "POST", 200, ATLAS "entity",
-               "{'entity': {'typeName': 'hive_table', 'attributes': {'name': 'u', 'db': null,"
-               " 'qualifiedName': 'x.u@cm'}}}");
+    made =
+        service_ask(service, 200, "POST", ATLAS "entity",
+                    "{'entity': {'typeName': 'hive_table', 'attributes': {'name': 'u', 'db': null,"
+                    " 'qualifiedName': 'x.u@cm'}}}");
     other = service_get(service, 200, TABLE("/classifications") "x.u@cm");
     ck_assert_uint_eq(json_array_size(json_object_get(other, "list")), 0); /* is another one */
 }
@@ -1032,12 +1007,12 @@ START_TEST(waits_are_bounded)
     PQclear(PQexec(conn, "BEGIN; SELECT pg_advisory_xact_lock(7236, 4)"));
     ck_assert_int_eq(PQtransactionStatus(conn), PQTRANS_INTRANS);
     for (size_t i = 0; i < LENGTH(changes); i++)
-        json_decref(ask(service, changes[i].method, 503, changes[i].path, changes[i].body));
+        json_decref(service_ask(service, 503, changes[i].method, changes[i].path, changes[i].body));
     PQclear(PQexec(conn, "ROLLBACK"));
     PQfinish(conn);
     for (size_t i = 0; i < LENGTH(changes); i++)
-        json_decref(
-            ask(service, changes[i].method, i ? 204 : 200, changes[i].path, changes[i].body));
+        json_decref(service_ask(service, i ? 204 : 200, changes[i].method, changes[i].path,
+                                changes[i].body));
 }
 END_TEST
 
@@ -1184,8 +1159,8 @@ START_TEST(types_in_use)
     AUTO(service_free) struct service *service = tags_start();
 
     change(service, "POST", TABLE("/classifications") "x.t@cm", "[{'typeName': 'OLD'}]");
-    check_refused(service, "DELETE", ATLAS "types/typedef/name/OLD", NULL, "ATLAS-409-00-002",
-                  "Given type OLD has references");
+    service_check_refused(service, "DELETE", ATLAS "types/typedef/name/OLD", NULL,
+                          "ATLAS-409-00-002", "Given type OLD has references");
     change(service, "DELETE", TABLE("/classification/OLD") "x.t@cm", NULL);
     change(service, "DELETE", ATLAS "types/typedef/name/OLD", NULL);
     check_tags(service, "x.t", "");
@@ -1289,33 +1264,22 @@ START_TEST(added_at_once)
 }
 END_TEST
 
-static const struct {
-    enum proxy_mode mode;
-    long status;
-} cut_cases[] = {
-    { PROXY_CUT_BEFORE, 503 }, /* not stored, and never will be */
-    { PROXY_DROP_ANSWER, 204 },
-};
-
 /* The connection breaks while the change is committed: the answer is what became of it. */
 START_TEST(lost_commit)
 {
-    AUTO(mem_free) char *dsn = pg_database_new(pg_shared());
-    AUTO(mem_free) char *database = pg_query_text(dsn, "SELECT current_database()");
-    AUTO(proxy_stop) struct proxy *proxy = proxy_start(pg_socket_dir(pg_shared()));
-    AUTO(mem_free) char *through = proxy_dsn(proxy, database);
     AUTO(service_free)
-    struct service *service = service_start_with(&(struct daemon_options){ .dsn = through });
-    long status = cut_cases[_i].status;
+    struct service *service = service_start_proxied(&(struct daemon_options){ 0 });
+    long status = proxy_cuts[_i].commits ? 204 : 503; /* not stored, and never will be */
 
-    json_decref(ask(service, "POST", 200, TYPEDEFS, TAGS));
+    json_decref(service_ask(service, 200, "POST", TYPEDEFS, TAGS));
     take_events(service);
-    proxy_aim(proxy, "plumbline read");
-    proxy_arm(proxy, cut_cases[_i].mode, 0);
-    json_decref(
-        ask(service, "POST", status, TABLE("/classifications") "x.t@cm", "[{'typeName': 'PII'}]"));
-    ck_assert(proxy_sprung(proxy));
-    ck_assert_int_eq(pg_query_i64(dsn, "SELECT count(*) FROM classification"), status == 204);
+    proxy_aim(service->proxy, "plumbline read");
+    proxy_arm(service->proxy, proxy_cuts[_i].mode, 0);
+    json_decref(service_ask(service, status, "POST", TABLE("/classifications") "x.t@cm",
+                            "[{'typeName': 'PII'}]"));
+    ck_assert(proxy_sprung(service->proxy));
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM classification"),
+                     status == 204);
 }
 END_TEST
 
@@ -1474,7 +1438,7 @@ START_TEST(random_graphs)
     PGconn *conn = pg_connect(service->dsn);
     uint64_t seed = 5;
 
-    json_decref(ask(service, "POST", 200, TYPEDEFS, TAGS));
+    json_decref(service_ask(service, 200, "POST", TYPEDEFS, TAGS));
     for (int round = 0; round < ROUNDS; round++) {
         graph_roll(conn, &seed);
         graph_check(service, conn, round);
@@ -1512,7 +1476,7 @@ START_TEST(kept_when_far)
     AUTO(service_free) struct service *service = service_start();
     int64_t tagged, untagged;
 
-    json_decref(ask(service, "POST", 200, TYPEDEFS, TAGS));
+    json_decref(service_ask(service, 200, "POST", TYPEDEFS, TAGS));
     far_make(service);
     change(service, "POST", TABLE("/classifications") "n1@cm", "[{'typeName': 'PII'}]");
     tagged = moment_now(service);
@@ -1569,7 +1533,7 @@ Suite *classification_suite(void)
     tcase_add_test(tc, types_in_use);
     tcase_add_test(tc, tagged_while_builds_link);
     tcase_add_test(tc, added_at_once);
-    tcase_add_loop_test(tc, lost_commit, 0, LENGTH(cut_cases));
+    tcase_add_loop_test(tc, lost_commit, 0, PROXY_CUTS);
     suite_add_tcase(suite, tc);
     tcase_add_unchecked_fixture(graphs, pg_shared_start, NULL);
     tcase_add_test(graphs, random_graphs);

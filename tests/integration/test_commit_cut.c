@@ -9,8 +9,8 @@
 #include "tests/harness/daemon.h"
 #include "tests/harness/load.h"
 #include "tests/harness/pg.h"
-#include "tests/harness/proxy.h"
 #include "tests/harness/runner.h"
+#include "tests/harness/service.h"
 #include "tests/harness/wait.h"
 
 Suite *commit_cut_suite(void);
@@ -20,70 +20,61 @@ static const char *const impatient[] = { "PLUMBLINE_COMMIT_TIMEOUT_MS=300ms",
                                          "PLUMBLINE_COMMITTERS=1", "PLUMBLINE_BATCH_EVENTS_MAX=1",
                                          NULL };
 
-/* A daemon whose way to its database is the proxy. */
-struct fixture {
-    char *dsn; /* past the proxy */
-    struct proxy *proxy;
-    struct daemon *daemon;
-};
-
-static void fixture_start(struct fixture *fixture, const char *const *environment)
+/* Through a proxy, which harms the committers alone. */
+static struct service *cut_start(const char *const *environment)
 {
-    AUTO(mem_free) char *database = NULL;
-    AUTO(mem_free) char *through = NULL;
+    struct service *service =
+        service_start_proxied(&(struct daemon_options){ .environment = environment });
 
-    fixture->dsn = pg_database_new(pg_shared());
-    database = pg_query_text(fixture->dsn, "SELECT current_database()");
-    fixture->proxy = proxy_start(pg_socket_dir(pg_shared()));
-    proxy_aim(fixture->proxy, "plumbline metrics");
-    through = proxy_dsn(fixture->proxy, database);
-    fixture->daemon =
-        daemon_start(&(struct daemon_options){ .dsn = through, .environment = environment });
+    proxy_aim(service->proxy, "plumbline metrics");
+    return service;
 }
 
-static void fixture_stop(struct fixture *fixture)
+/* Clients whose events have no identity, at work. */
+static struct load *cut_load(const struct service *service, uint64_t seed, uint32_t clients,
+                             uint32_t events_max)
 {
-    daemon_free(fixture->daemon);
-    proxy_stop(fixture->proxy);
-    free(fixture->dsn);
+    struct load *load = load_start(&(struct load_options){ .seed = seed,
+                                                           .clients = clients,
+                                                           .events_max = events_max,
+                                                           .anonymous = true,
+                                                           .daemons = { service->daemon } });
+
+    load_await(load, 10);
+    return load;
 }
 
-static const struct {
-    const char *name;
-    enum proxy_mode mode;
-    bool commits;
-} cuts[] = {
-    { "cut before", PROXY_CUT_BEFORE, false },
-    { "cut after", PROXY_CUT_AFTER, true },
-    { "drop answer", PROXY_DROP_ANSWER, true },
-};
+/* Holds the next COMMIT. */
+static void cut_hold(const struct service *service)
+{
+    proxy_arm(service->proxy, PROXY_HOLD, 0);
+    WAIT_UNTIL(20000, proxy_sprung(service->proxy));
+}
+
+/* Nobody is without an answer, and all is there once. */
+static void cut_check(const struct service *service, struct load *load)
+{
+    load_finish(load);
+    ck_assert_uint_eq(load_tally(load).lost, 0);
+    load_check(load, service->dsn);
+}
 
 START_TEST(every_position_of_a_cut)
 {
-    struct fixture fixture;
-    AUTO(load_free) struct load *load = NULL;
+    AUTO(service_free) struct service *service = cut_start(NULL);
+    AUTO(load_free) struct load *load = cut_load(service, 10 + (uint64_t)_i, 3, 20);
     uint32_t positions = runner_short() ? 3 : 8;
 
-    fixture_start(&fixture, NULL);
-    load = load_start(&(struct load_options){ .seed = 10 + (uint64_t)_i,
-                                              .clients = 3,
-                                              .events_max = 20,
-                                              .anonymous = true,
-                                              .daemons = { fixture.daemon } });
-    load_await(load, 3);
     for (uint32_t position = 0; position < positions; position++) {
-        proxy_arm(fixture.proxy, cuts[_i].mode, position);
-        WAIT_UNTIL(20000, proxy_sprung(fixture.proxy));
+        proxy_arm(service->proxy, proxy_cuts[_i].mode, position);
+        WAIT_UNTIL(20000, proxy_sprung(service->proxy));
         load_await(load, 3);
     }
-    load_finish(load);
-    ck_assert_uint_eq(load_tally(load).lost, 0);
+    cut_check(service, load);
     ck_assert_uint_eq(load_tally(load).duplicate, 0);
-    ck_assert_msg(daemon_metric(fixture.daemon, "plumbline_commit_replays_total") ==
-                      (cuts[_i].commits ? positions : 0),
-                  "%s", cuts[_i].name);
-    load_check(load, fixture.dsn);
-    fixture_stop(&fixture);
+    ck_assert_msg(daemon_metric(service->daemon, "plumbline_commit_replays_total") ==
+                      (proxy_cuts[_i].commits ? positions : 0),
+                  "%s", proxy_cuts[_i].name);
 }
 END_TEST
 
@@ -91,51 +82,29 @@ END_TEST
  * in it are answered with what becomes of it. */
 START_TEST(held_commit)
 {
-    struct fixture fixture;
-    AUTO(load_free) struct load *load = NULL;
+    AUTO(service_free) struct service *service = cut_start(impatient);
+    AUTO(load_free) struct load *load = cut_load(service, 20, 6, 20);
 
-    fixture_start(&fixture, impatient);
-    load = load_start(&(struct load_options){ .seed = 20,
-                                              .clients = 6,
-                                              .events_max = 20,
-                                              .anonymous = true,
-                                              .daemons = { fixture.daemon } });
-    load_await(load, 10);
     for (int round = 0; round < 2; round++) {
-        proxy_arm(fixture.proxy, PROXY_HOLD, 0);
-        WAIT_UNTIL(20000, proxy_sprung(fixture.proxy));
+        cut_hold(service);
         load_await_refused(load, 6);
-        proxy_release(fixture.proxy);
+        proxy_release(service->proxy);
         load_await(load, 10);
     }
-    load_finish(load);
-    ck_assert_uint_eq(load_tally(load).lost, 0);
-    load_check(load, fixture.dsn);
-    fixture_stop(&fixture);
+    cut_check(service, load);
 }
 END_TEST
 
 /* A second committer takes what waits behind a COMMIT that hangs, however little it is. */
 START_TEST(held_commit_holds_up_nobody_else)
 {
-    struct fixture fixture;
-    AUTO(load_free) struct load *load = NULL;
+    AUTO(service_free) struct service *service = cut_start(NULL);
+    AUTO(load_free) struct load *load = cut_load(service, 21, 6, 3);
 
-    fixture_start(&fixture, NULL);
-    load = load_start(&(struct load_options){ .seed = 21,
-                                              .clients = 6,
-                                              .events_max = 3,
-                                              .anonymous = true,
-                                              .daemons = { fixture.daemon } });
-    load_await(load, 10);
-    proxy_arm(fixture.proxy, PROXY_HOLD, 0);
-    WAIT_UNTIL(20000, proxy_sprung(fixture.proxy));
+    cut_hold(service);
     load_await(load, 20);
-    proxy_release(fixture.proxy);
-    load_finish(load);
-    ck_assert_uint_eq(load_tally(load).lost, 0);
-    load_check(load, fixture.dsn);
-    fixture_stop(&fixture);
+    proxy_release(service->proxy);
+    cut_check(service, load);
 }
 END_TEST
 
@@ -143,26 +112,15 @@ END_TEST
  * for it. */
 START_TEST(held_commit_is_cut)
 {
-    struct fixture fixture;
-    AUTO(load_free) struct load *load = NULL;
+    AUTO(service_free) struct service *service = cut_start(NULL);
+    AUTO(load_free) struct load *load = cut_load(service, 21, 6, 20);
 
-    fixture_start(&fixture, NULL);
-    load = load_start(&(struct load_options){ .seed = 21,
-                                              .clients = 6,
-                                              .events_max = 20,
-                                              .anonymous = true,
-                                              .daemons = { fixture.daemon } });
-    load_await(load, 10);
     for (int round = 0; round < 3; round++) {
-        proxy_arm(fixture.proxy, PROXY_HOLD, 0);
-        WAIT_UNTIL(20000, proxy_sprung(fixture.proxy));
-        proxy_cut_all(fixture.proxy);
+        cut_hold(service);
+        proxy_cut_all(service->proxy);
         load_await(load, 10);
     }
-    load_finish(load);
-    ck_assert_uint_eq(load_tally(load).lost, 0);
-    load_check(load, fixture.dsn);
-    fixture_stop(&fixture);
+    cut_check(service, load);
 }
 END_TEST
 
@@ -170,57 +128,45 @@ END_TEST
  * everything again to the next daemon, which waits for the transaction of the dead one. */
 START_TEST(commit_of_a_dead_daemon)
 {
-    struct fixture fixture;
-    AUTO(load_free) struct load *load = NULL;
+    AUTO(service_free) struct service *service = cut_start(NULL);
+    AUTO(load_free)
+    struct load *load = load_start(&(struct load_options){
+        .seed = 22, .clients = 6, .events_max = 20, .daemons = { service->daemon } });
 
-    fixture_start(&fixture, NULL);
-    load = load_start(&(struct load_options){
-        .seed = 22, .clients = 6, .events_max = 20, .daemons = { fixture.daemon } });
     load_await(load, 10);
-    proxy_arm(fixture.proxy, PROXY_HOLD, 0);
-    WAIT_UNTIL(20000, proxy_sprung(fixture.proxy));
-    daemon_kill9(fixture.daemon);
-    daemon_resume(fixture.daemon);
-    load_aim(load, fixture.daemon);
-    WAIT_UNTIL(20000, pg_query_i64(fixture.dsn, "SELECT count(*) FROM pg_stat_activity"
-                                                " WHERE datname = current_database()"
-                                                " AND application_name = 'plumbline metrics'"
-                                                " AND wait_event_type = 'Lock'") == 1);
-    proxy_release(fixture.proxy);
+    cut_hold(service);
+    daemon_kill9(service->daemon);
+    daemon_resume(service->daemon);
+    load_aim(load, service->daemon);
+    WAIT_UNTIL(20000, pg_query_i64(service->dsn, "SELECT count(*) FROM pg_stat_activity"
+                                                 " WHERE datname = current_database()"
+                                                 " AND application_name = 'plumbline metrics'"
+                                                 " AND wait_event_type = 'Lock'") == 1);
+    proxy_release(service->proxy);
     load_await(load, 10);
     load_finish(load);
     ck_assert_uint_gt(load_tally(load).duplicate, 0);
-    load_check(load, fixture.dsn);
-    fixture_stop(&fixture);
+    load_check(load, service->dsn);
 }
 END_TEST
 
 START_TEST(random_cuts)
 {
-    struct fixture fixture;
-    AUTO(load_free) struct load *load = NULL;
+    AUTO(service_free) struct service *service = cut_start(NULL);
+    AUTO(load_free) struct load *load = cut_load(service, 23, 6, 60);
     unsigned seed = 23;
     int rounds = runner_short() ? 10 : 20;
 
-    fixture_start(&fixture, NULL);
-    load = load_start(&(struct load_options){ .seed = seed,
-                                              .clients = 6,
-                                              .events_max = 60,
-                                              .anonymous = true,
-                                              .daemons = { fixture.daemon } });
     for (int round = 0; round < rounds; round++) {
         long us = rand_r(&seed) % 20000;
 
         load_await(load, 1);
         (void)nanosleep(&(struct timespec){ .tv_nsec = us * 1000 }, NULL); /* any moment will do */
-        proxy_cut_all(fixture.proxy);
+        proxy_cut_all(service->proxy);
     }
     load_await(load, 10);
-    load_finish(load);
-    ck_assert_uint_eq(load_tally(load).lost, 0);
+    cut_check(service, load);
     ck_assert_uint_eq(load_tally(load).duplicate, 0);
-    load_check(load, fixture.dsn);
-    fixture_stop(&fixture);
 }
 END_TEST
 
@@ -230,7 +176,7 @@ Suite *commit_cut_suite(void)
     TCase *tc = tcase_create("commit_cut");
 
     tcase_add_unchecked_fixture(tc, pg_shared_start, NULL);
-    tcase_add_loop_test(tc, every_position_of_a_cut, 0, LENGTH(cuts));
+    tcase_add_loop_test(tc, every_position_of_a_cut, 0, PROXY_CUTS);
     tcase_add_test(tc, held_commit);
     tcase_add_test(tc, held_commit_holds_up_nobody_else);
     tcase_add_test(tc, held_commit_is_cut);

@@ -14,7 +14,6 @@
 #include "base/mem.h"
 #include "tests/harness/pg.h"
 #include "tests/harness/process.h"
-#include "tests/harness/proxy.h"
 #include "tests/harness/service.h"
 #include "tests/harness/temp.h"
 #include "tests/harness/wait.h"
@@ -134,13 +133,9 @@ START_TEST(the_second_sigterm_is_at_once)
 {
     static const char *const environment[] = { "PLUMBLINE_DRAIN_TIMEOUT_MS=10m",
                                                "PLUMBLINE_COMMIT_TIMEOUT_MS=10m", NULL };
-    AUTO(mem_free) char *dsn = pg_database_new(pg_shared());
-    AUTO(proxy_stop) struct proxy *proxy = proxy_start(pg_socket_dir(pg_shared()));
-    AUTO(mem_free) char *database = pg_query_text(dsn, "SELECT current_database()");
-    AUTO(mem_free) char *through = proxy_dsn(proxy, database);
     AUTO(service_free)
     struct service *service =
-        service_start_with(&(struct daemon_options){ .dsn = through, .environment = environment });
+        service_start_proxied(&(struct daemon_options){ .environment = environment });
     static const char body[] = AGGREGATE("1");
     AUTO(mem_free)
     char *request =
@@ -149,18 +144,18 @@ START_TEST(the_second_sigterm_is_at_once)
     int fd;
 
     service_take(service, body); /* what a first one needs is there */
-    proxy_aim(proxy, "plumbline metrics");
-    proxy_arm(proxy, PROXY_HOLD, 0);
+    proxy_aim(service->proxy, "plumbline metrics");
+    proxy_arm(service->proxy, PROXY_HOLD, 0);
     fd = http_raw_open(daemon_port(service->daemon));
     ck_assert_int_eq(http_raw_send_text(fd, request), 0);
-    WAIT_UNTIL(20000, proxy_sprung(proxy));
+    WAIT_UNTIL(20000, proxy_sprung(service->proxy));
     daemon_signal(service->daemon, SIGTERM);
     WAIT_UNTIL(10000, daemon_log_has(service->daemon, "event=stopping signal=15"));
     daemon_signal(service->daemon, SIGTERM);
     WAIT_UNTIL(10000, daemon_log_has(service->daemon, "event=stopping_now signal=15"));
     ck_assert_int_eq(daemon_wait_exit(service->daemon, 30000), 0);
     (void)close(fd);
-    proxy_release(proxy);
+    proxy_release(service->proxy);
 }
 END_TEST
 

@@ -6,7 +6,6 @@
 
 #include "base/mem.h"
 #include "tests/harness/pg.h"
-#include "tests/harness/proxy.h"
 #include "tests/harness/service.h"
 #include "tests/harness/wait.h"
 
@@ -82,12 +81,6 @@ static int64_t versions(struct service *service)
     return pg_query_i64(service->dsn, "SELECT (SELECT count(*) FROM entity) + (SELECT count(*)"
                                       " FROM relationship) + (SELECT count(*) FROM entity_audit)"
                                       " + (SELECT count(*) FROM graph_batch)");
-}
-
-static void check_message(const json_t *answer, const char *code, const char *message)
-{
-    ck_assert_str_eq(service_text(answer, "errorMessage"), message);
-    ck_assert_str_eq(service_text(answer, "errorCode"), code);
 }
 
 /* ---- making and changing ---- */
@@ -170,15 +163,17 @@ START_TEST(changed_in_full_and_in_part)
     ck_assert_uint_eq(json_array_size(json_object_get(attributes, "aliases")), 1);
     ck_assert_str_eq(service_text(json_object_get(table, "entity"), "updatedBy"), "anonymous");
     wrong = service_call(service, 400, "PUT", unknown, "1", NULL);
-    check_message(wrong, "ATLAS-400-00-023", "Attribute colour not found for type hive_table");
+    service_check_fault(wrong, "ATLAS-400-00-023",
+                        "Attribute colour not found for type hive_table");
     audit = service_get(service, 200, history);
     ck_assert_uint_eq(json_array_size(audit), 4);
     ck_assert_str_eq(service_text(json_array_get(audit, 2), "user"), "bob");
     gone = service_call(service, 404, "PUT",
                         API "entity/uniqueAttribute/type/hive_table?attr:qualifiedName=no@cm",
                         "{\"entity\":{}}", NULL);
-    check_message(gone, "ATLAS-404-00-009",
-                  "Instance hive_table with unique attribute {qualifiedName=no@cm} does not exist");
+    service_check_fault(
+        gone, "ATLAS-404-00-009",
+        "Instance hive_table with unique attribute {qualifiedName=no@cm} does not exist");
 }
 END_TEST
 
@@ -476,9 +471,7 @@ START_TEST(refused_as_atlas_does)
         json_auto_t *answer = service_call(service, refusals[i].status, refusals[i].method, path,
                                            refusals[i].body, NULL);
 
-        ck_assert_str_eq(service_text(answer, "errorCode"), refusals[i].code);
-        if (refusals[i].message)
-            ck_assert_str_eq(service_text(answer, "errorMessage"), refusals[i].message);
+        service_check_fault(answer, refusals[i].code, refusals[i].message);
     }
     ck_assert_int_eq(versions(service), 0);
 }
@@ -502,9 +495,10 @@ START_TEST(more_values_than_memory)
         buf_append_text(&body, "{},");
     buf_append_text(&body, "{}]}");
     answer = write_entities(service, 413, buf_text(&body));
-    check_message(answer, "ATLAS-413-00-001",
-                  "the body has too many values to be read within memory_bytes_max: send it in "
-                  "parts");
+    service_check_fault(
+        answer, "ATLAS-413-00-001",
+        "the body has too many values to be read within memory_bytes_max: send it in "
+        "parts");
     types = service_post(service, 413, "/api/atlas/v2/types/typedefs", buf_text(&body));
     ck_assert(json_equal(types, answer));
 }
@@ -530,9 +524,9 @@ START_TEST(one_bad_reference_of_many)
                     "{\"typeName\":\"hive_table\",\"uniqueAttributes\":{\"qualifiedName\":"
                     "\"bad\"}}]}}]}");
     answer = write_entities(service, 404, buf_text(&body));
-    check_message(answer, "ATLAS-404-00-00A",
-                  "Referenced entity AtlasObjectId{guid='null', typeName='hive_table', "
-                  "uniqueAttributes={qualifiedName:bad}} is not found");
+    service_check_fault(answer, "ATLAS-404-00-00A",
+                        "Referenced entity AtlasObjectId{guid='null', typeName='hive_table', "
+                        "uniqueAttributes={qualifiedName:bad}} is not found");
     ck_assert_int_eq(versions(service), 0);
     memcpy(strstr(body.data, "\"bad\""), "\"t17\"", 5);
     good = write_entities(service, 200, buf_text(&body));
@@ -610,7 +604,7 @@ START_TEST(deleted_with_what_it_owns)
     lineage = service_get(service, 200, walk);
     ck_assert_uint_eq(json_object_size(json_object_get(lineage, "guidEntityMap")), 3);
     refused = service_call(service, 404, "PUT", comment, "\"c\"", NULL);
-    check_message(refused, "ATLAS-404-00-012", message);
+    service_check_fault(refused, "ATLAS-404-00-012", message);
     anew = service_call(service, 200, "POST", API "entity", ENTITY(TABLE("-2", "d.t", "")), NULL);
     ck_assert_uint_eq(count(anew, "CREATE"), 1);
     ck_assert_str_ne(assigned(anew, "-2"), guid);
@@ -682,11 +676,11 @@ START_TEST(relationships_by_themselves)
     message = xasprintf("relationship hive_table_db already exists between entities %s and %s",
                         assigned(made, "-2"), assigned(made, "-1"));
     twice = service_call(service, 409, "POST", API "relationship", body, "ada");
-    check_message(twice, "ATLAS-409-00-004", message);
+    service_check_fault(twice, "ATLAS-409-00-004", message);
     wrong = service_call(service, 400, "POST", API "relationship", turned, NULL);
-    check_message(wrong, "ATLAS-400-00-036",
-                  "invalid relationshipDef: hive_table_db: end type 1: hive_db, end type 2: "
-                  "hive_table");
+    service_check_fault(wrong, "ATLAS-400-00-036",
+                        "invalid relationshipDef: hive_table_db: end type 1: hive_db, end type 2: "
+                        "hive_table");
     path = xasprintf(API "relationship/guid/%s?extendedInfo=true", service_text(edge, "guid"));
     read = service_get(service, 200, path);
     ck_assert(json_equal(json_object_get(read, "relationship"), edge));
@@ -702,7 +696,7 @@ START_TEST(relationships_by_themselves)
         mem_free(text);
         text = json_dumps(blocked, 0);
         refused = service_call(service, 400, "PUT", API "relationship", text, "eve");
-        check_message(refused, "ATLAS-400-00-029", blocking[i].message);
+        service_check_fault(refused, "ATLAS-400-00-029", blocking[i].message);
     }
     (void)json_object_set_new(json_object_get(edge, "end1"), "guid", json_string(UNKNOWN));
     mem_free(text);
@@ -751,7 +745,7 @@ START_TEST(what_events_set_stays)
             service_call(service, cases[i].status, "PUT", path, cases[i].value, "eve");
 
         if (cases[i].message)
-            check_message(answer, "ATLAS-403-00-001", cases[i].message);
+            service_check_fault(answer, "ATLAS-403-00-001", cases[i].message);
     }
     ck_assert_int_eq(pg_query_i64(service->dsn,
                                   "SELECT count(*) FROM entity WHERE guid = '%s' AND to_batch IS"
@@ -822,9 +816,10 @@ START_TEST(told_by_events_as_well)
         pg_query_text(service->dsn, "SELECT '" API "relationship/guid/' || guid FROM relationship"
                                     " WHERE type = 'ml_project_model_build' AND to_batch IS NULL");
     refused = service_call(service, 403, "DELETE", edge, NULL, "eve");
-    check_message(refused, "ATLAS-403-00-001",
-                  "eve is not authorized to perform removal of ml_project_model_build: an event "
-                  "set it");
+    service_check_fault(
+        refused, "ATLAS-403-00-001",
+        "eve is not authorized to perform removal of ml_project_model_build: an event "
+        "set it");
     WAIT_UNTIL(20000, pg_query_i64(service->dsn, "SELECT deployment FROM graph_position") == 1);
     before = versions(service);
     json_decref(service_post(service, 200, "/v1/events", BUILT));
@@ -851,9 +846,10 @@ START_TEST(set_by_events_later)
                  "\"x\",\"status\":\"stopped\",\"statusAtMs\":1704067300000,\"createdAtMs\":"
                  "1704067200000,\"cpuMillicores\":1,\"replicas\":3,\"userName\":\"eve\"}");
     refused = service_call(service, 403, "PUT", path, "4", "eve");
-    check_message(refused, "ATLAS-403-00-001",
-                  "eve is not authorized to perform update of ml_model_deployment.replicas: an "
-                  "event set it");
+    service_check_fault(
+        refused, "ATLAS-403-00-001",
+        "eve is not authorized to perform update of ml_model_deployment.replicas: an "
+        "event set it");
 }
 END_TEST
 
@@ -910,8 +906,8 @@ START_TEST(guids_go_before_names)
     json_auto_t *two = NULL;
 
     taken = service_call(service, 409, "POST", API "entity", clash, NULL);
-    check_message(taken, "ATLAS-409-00-003",
-                  "failed to update entity: another one of its type has this name");
+    service_check_fault(taken, "ATLAS-409-00-003",
+                        "failed to update entity: another one of its type has this name");
     free_name = service_call(service, 200, "POST", API "entity", rename, NULL);
     ck_assert_uint_eq(count(free_name, "UPDATE"), 1);
     found = guid_of(service, "hive_table", "d.w@cm");
@@ -935,9 +931,10 @@ START_TEST(made_by_a_partial_update)
                            "\"referredEntities\":{\"-8\":{\"typeName\":\"hive_db\","
                            "\"attributes\":{\"name\":\"e\",\"clusterName\":\"cm\"}}}}",
                            NULL);
-    check_message(refused, "ATLAS-404-00-007",
-                  "Invalid instance creation/updation parameters passed : hive_db.qualifiedName: "
-                  "mandatory attribute value missing in type Referenceable");
+    service_check_fault(
+        refused, "ATLAS-404-00-007",
+        "Invalid instance creation/updation parameters passed : hive_db.qualifiedName: "
+        "mandatory attribute value missing in type Referenceable");
     ck_assert_int_eq(versions(service), before);
     taken = service_call(service, 200, "PUT", path,
                          "{\"entity\":{\"attributes\":{\"outputFromProcesses\":[{\"guid\":\"-8\"}]"
@@ -999,7 +996,7 @@ START_TEST(answers_are_json)
     key = xasprintf("eve is not authorized to perform update of ml_model_build.metadata.%0*d: an "
                     "event set it",
                     63, 0);
-    check_message(refused, "ATLAS-403-00-001", key);
+    service_check_fault(refused, "ATLAS-403-00-001", key);
 }
 END_TEST
 
@@ -1015,7 +1012,7 @@ START_TEST(relations_of_events_stay)
     guid = guid_of(service, "ml_model_train_build_process", "b:train_build@cm");
     path = xasprintf(API "entity/guid/%s?name=inputs", guid);
     refused = service_call(service, 403, "PUT", path, "[]", "eve");
-    check_message(
+    service_check_fault(
         refused, "ATLAS-403-00-001",
         "eve is not authorized to perform removal of dataset_process_inputs: an event set "
         "it");
@@ -1151,39 +1148,27 @@ START_TEST(written_at_the_same_time)
 }
 END_TEST
 
-static const struct {
-    const char *name;
-    enum proxy_mode mode;
-} cuts[] = {
-    { "cut before", PROXY_CUT_BEFORE },
-    { "cut after", PROXY_CUT_AFTER },
-    { "drop answer", PROXY_DROP_ANSWER },
-};
-
 /* The connection is lost around COMMIT: what is answered is what became of it. */
 START_TEST(cut_at_commit)
 {
-    AUTO(mem_free) char *dsn = pg_database_new(pg_shared());
-    AUTO(mem_free) char *database = pg_query_text(dsn, "SELECT current_database()");
-    AUTO(proxy_stop) struct proxy *proxy = proxy_start(pg_socket_dir(pg_shared()));
-    AUTO(mem_free) char *through = proxy_dsn(proxy, database);
     AUTO(service_free)
-    struct service *service = service_start_with(&(struct daemon_options){ .dsn = through });
+    struct service *service = service_start_proxied(&(struct daemon_options){ 0 });
+    const struct proxy_cut *cut = &proxy_cuts[_i];
     json_auto_t *made = NULL, *other = NULL, *changed = NULL, *server = NULL;
 
-    proxy_aim(proxy, "plumbline read");
-    proxy_arm(proxy, cuts[_i].mode, 0);
+    proxy_aim(service->proxy, "plumbline read");
+    proxy_arm(service->proxy, cut->mode, 0);
     made = write_entities(service, 200, MODEL);
-    ck_assert_msg(proxy_sprung(proxy) && count(made, "CREATE") == 6, "%s", cuts[_i].name);
-    ck_assert_int_eq(pg_query_i64(dsn, "SELECT count(*) FROM entity"), 6);
-    ck_assert_int_eq(pg_query_i64(dsn, "SELECT count(*) FROM relationship"), 4);
-    ck_assert_int_eq(pg_query_i64(dsn, "SELECT count(*) FROM graph_batch"), 1);
+    ck_assert_msg(proxy_sprung(service->proxy) && count(made, "CREATE") == 6, "%s", cut->name);
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM entity"), 6);
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM relationship"), 4);
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM graph_batch"), 1);
     other = write_entities(service, 200, ENTITIES(TABLE("-1", "u", "")));
-    proxy_arm(proxy, cuts[_i].mode, 0);
+    proxy_arm(service->proxy, cut->mode, 0);
     changed = write_entities(service, 200, ENTITIES(TABLE("-1", "u", ",\"comment\":\"c\"")));
-    ck_assert_msg(proxy_sprung(proxy) && count(changed, "UPDATE") == 1, "%s", cuts[_i].name);
-    ck_assert_int_eq(pg_query_i64(dsn, "SELECT count(*) FROM graph_batch"), 3);
-    proxy_refuse(proxy, true);
+    ck_assert_msg(proxy_sprung(service->proxy) && count(changed, "UPDATE") == 1, "%s", cut->name);
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM graph_batch"), 3);
+    proxy_refuse(service->proxy, true);
     server = write_entities(service, 503, MODEL);
     ck_assert_str_eq(service_text(server, "errorCode"), "ATLAS-503-00-001");
 }
@@ -1259,7 +1244,7 @@ Suite *entities_suite(void)
     tcase_add_test(tc, deleted_builds_and_their_events);
     tcase_add_test(tc, as_it_stood);
     tcase_add_test(tc, written_at_the_same_time);
-    tcase_add_loop_test(tc, cut_at_commit, 0, LENGTH(cuts));
+    tcase_add_loop_test(tc, cut_at_commit, 0, PROXY_CUTS);
     tcase_add_test(tc, killed_in_between);
     suite_add_tcase(suite, tc);
     return suite;

@@ -10,7 +10,6 @@
 #include "tests/harness/http.h"
 #include "tests/harness/load.h"
 #include "tests/harness/pg.h"
-#include "tests/harness/proxy.h"
 #include "tests/harness/service.h"
 #include "tests/harness/wait.h"
 
@@ -148,21 +147,18 @@ static void post_as_one_batch(const struct daemon *daemon, struct proxy *proxy, 
 
 START_TEST(only_the_guilty_is_rejected)
 {
-    AUTO(mem_free) char *dsn = pg_database_new(pg_shared());
-    AUTO(mem_free) char *database = pg_query_text(dsn, "SELECT current_database()");
-    AUTO(proxy_stop) struct proxy *proxy = proxy_start(pg_socket_dir(pg_shared()));
-    AUTO(mem_free) char *through = proxy_dsn(proxy, database);
     const char *environment[] = { "PLUMBLINE_COMMITTERS=1", NULL }; /* the batch is to be one */
-    AUTO(daemon_free)
-    struct daemon *daemon =
-        daemon_start(&(struct daemon_options){ .dsn = through, .environment = environment });
+    AUTO(service_free)
+    struct service *service =
+        service_start_proxied(&(struct daemon_options){ .environment = environment });
+    const char *dsn = service->dsn;
     AUTO(buf_done) struct buf event;
     int64_t batch = 0;
     int fds[CLIENTS];
 
-    proxy_aim(proxy, "plumbline metrics");
+    proxy_aim(service->proxy, "plumbline metrics");
     pg_exec(dsn, "%s", guilts[_i].sql);
-    post_as_one_batch(daemon, proxy, fds, guilts[_i].event);
+    post_as_one_batch(service->daemon, service->proxy, fds, guilts[_i].event);
     for (uint32_t i = 0; i < CLIENTS; i++) {
         json_auto_t *answer = answer_take(fds[i], 200);
         json_t *rejected = json_object_get(answer, "rejected");
@@ -183,7 +179,7 @@ START_TEST(only_the_guilty_is_rejected)
     /* alone it is answered as what it is */
     buf_init(&event, BODY_BYTES_MAX);
     guilty_write(&event, guilts[_i].event, 1001);
-    json_decref(answer_take(post(daemon, &event), 400));
+    json_decref(answer_take(post(service->daemon, &event), 400));
     ck_assert_int_eq(pg_query_i64(dsn, "SELECT sum(rejected) FROM ingest_balance"), 2);
     load_check_books(dsn);
     ck_assert_int_eq(pg_query_i64(dsn, "SELECT count(*) FROM load_stored"), CLIENTS * EVENTS + 1);

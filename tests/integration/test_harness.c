@@ -97,10 +97,8 @@ static bool proxy_insert(PGconn *conn)
 START_TEST(proxy_harms_one_commit)
 {
     const char *name = harm_cases[_i].name;
-    AUTO(mem_free) char *dsn = pg_database_new(pg_shared());
-    AUTO(mem_free) char *database = pg_query_text(dsn, "SELECT current_database()");
-    AUTO(proxy_stop) struct proxy *proxy = proxy_start(pg_socket_dir(pg_shared()));
-    AUTO(mem_free) char *through = proxy_dsn(proxy, database);
+    AUTO(mem_free) char *dsn = pg_database_new(pg_shared()), *through = NULL;
+    AUTO(proxy_stop) struct proxy *proxy = proxy_start_for(dsn, &through);
     PGconn *conn;
 
     pg_exec(dsn, "CREATE TABLE t (n int)");
@@ -127,10 +125,8 @@ static void *hold_thread(void *ctx)
 
 START_TEST(proxy_holds_a_commit)
 {
-    AUTO(mem_free) char *dsn = pg_database_new(pg_shared());
-    AUTO(mem_free) char *database = pg_query_text(dsn, "SELECT current_database()");
-    AUTO(proxy_stop) struct proxy *proxy = proxy_start(pg_socket_dir(pg_shared()));
-    AUTO(mem_free) char *through = proxy_dsn(proxy, database);
+    AUTO(mem_free) char *dsn = pg_database_new(pg_shared()), *through = NULL;
+    AUTO(proxy_stop) struct proxy *proxy = proxy_start_for(dsn, &through);
     PGconn *conn = pg_connect(through);
     pthread_t thread;
     void *result;

@@ -7,7 +7,6 @@
 #include "base/mem.h"
 #include "tests/harness/dice.h"
 #include "tests/harness/pg.h"
-#include "tests/harness/proxy.h"
 #include "tests/harness/runner.h"
 #include "tests/harness/service.h"
 #include "tests/harness/wait.h"
@@ -72,15 +71,6 @@ static int64_t active(struct service *service, const char *type, const char *nam
 static void post(struct service *service, const char *body)
 {
     ck_assert_ptr_null(service_call(service, 204, "POST", HOOK, body, NULL));
-}
-
-static void check_refused(struct service *service, long status, const char *body, const char *code,
-                          const char *message)
-{
-    json_auto_t *answer = service_call(service, status, "POST", HOOK, body, NULL);
-
-    ck_assert_str_eq(service_text(answer, "errorMessage"), message);
-    ck_assert_str_eq(service_text(answer, "errorCode"), code);
 }
 
 /* The only row of rejected_event, as "source code message origin". Owned. */
@@ -247,32 +237,36 @@ START_TEST(refused)
     json_auto_t *answer = NULL, *method = NULL;
 
     answer = service_call(service, 400, "POST", TOPIC "ATLAS_ENTITIES", "[]", NULL);
-    ck_assert_str_eq(service_text(answer, "errorCode"), "ATLAS-400-00-101");
-    ck_assert_str_eq(service_text(answer, "errorMessage"),
-                     "Unsupported topic name : ATLAS_ENTITIES");
+    service_check_fault(answer, "ATLAS-400-00-101", "Unsupported topic name : ATLAS_ENTITIES");
     method = service_call(service, 405, "GET", HOOK, NULL, NULL);
-    check_refused(service, 400, "[", "ATLAS-400-00-029",
-                  "line 1, column 1: ']' expected near end of file");
-    check_refused(service, 400, "\"nonsense\"", "ATLAS-400-00-029",
-                  "message: not JSON near byte 8");
-    check_refused(service, 400, "[1]", "ATLAS-400-00-029", "message: not a JSON object");
-    check_refused(service, 400, "{}", "ATLAS-400-00-029", "notification: there is no type in it");
-    check_refused(service, 400, "{\"type\":\"TYPE_CREATE\"}", "ATLAS-400-00-029",
-                  "notification: TYPE_CREATE is not taken, only what becomes of entities");
-    check_refused(service, 400, "[{\"version\":{\"version\":\"2.0.0\"},\"message\":{}},{}]",
-                  "ATLAS-400-00-029", "message 1 of 2: message: its version is later than 1.0.0");
-    check_refused(service, 404,
-                  "{\"type\":\"ENTITY_PARTIAL_UPDATE_V2\",\"entityId\":" NAMED(
-                      "hive_table", "t") ",\"entity\":{\"entity\":{}}}",
-                  "ATLAS-404-00-009",
-                  "Instance hive_table with unique attribute {qualifiedName=t@cm} does not exist");
-    check_refused(service, 404, CREATE("{\"typeName\":\"hive_table\",\"attributes\":{}}"),
-                  "ATLAS-404-00-007",
-                  "Invalid instance creation/updation parameters passed : "
-                  "hive_table.qualifiedName: mandatory attribute value missing in type "
-                  "Referenceable");
-    check_refused(service, 400, DELETE("{\"guid\":\"g\"}"), "ATLAS-400-00-021",
-                  "ObjectId is not valid {\"guid\":\"g\"}");
+    service_check_refused(service, "POST", HOOK, "[", "ATLAS-400-00-029",
+                          "line 1, column 1: ']' expected near end of file");
+    service_check_refused(service, "POST", HOOK, "\"nonsense\"", "ATLAS-400-00-029",
+                          "message: not JSON near byte 8");
+    service_check_refused(service, "POST", HOOK, "[1]", "ATLAS-400-00-029",
+                          "message: not a JSON object");
+    service_check_refused(service, "POST", HOOK, "{}", "ATLAS-400-00-029",
+                          "notification: there is no type in it");
+    service_check_refused(service, "POST", HOOK, "{\"type\":\"TYPE_CREATE\"}", "ATLAS-400-00-029",
+                          "notification: TYPE_CREATE is not taken, only what becomes of entities");
+    service_check_refused(service, "POST", HOOK,
+                          "[{\"version\":{\"version\":\"2.0.0\"},\"message\":{}},{}]",
+                          "ATLAS-400-00-029",
+                          "message 1 of 2: message: its version is later than 1.0.0");
+    service_check_refused(
+        service, "POST", HOOK,
+        "{\"type\":\"ENTITY_PARTIAL_UPDATE_V2\",\"entityId\":" NAMED(
+            "hive_table", "t") ",\"entity\":{\"entity\":{}}}",
+        "ATLAS-404-00-009",
+        "Instance hive_table with unique attribute {qualifiedName=t@cm} does not exist");
+    service_check_refused(service, "POST", HOOK,
+                          CREATE("{\"typeName\":\"hive_table\",\"attributes\":{}}"),
+                          "ATLAS-404-00-007",
+                          "Invalid instance creation/updation parameters passed : "
+                          "hive_table.qualifiedName: mandatory attribute value missing in type "
+                          "Referenceable");
+    service_check_refused(service, "POST", HOOK, DELETE("{\"guid\":\"g\"}"), "ATLAS-400-00-021",
+                          "ObjectId is not valid {\"guid\":\"g\"}");
     ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT (SELECT count(*) FROM rejected_event) +"
                                                 " (SELECT count(*) FROM graph_batch)"),
                      0);
@@ -287,9 +281,10 @@ START_TEST(what_events_set_stays)
 
     service_take(service, BUILT);
     before = versions(service);
-    check_refused(service, 403, OVERWRITE, "ATLAS-403-00-001",
-                  "hive is not authorized to perform update of ml_model_build.name: an event set "
-                  "it");
+    service_check_refused(
+        service, "POST", HOOK, OVERWRITE, "ATLAS-403-00-001",
+        "hive is not authorized to perform update of ml_model_build.name: an event set "
+        "it");
     ck_assert_int_eq(versions(service), before);
     ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM rejected_event"), 0);
     post(service, "[" OVERWRITE "," CREATE(TABLE("other", "")) "]");
@@ -423,8 +418,8 @@ START_TEST(too_large)
     ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM hook_part"), 0);
     parts_write(&bomb, 11000, 10000, true, 2);
     ck_assert_uint_eq(bomb.len, 1);
-    check_refused(service, 413, buf_text(&bomb.items[0]), "ATLAS-413-00-001",
-                  "message: more than 10000 bytes are packed in it");
+    service_check_refused(service, "POST", HOOK, buf_text(&bomb.items[0]), "ATLAS-413-00-001",
+                          "message: more than 10000 bytes are packed in it");
     message_parts_done(&bomb);
     message_parts_done(&parts);
 }
@@ -447,8 +442,9 @@ START_TEST(too_many_values)
     buf_append_text(&text, "]}}");
     list = json_pack("[s]", buf_text(&text));
     body = json_dumps(list, 0);
-    check_refused(service, 413, body, "ATLAS-413-00-001",
-                  "message: 555 bytes with more values than can be read in 40000 bytes of memory");
+    service_check_refused(
+        service, "POST", HOOK, body, "ATLAS-413-00-001",
+        "message: 555 bytes with more values than can be read in 40000 bytes of memory");
 }
 END_TEST
 
@@ -586,33 +582,20 @@ END_TEST
 
 /* ---- once ---- */
 
-static const struct {
-    const char *name;
-    enum proxy_mode mode;
-} cuts[] = {
-    { "cut before", PROXY_CUT_BEFORE },
-    { "cut after", PROXY_CUT_AFTER },
-    { "drop answer", PROXY_DROP_ANSWER },
-};
-
 /* The connection is lost around COMMIT of what would not be the same the second time. */
 START_TEST(cut_at_commit)
 {
-    AUTO(mem_free) char *dsn = pg_database_new(pg_shared());
-    AUTO(mem_free) char *database = pg_query_text(dsn, "SELECT current_database()");
-    AUTO(proxy_stop) struct proxy *proxy = proxy_start(pg_socket_dir(pg_shared()));
-    AUTO(mem_free) char *through = proxy_dsn(proxy, database);
     AUTO(service_free)
-    struct service *service = service_start_with(&(struct daemon_options){ .dsn = through });
+    struct service *service = service_start_proxied(&(struct daemon_options){ 0 });
 
-    proxy_aim(proxy, "plumbline read");
-    proxy_arm(proxy, cuts[_i].mode, 0);
+    proxy_aim(service->proxy, "plumbline read");
+    proxy_arm(service->proxy, proxy_cuts[_i].mode, 0);
     post(service, "[" CREATE(TABLE("t", "")) "," DELETE(NAMED("hive_table", "t")) "," CREATE(
                       TABLE("t", "")) ",{}]");
-    ck_assert_msg(proxy_sprung(proxy), "%s", cuts[_i].name);
-    ck_assert_int_eq(pg_query_i64(dsn, "SELECT count(DISTINCT guid) FROM entity"), 2);
-    ck_assert_int_eq(pg_query_i64(dsn, "SELECT count(*) FROM graph_batch"), 3);
-    ck_assert_int_eq(pg_query_i64(dsn, "SELECT count(*) FROM rejected_event"), 1);
+    ck_assert_msg(proxy_sprung(service->proxy), "%s", proxy_cuts[_i].name);
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(DISTINCT guid) FROM entity"), 2);
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM graph_batch"), 3);
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM rejected_event"), 1);
 }
 END_TEST
 
@@ -640,7 +623,7 @@ Suite *hooks_suite(void)
     tcase_add_test(tc, waited_only_while_somebody_reads);
     tcase_add_test(tc, same_id);
     tcase_add_test(tc, parts_of_nonsense);
-    tcase_add_loop_test(tc, cut_at_commit, 0, LENGTH(cuts));
+    tcase_add_loop_test(tc, cut_at_commit, 0, PROXY_CUTS);
     suite_add_tcase(suite, tc);
     return suite;
 }

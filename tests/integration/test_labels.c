@@ -8,7 +8,6 @@
 #include "base/mem.h"
 #include "tests/harness/dice.h"
 #include "tests/harness/pg.h"
-#include "tests/harness/proxy.h"
 #include "tests/harness/runner.h"
 #include "tests/harness/service.h"
 #include "tests/harness/wait.h"
@@ -759,11 +758,8 @@ END_TEST
 START_TEST(the_same_label_beside_its_prediction)
 {
     AUTO(service_free) struct service *b = service_start();
-    AUTO(mem_free) char *database = pg_query_text(b->dsn, "SELECT current_database()");
-    AUTO(proxy_stop) struct proxy *proxy = proxy_start(pg_socket_dir(pg_shared()));
-    AUTO(mem_free) char *through = proxy_dsn(proxy, database);
     AUTO(service_free)
-    struct service *a = service_start_with(&(struct daemon_options){ .dsn = through });
+    struct service *a = service_start_proxied(&(struct daemon_options){ .dsn = b->dsn });
     char uuid[UUID_BYTES], id[UUID_BYTES];
     AUTO(mem_free) char *more = xasprintf("\"eventId\":\"%s\",", uuid_of(id, 9, 1));
     AUTO(mem_free)
@@ -776,14 +772,14 @@ START_TEST(the_same_label_beside_its_prediction)
     };
 
     weeks_fill(a); /* partitions and catalog: the next COMMIT is that of the batch */
-    proxy_aim(proxy, "plumbline metrics");
-    proxy_arm(proxy, PROXY_HOLD, 0);
+    proxy_aim(a->proxy, "plumbline metrics");
+    proxy_arm(a->proxy, PROXY_HOLD, 0);
     ck_assert_int_eq(pthread_create(&posters[0].thread, NULL, poster_run, &posters[0]), 0);
-    WAIT_UNTIL(5000, proxy_sprung(proxy));
+    WAIT_UNTIL(5000, proxy_sprung(a->proxy));
     ck_assert_int_eq(pthread_create(&posters[1].thread, NULL, poster_run, &posters[1]), 0);
     WAIT_UNTIL(5000, pg_query_i64(b->dsn, "SELECT count(*) FROM pg_locks WHERE locktype ="
                                           " 'advisory' AND NOT granted") > 0);
-    proxy_release(proxy);
+    proxy_release(a->proxy);
     for (size_t i = 0; i < LENGTH(posters); i++) {
         (void)pthread_join(posters[i].thread, NULL);
         free(posters[i].url);

@@ -9,7 +9,7 @@
 #include "tests/harness/http.h"
 #include "tests/harness/load.h"
 #include "tests/harness/pg.h"
-#include "tests/harness/proxy.h"
+#include "tests/harness/service.h"
 #include "tests/harness/wait.h"
 
 Suite *memory_suite(void);
@@ -24,56 +24,51 @@ enum {
     SLOW_BYTES = 500000, /* sent of a body of 1 MB */
 };
 
-/* A daemon with a small budget, and the way to its Postgres through the proxy. */
-static struct daemon *small_start(const char *dsn, struct proxy *proxy)
+/* With a small budget. */
+static struct service *small_start(void)
 {
     static const char *environment[] = { "PLUMBLINE_MEMORY_BYTES_MAX=8MiB",
                                          "PLUMBLINE_BODY_BYTES_MAX=1MiB", NULL, NULL };
-    AUTO(mem_free) char *database = pg_query_text(dsn, "SELECT current_database()");
-    AUTO(mem_free) char *through = proxy_dsn(proxy, database);
 
     environment[2] = daemon_lean(); /* the daemon borrows it */
-    proxy_aim(proxy, "plumbline metrics");
-    return daemon_start(&(struct daemon_options){ .dsn = through, .environment = environment });
+    return service_start_proxied(&(struct daemon_options){ .environment = environment });
 }
 
 START_TEST(storm_is_refused_not_kept)
 {
-    AUTO(mem_free) char *dsn = pg_database_new(pg_shared());
-    AUTO(proxy_stop) struct proxy *proxy = proxy_start(pg_socket_dir(pg_shared()));
-    AUTO(daemon_free) struct daemon *daemon = small_start(dsn, proxy);
+    AUTO(service_free) struct service *service = small_start();
+    const struct daemon *daemon = service->daemon;
     int64_t before = daemon_peak_bytes(daemon);
     AUTO(load_free)
     struct load *load = load_start(&(struct load_options){
         .seed = 50, .clients = CLIENTS, .events_max = 2000, .daemons = { daemon } });
 
     load_await(load, 5);
-    proxy_arm(proxy, PROXY_HOLD, 0);
-    WAIT_UNTIL(20000, proxy_sprung(proxy));
+    proxy_aim(service->proxy, "plumbline metrics");
+    proxy_arm(service->proxy, PROXY_HOLD, 0);
+    WAIT_UNTIL(20000, proxy_sprung(service->proxy));
     for (int i = 0; i < 10; i++) { /* Postgres does not come forward, the clients do not relent */
         load_await_refused(load, CLIENTS);
         ck_assert_int_le(daemon_metric(daemon, "plumbline_memory_budget_bytes"), BUDGET_BYTES);
     }
-    proxy_release(proxy);
+    proxy_release(service->proxy);
     load_await(load, CLIENTS);
     load_finish(load);
     daemon_check_growth(daemon, before, BUDGET_BYTES + BESIDE_BYTES);
     ck_assert_int_gt(daemon_metric(daemon, "plumbline_memory_budget_refused_total"), 0);
     WAIT_UNTIL(20000, daemon_metric(daemon, "plumbline_memory_budget_bytes") == 0);
     ck_assert_uint_eq(load_tally(load).lost, 0);
-    load_check(load, dsn);
+    load_check(load, service->dsn);
 }
 END_TEST
 
 /* Bodies that do not come to their end take no more than the budget either. */
 START_TEST(halves_of_bodies_are_bounded)
 {
-    AUTO(mem_free) char *dsn = pg_database_new(pg_shared());
-    AUTO(proxy_stop) struct proxy *proxy = proxy_start(pg_socket_dir(pg_shared()));
-    AUTO(daemon_free) struct daemon *daemon = small_start(dsn, proxy);
+    AUTO(service_free) struct service *service = small_start();
+    const struct daemon *daemon = service->daemon;
     AUTO(mem_free) char *half = xmalloc(SLOW_BYTES);
     AUTO(mem_free) char *url = daemon_url(daemon, "/v1/events");
-    AUTO(http_free) struct http *http = http_new();
     AUTO(http_answer_free) struct http_answer *answer = NULL;
     AUTO(buf_done) struct buf event;
     int64_t before = daemon_peak_bytes(daemon);
@@ -100,7 +95,7 @@ START_TEST(halves_of_bodies_are_bounded)
     daemon_check_growth(daemon, before, BUDGET_BYTES + BESIDE_BYTES);
     buf_init(&event, 4096);
     load_write_prediction(&event, 51, 1);
-    answer = http_post(http, url, buf_text(&event));
+    answer = http_post(service->http, url, buf_text(&event));
     ck_assert_int_eq(answer->status, 200);
 }
 END_TEST

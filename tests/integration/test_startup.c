@@ -12,7 +12,6 @@
 #include "base/mem.h"
 #include "collector/store_internal.h"
 #include "tests/harness/pg.h"
-#include "tests/harness/proxy.h"
 #include "tests/harness/service.h"
 #include "tests/harness/temp.h"
 #include "tests/harness/wait.h"
@@ -301,19 +300,18 @@ static void *waiter_run(void *arg)
 }
 
 /* Requests that wait for a COMMIT that is being held, in the queue as well. */
-static void waiters_start(struct service *service, struct proxy *proxy,
-                          struct waiter waiters[WAITERS])
+static void waiters_start(struct service *service, struct waiter waiters[WAITERS])
 {
     take_event(service, 100); /* makes what is made in transactions of their own */
-    proxy_aim(proxy, "plumbline metrics");
-    proxy_arm(proxy, PROXY_HOLD, 0);
+    proxy_aim(service->proxy, "plumbline metrics");
+    proxy_arm(service->proxy, PROXY_HOLD, 0);
     for (unsigned i = 0; i < WAITERS; i++) {
         waiters[i].url = daemon_url(service->daemon, "/v1/events");
         waiters[i].event = event_of(i);
         waiters[i].status = -1;
         ck_assert_int_eq(pthread_create(&waiters[i].thread, NULL, waiter_run, &waiters[i]), 0);
     }
-    WAIT_UNTIL(10000, proxy_sprung(proxy));
+    WAIT_UNTIL(10000, proxy_sprung(service->proxy));
     WAIT_UNTIL(10000, service_sample(service, "plumbline_events_total{kind=\"track_metrics\","
                                               "fate=\"received\"}") == 1 + WAITERS);
 }
@@ -327,28 +325,17 @@ static void waiters_join(struct waiter waiters[WAITERS])
     }
 }
 
-static struct service *service_through(struct proxy *proxy, const char *dsn,
-                                       const char *const *environment)
-{
-    AUTO(mem_free) char *database = pg_query_text(dsn, "SELECT current_database()");
-    AUTO(mem_free) char *through = proxy_dsn(proxy, database);
-
-    return service_start_with(
-        &(struct daemon_options){ .dsn = through, .environment = environment });
-}
-
 START_TEST(sigterm_finishes_what_waits)
 {
-    AUTO(mem_free) char *dsn = pg_database_new(pg_shared());
-    AUTO(proxy_stop) struct proxy *proxy = proxy_start(pg_socket_dir(pg_shared()));
-    AUTO(service_free) struct service *service = service_through(proxy, dsn, NULL);
+    AUTO(service_free)
+    struct service *service = service_start_proxied(&(struct daemon_options){ 0 });
     AUTO(mem_free) char *url = daemon_url(service->daemon, "/healthz");
     AUTO(http_answer_free) struct http_answer *refused = NULL;
     AUTO(mem_free) char *retry_after = NULL;
     struct waiter waiters[WAITERS];
     json_auto_t *error = NULL;
 
-    waiters_start(service, proxy, waiters);
+    waiters_start(service, waiters);
     daemon_signal(service->daemon, SIGTERM);
     WAIT_UNTIL(10000, daemon_log_has(service->daemon, "event=stopping signal=15"));
     /* the flag is set right behind that line; a request before it is answered as ever */
@@ -359,12 +346,12 @@ START_TEST(sigterm_finishes_what_waits)
     service_check_error(error, "stopping", NULL, "the server is stopping: send it again", "late");
     retry_after = http_header(refused, "Retry-After");
     ck_assert_str_eq(retry_after, "1");
-    proxy_release(proxy);
+    proxy_release(service->proxy);
     waiters_join(waiters);
     for (size_t i = 0; i < WAITERS; i++)
         ck_assert_int_eq(waiters[i].status, 200);
     ck_assert_int_eq(daemon_wait_exit(service->daemon, 20000), 0);
-    ck_assert_int_eq(pg_query_i64(dsn, "SELECT count(*) FROM prediction"), 1 + WAITERS);
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM prediction"), 1 + WAITERS);
     ck_assert(daemon_log_has(service->daemon, "event=stopped"));
 }
 END_TEST
@@ -382,22 +369,22 @@ static int64_t stored_events(const char *dsn, unsigned number)
 START_TEST(sigterm_does_not_wait_for_ever)
 {
     static const char *const environment[] = { "PLUMBLINE_DRAIN_TIMEOUT_MS=1s", NULL };
-    AUTO(mem_free) char *dsn = pg_database_new(pg_shared());
-    AUTO(proxy_stop) struct proxy *proxy = proxy_start(pg_socket_dir(pg_shared()));
-    AUTO(service_free) struct service *service = service_through(proxy, dsn, environment);
+    AUTO(service_free)
+    struct service *service =
+        service_start_proxied(&(struct daemon_options){ .environment = environment });
     struct waiter waiters[WAITERS];
     size_t taken = 0;
 
-    waiters_start(service, proxy, waiters);
+    waiters_start(service, waiters);
     daemon_signal(service->daemon, SIGTERM);
     ck_assert_int_eq(daemon_wait_exit(service->daemon, 20000), 0);
     waiters_join(waiters);
-    proxy_release(proxy);
-    WAIT_UNTIL(10000, pg_query_i64(dsn, "SELECT count(*) FROM pg_stat_activity"
-                                        " WHERE datname = current_database()"
-                                        " AND application_name LIKE 'plumbline%%'") == 0);
+    proxy_release(service->proxy);
+    WAIT_UNTIL(10000, pg_query_i64(service->dsn, "SELECT count(*) FROM pg_stat_activity"
+                                                 " WHERE datname = current_database()"
+                                                 " AND application_name LIKE 'plumbline%%'") == 0);
     for (unsigned i = 0; i < WAITERS; i++) {
-        int64_t stored = stored_events(dsn, i);
+        int64_t stored = stored_events(service->dsn, i);
 
         taken += waiters[i].status == 200;
         ck_assert_msg((waiters[i].status == 200 && stored == 1) ||

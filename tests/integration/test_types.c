@@ -8,7 +8,6 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "tests/harness/pg.h"
-#include "tests/harness/proxy.h"
 #include "tests/harness/service.h"
 #include "tests/harness/wait.h"
 
@@ -19,35 +18,9 @@ Suite *types_suite(void);
 
 enum { WAIT_MS = 30000 };
 
-/* The answer with its status checked; NULL: it has no body. Owned. */
-static json_t *ask(struct service *service, const char *method, long status, const char *path,
-                   const char *body)
-{
-    AUTO(mem_free) char *url = daemon_url(service->daemon, path);
-    AUTO(mem_free) char *sent = body ? service_quoted(body) : NULL;
-    AUTO(http_answer_free)
-    struct http_answer *answer =
-        http_send(service->http,
-                  &(struct http_request){ .method = method, .url = url, .body = sent });
-
-    ck_assert_msg(answer->status == status, "%s %s: %ld %s%s", method, path, answer->status,
-                  answer->len ? answer->body : "", answer->error);
-    return answer->len ? http_json(answer) : NULL;
-}
-
 static void change(struct service *service, const char *method, long status, const char *body)
 {
-    json_decref(ask(service, method, status, TYPEDEFS, body));
-}
-
-/* Refused with exactly these. */
-static void check_refused(struct service *service, const char *method, long status,
-                          const char *path, const char *body, const char *code, const char *message)
-{
-    json_auto_t *answer = ask(service, method, status, path, body);
-
-    ck_assert_str_eq(service_text(answer, "errorCode"), code);
-    ck_assert_str_eq(service_text(answer, "errorMessage"), message);
+    json_decref(service_ask(service, status, method, TYPEDEFS, body));
 }
 
 #define FEATURE_SET                                                                                \
@@ -65,7 +38,7 @@ static void check_refused(struct service *service, const char *method, long stat
 START_TEST(made_changed_deleted)
 {
     AUTO(service_free) struct service *service = service_start();
-    json_auto_t *made = ask(service, "POST", 200, TYPEDEFS, FEATURE_SET);
+    json_auto_t *made = service_ask(service, 200, "POST", TYPEDEFS, FEATURE_SET);
     json_t *entity = json_array_get(json_object_get(made, "entityDefs"), 0);
     json_auto_t *got = service_get(service, 200, TYPES "entitydef/name/feature_set");
     json_auto_t *tag = service_get(service, 200, TYPES "classificationdef/name/PII");
@@ -92,26 +65,30 @@ START_TEST(made_changed_deleted)
     headers = service_get(service, 200, TYPEDEFS "headers?type=classification");
     ck_assert_uint_eq(json_array_size(headers), 1);
 
-    changed = ask(service, "PUT", 200, TYPEDEFS,
-                  "{'entityDefs': [{'name': 'feature_set', 'superTypes': ['DataSet'], "
-                  "'serviceType': 'mine', 'attributeDefs': [{'name': 'kind', 'typeName': 'fs_kind',"
-                  " 'isOptional': true}, {'name': 'rows', 'typeName': 'long', 'isOptional': "
-                  "true}]}]}");
+    changed = service_ask(
+        service, 200, "PUT", TYPEDEFS,
+        "{'entityDefs': [{'name': 'feature_set', 'superTypes': ['DataSet'], "
+        "'serviceType': 'mine', 'attributeDefs': [{'name': 'kind', 'typeName': 'fs_kind',"
+        " 'isOptional': true}, {'name': 'rows', 'typeName': 'long', 'isOptional': "
+        "true}]}]}");
     entity = json_array_get(json_object_get(changed, "entityDefs"), 0);
     ck_assert_int_eq(service_number(entity, "version"), 2);
     again = service_get(service, 200, TYPES "entitydef/name/feature_set");
     service_check_same(again, entity, "what PUT answers");
 
-    check_refused(service, "DELETE", 409, TYPES "typedef/name/fs_kind", NULL, "ATLAS-409-00-002",
-                  "Given type fs_kind has references");
-    check_refused(service, "DELETE", 409, TYPES "typedef/name/feature_set", NULL,
-                  "ATLAS-409-00-005", "Given type feature_set has associated relationshipDefs");
-    ck_assert_ptr_null(ask(service, "DELETE", 204, TYPES "typedef/name/feature_set_table", NULL));
-    ck_assert_ptr_null(ask(service, "DELETE", 204, TYPEDEFS,
-                           "{'entityDefs': [{'name': 'feature_set'}], 'enumDefs': [{'name': "
-                           "'fs_kind'}], 'classificationDefs': [{'name': 'PII'}]}"));
-    check_refused(service, "GET", 404, TYPES "entitydef/name/feature_set", NULL, "ATLAS-404-00-001",
-                  "Given typename feature_set was invalid");
+    service_check_refused(service, "DELETE", TYPES "typedef/name/fs_kind", NULL, "ATLAS-409-00-002",
+                          "Given type fs_kind has references");
+    service_check_refused(service, "DELETE", TYPES "typedef/name/feature_set", NULL,
+                          "ATLAS-409-00-005",
+                          "Given type feature_set has associated relationshipDefs");
+    ck_assert_ptr_null(
+        service_ask(service, 204, "DELETE", TYPES "typedef/name/feature_set_table", NULL));
+    ck_assert_ptr_null(
+        service_ask(service, 204, "DELETE", TYPEDEFS,
+                    "{'entityDefs': [{'name': 'feature_set'}], 'enumDefs': [{'name': "
+                    "'fs_kind'}], 'classificationDefs': [{'name': 'PII'}]}"));
+    service_check_refused(service, "GET", TYPES "entitydef/name/feature_set", NULL,
+                          "ATLAS-404-00-001", "Given typename feature_set was invalid");
     ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM type_definition"), 5);
     ck_assert_int_eq(pg_query_i64(service->dsn,
                                   "SELECT count(*) FROM type_definition WHERE to_batch IS NULL"),
@@ -121,33 +98,32 @@ END_TEST
 
 static const struct {
     const char *method, *path, *body;
-    long status;
     const char *code, *message;
 } refused_cases[] = {
-    { "POST", TYPEDEFS, "{", 400, "ATLAS-400-00-029",
+    { "POST", TYPEDEFS, "{", "ATLAS-400-00-029",
       "line 1, column 1: string or '}' expected near end of file" },
-    { "POST", TYPEDEFS, "", 400, "ATLAS-400-00-029",
+    { "POST", TYPEDEFS, "", "ATLAS-400-00-029",
       "line 1, column 0: '[' or '{' expected near end of file" },
-    { "POST", TYPEDEFS, "[]", 400, "ATLAS-400-00-029", "the body must be an AtlasTypesDef" },
-    { "POST", TYPEDEFS, "{'entityDefs': [{'name': 'hive_table'}]}", 409, "ATLAS-409-00-001",
+    { "POST", TYPEDEFS, "[]", "ATLAS-400-00-029", "the body must be an AtlasTypesDef" },
+    { "POST", TYPEDEFS, "{'entityDefs': [{'name': 'hive_table'}]}", "ATLAS-409-00-001",
       "Given type hive_table already exists" },
-    { "POST", TYPEDEFS, "{'businessMetadataDefs': [{'name': 'b'}]}", 400, "ATLAS-400-00-029",
+    { "POST", TYPEDEFS, "{'businessMetadataDefs': [{'name': 'b'}]}", "ATLAS-400-00-029",
       "business metadata is not supported" },
-    { "POST", TYPEDEFS, "{'entityDefs': [{'name': 'a', 'superTypes': ['none']}]}", 404,
+    { "POST", TYPEDEFS, "{'entityDefs': [{'name': 'a', 'superTypes': ['none']}]}",
       "ATLAS-404-00-001", "Given typename none was invalid" },
-    { "PUT", TYPEDEFS, "{'entityDefs': [{'name': 'none'}]}", 404, "ATLAS-404-00-001",
+    { "PUT", TYPEDEFS, "{'entityDefs': [{'name': 'none'}]}", "ATLAS-404-00-001",
       "Given typename none was invalid" },
-    { "PUT", TYPEDEFS, "{'entityDefs': [{'name': 'hive_table'}]}", 403, "ATLAS-403-00-001",
+    { "PUT", TYPEDEFS, "{'entityDefs': [{'name': 'hive_table'}]}", "ATLAS-403-00-001",
       "nobody is authorized to perform update entity-def hive_table: it is built in" },
-    { "DELETE", TYPEDEFS, "{'entityDefs': [{'name': 'hive_table'}]}", 403, "ATLAS-403-00-001",
+    { "DELETE", TYPEDEFS, "{'entityDefs': [{'name': 'hive_table'}]}", "ATLAS-403-00-001",
       "nobody is authorized to perform delete entity-def hive_table: it is built in" },
-    { "DELETE", TYPES "typedef/name/hive_table", NULL, 403, "ATLAS-403-00-001",
+    { "DELETE", TYPES "typedef/name/hive_table", NULL, "ATLAS-403-00-001",
       "nobody is authorized to perform delete entity-def hive_table: it is built in" },
-    { "DELETE", TYPES "typedef/name/none", NULL, 404, "ATLAS-404-00-001",
+    { "DELETE", TYPES "typedef/name/none", NULL, "ATLAS-404-00-001",
       "Given typename none was invalid" },
-    { "DELETE", TYPES "entitydef/name/none", NULL, 405, "ATLAS-405-00-001",
+    { "DELETE", TYPES "entitydef/name/none", NULL, "ATLAS-405-00-001",
       "v2/types/entitydef/name/none takes GET, HEAD" },
-    { "PUT", TYPES "typedef/name/none", NULL, 405, "ATLAS-405-00-001",
+    { "PUT", TYPES "typedef/name/none", NULL, "ATLAS-405-00-001",
       "v2/types/typedef/name/none takes GET, HEAD, DELETE" },
 };
 
@@ -157,15 +133,16 @@ START_TEST(refused)
     AUTO(service_free) struct service *service = service_start();
 
     for (size_t i = 0; i < LENGTH(refused_cases); i++)
-        check_refused(service, refused_cases[i].method, refused_cases[i].status,
-                      refused_cases[i].path, refused_cases[i].body, refused_cases[i].code,
-                      refused_cases[i].message);
-    check_refused(service, "POST", 404, TYPEDEFS,
-                  "{'entityDefs': [{'name': 'good'}, {'name': 'bad', 'attributeDefs': [{'name': "
-                  "'a', 'typeName': 'none'}]}]}",
-                  "ATLAS-404-00-001", "Given typename none was invalid");
-    check_refused(service, "GET", 404, TYPES "typedef/name/good", NULL, "ATLAS-404-00-001",
-                  "Given typename good was invalid");
+        service_check_refused(service, refused_cases[i].method, refused_cases[i].path,
+                              refused_cases[i].body, refused_cases[i].code,
+                              refused_cases[i].message);
+    service_check_refused(
+        service, "POST", TYPEDEFS,
+        "{'entityDefs': [{'name': 'good'}, {'name': 'bad', 'attributeDefs': [{'name': "
+        "'a', 'typeName': 'none'}]}]}",
+        "ATLAS-404-00-001", "Given typename none was invalid");
+    service_check_refused(service, "GET", TYPES "typedef/name/good", NULL, "ATLAS-404-00-001",
+                          "Given typename good was invalid");
     ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM type_definition"), 0);
     ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM graph_batch"), 0);
 }
@@ -180,8 +157,8 @@ START_TEST(unchanged)
     AUTO(mem_free) char *body = xasprintf("{\"entityDefs\": [%s]}", text);
 
     change(service, "POST", 200, FEATURE_SET);
-    check_refused(service, "POST", 409, TYPEDEFS, FEATURE_SET, "ATLAS-409-00-001",
-                  "Given type fs_kind already exists");
+    service_check_refused(service, "POST", TYPEDEFS, FEATURE_SET, "ATLAS-409-00-001",
+                          "Given type fs_kind already exists");
     change(service, "PUT", 200, FEATURE_SET);
     change(service, "PUT", 200, body);
     ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM type_definition"), 4);
@@ -221,16 +198,16 @@ START_TEST(the_graph_uses_them)
     pg_exec(service->dsn, "INSERT INTO relationship (relationship_id, from_batch, to_batch, "
                           "created_batch, guid, type, end1, end2, created_by, updated_by) VALUES "
                           "(0, 1, 2, 1, gen_random_uuid(), 'feature_set_table', 1, 2, 'a', 'a')");
-    check_refused(service, "DELETE", 409, TYPES "typedef/name/feature_set_table", NULL,
-                  "ATLAS-409-00-002", "Given type feature_set_table has references");
+    service_check_refused(service, "DELETE", TYPES "typedef/name/feature_set_table", NULL,
+                          "ATLAS-409-00-002", "Given type feature_set_table has references");
     pg_exec(service->dsn, "DELETE FROM relationship WHERE relationship_id = 0");
     change(service, "DELETE", 204, "{'relationshipDefs': [{'name': 'feature_set_table'}]}");
-    check_refused(service, "DELETE", 409, TYPES "typedef/name/feature_set", NULL,
-                  "ATLAS-409-00-002", "Given type feature_set has references");
+    service_check_refused(service, "DELETE", TYPES "typedef/name/feature_set", NULL,
+                          "ATLAS-409-00-002", "Given type feature_set has references");
     /* an entity that is deleted can still be asked for */
     pg_exec(service->dsn, "UPDATE entity SET is_deleted = true WHERE type = 'feature_set'");
-    check_refused(service, "DELETE", 409, TYPES "typedef/name/feature_set", NULL,
-                  "ATLAS-409-00-002", "Given type feature_set has references");
+    service_check_refused(service, "DELETE", TYPES "typedef/name/feature_set", NULL,
+                          "ATLAS-409-00-002", "Given type feature_set has references");
 }
 END_TEST
 
@@ -273,14 +250,15 @@ START_TEST(another_daemon_sees_them)
     change(two, "PUT", 200,
            "{'enumDefs': [{'name': 'fs_kind', 'elementDefs': [{'value': 'batch', 'ordinal': 0}, "
            "{'value': 'online', 'ordinal': 1}]}]}");
-    check_refused(one, "PUT", 400, TYPEDEFS,
-                  "{'enumDefs': [{'name': 'fs_kind', 'elementDefs': [{'value': 'batch', 'ordinal': "
-                  "0}]}]}",
-                  "ATLAS-400-00-00D", "fs_kind.online : attribute delete not supported");
-    check_refused(one, "DELETE", 409, TYPEDEFS,
-                  "{'entityDefs': [{'name': 'feature_set'}], "
-                  "'relationshipDefs': [{'name': 'feature_set_table'}]}",
-                  "ATLAS-409-00-002", "Given type feature_set has references");
+    service_check_refused(
+        one, "PUT", TYPEDEFS,
+        "{'enumDefs': [{'name': 'fs_kind', 'elementDefs': [{'value': 'batch', 'ordinal': "
+        "0}]}]}",
+        "ATLAS-400-00-00D", "fs_kind.online : attribute delete not supported");
+    service_check_refused(one, "DELETE", TYPEDEFS,
+                          "{'entityDefs': [{'name': 'feature_set'}], "
+                          "'relationshipDefs': [{'name': 'feature_set_table'}]}",
+                          "ATLAS-409-00-002", "Given type feature_set has references");
 }
 END_TEST
 
@@ -317,10 +295,10 @@ START_TEST(another_daemon_tells_all)
         ck_assert_int_lt(clock_mono_ms() - asked_ms, WAIT_MS);
     }
     change(one, "POST", 200, "{'entityDefs': [{'name': 'brief'}, {'name': 'lived'}]}");
-    ck_assert_ptr_null(ask(two, "DELETE", 204, TYPES "typedef/name/brief", NULL));
-    ck_assert_ptr_null(ask(one, "DELETE", 204, TYPES "typedef/name/lived", NULL));
-    check_refused(two, "DELETE", 404, TYPES "typedef/name/lived", NULL, "ATLAS-404-00-001",
-                  "Given typename lived was invalid");
+    ck_assert_ptr_null(service_ask(two, 204, "DELETE", TYPES "typedef/name/brief", NULL));
+    ck_assert_ptr_null(service_ask(one, 204, "DELETE", TYPES "typedef/name/lived", NULL));
+    service_check_refused(two, "DELETE", TYPES "typedef/name/lived", NULL, "ATLAS-404-00-001",
+                          "Given typename lived was invalid");
 }
 END_TEST
 
@@ -403,14 +381,15 @@ START_TEST(hostile_definitions)
     for (size_t i = 0; i < 40000; i++)
         buf_append_fmt(&body, "%s{'name': 'a%zu'}", i ? "," : "", i);
     buf_append_text(&body, "]}]}");
-    check_refused(service, "POST", 400, TYPEDEFS, buf_text(&body), "ATLAS-400-00-029",
-                  "T: \"attributeDefs\" is too long");
+    service_check_refused(service, "POST", TYPEDEFS, buf_text(&body), "ATLAS-400-00-029",
+                          "T: \"attributeDefs\" is too long");
     buf_clear(&body);
     for (size_t i = 0; i < 1000000; i++)
         buf_append_char(&body, '[');
-    check_refused(service, "POST", 413, TYPEDEFS, buf_text(&body), "ATLAS-413-00-001",
-                  "the body has more than 4194304 bytes or 100000 values: define fewer types at a "
-                  "time");
+    service_check_refused(
+        service, "POST", TYPEDEFS, buf_text(&body), "ATLAS-413-00-001",
+        "the body has more than 4194304 bytes or 100000 values: define fewer types at a "
+        "time");
     buf_clear(&body);
     for (size_t i = 0; i < 5000; i++)
         buf_append_char(&body, '[');
@@ -455,7 +434,7 @@ START_TEST(many_relations_are_told)
                        "'endDef2': {'type': 'fs_path', 'name': 'from%zu'}}",
                        i ? ", " : "", i, i, i);
     buf_append_text(&body, "]}");
-    made = ask(service, "POST", 200, TYPEDEFS, buf_text(&body));
+    made = service_ask(service, 200, "POST", TYPEDEFS, buf_text(&body));
     all = service_get(service, 200, TYPEDEFS "?type=entity");
     daemon_check_growth(service->daemon, before, 48 * 1024 * 1024);
     list = json_object_get(all, "entityDefs");
@@ -524,32 +503,21 @@ START_TEST(deleted_meanwhile)
 }
 END_TEST
 
-static const struct {
-    enum proxy_mode mode;
-    long status;
-} cut_cases[] = {
-    { PROXY_CUT_BEFORE, 503 }, /* not stored, and never will be */
-    { PROXY_DROP_ANSWER, 200 },
-};
-
 /* The connection breaks while the types are committed: the answer is what became of them. */
 START_TEST(lost_commit)
 {
-    AUTO(mem_free) char *dsn = pg_database_new(pg_shared());
-    AUTO(mem_free) char *database = pg_query_text(dsn, "SELECT current_database()");
-    AUTO(proxy_stop) struct proxy *proxy = proxy_start(pg_socket_dir(pg_shared()));
-    AUTO(mem_free) char *through = proxy_dsn(proxy, database);
     AUTO(service_free)
-    struct service *service = service_start_with(&(struct daemon_options){ .dsn = through });
-    long status = cut_cases[_i].status;
+    struct service *service = service_start_proxied(&(struct daemon_options){ 0 });
+    long status = proxy_cuts[_i].commits ? 200 : 503; /* not stored, and never will be */
 
-    proxy_aim(proxy, "plumbline read");
-    proxy_arm(proxy, cut_cases[_i].mode, 0);
+    proxy_aim(service->proxy, "plumbline read");
+    proxy_arm(service->proxy, proxy_cuts[_i].mode, 0);
     change(service, "POST", status, FEATURE_SET);
-    ck_assert(proxy_sprung(proxy));
-    ck_assert_int_eq(pg_query_i64(dsn, "SELECT count(*) FROM type_definition"),
+    ck_assert(proxy_sprung(service->proxy));
+    ck_assert_int_eq(pg_query_i64(service->dsn, "SELECT count(*) FROM type_definition"),
                      status == 200 ? 4 : 0);
-    json_decref(ask(service, "GET", status == 200 ? 200 : 404, TYPES "typedef/name/PII", NULL));
+    json_decref(
+        service_ask(service, status == 200 ? 200 : 404, "GET", TYPES "typedef/name/PII", NULL));
     change(service, "POST", status == 200 ? 409 : 200, FEATURE_SET);
 }
 END_TEST
@@ -588,7 +556,7 @@ Suite *types_suite(void)
     tcase_add_test(tc, hostile_definitions);
     tcase_add_test(tc, many_relations_are_told);
     tcase_add_test(tc, deleted_meanwhile);
-    tcase_add_loop_test(tc, lost_commit, 0, LENGTH(cut_cases));
+    tcase_add_loop_test(tc, lost_commit, 0, PROXY_CUTS);
     tcase_add_test(tc, postgres_away);
     suite_add_tcase(suite, tc);
     return suite;

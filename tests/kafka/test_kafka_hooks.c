@@ -295,10 +295,8 @@ END_TEST
 /* They wait in the topic until Postgres is back. */
 START_TEST(while_postgres_is_away)
 {
-    AUTO(mem_free) char *dsn = pg_database_new(pg_shared());
-    AUTO(mem_free) char *database = pg_query_text(dsn, "SELECT current_database()");
-    AUTO(proxy_stop) struct proxy *proxy = proxy_start(pg_socket_dir(pg_shared()));
-    AUTO(mem_free) char *through = proxy_dsn(proxy, database);
+    AUTO(mem_free) char *dsn = pg_database_new(pg_shared()), *through = NULL;
+    AUTO(proxy_stop) struct proxy *proxy = proxy_start_for(dsn, &through);
     AUTO(hooks_done) struct hooks hooks;
     AUTO(producer_free) struct producer *producer = producer_new(broker_shared(), NULL);
 
@@ -365,21 +363,17 @@ START_TEST(poison)
 }
 END_TEST
 
-static const enum proxy_mode cuts[] = { PROXY_CUT_BEFORE, PROXY_CUT_AFTER, PROXY_DROP_ANSWER };
-
 /* COMMIT gets no answer. */
 START_TEST(cut_at_commit)
 {
-    AUTO(mem_free) char *dsn = pg_database_new(pg_shared());
-    AUTO(mem_free) char *database = pg_query_text(dsn, "SELECT current_database()");
-    AUTO(proxy_stop) struct proxy *proxy = proxy_start(pg_socket_dir(pg_shared()));
-    AUTO(mem_free) char *through = proxy_dsn(proxy, database);
+    AUTO(mem_free) char *dsn = pg_database_new(pg_shared()), *through = NULL;
+    AUTO(proxy_stop) struct proxy *proxy = proxy_start_for(dsn, &through);
     AUTO(hooks_done) struct hooks hooks;
     AUTO(producer_free) struct producer *producer = producer_new(broker_shared(), NULL);
 
     hooks_start(&hooks, broker_shared(), through, NULL);
     proxy_aim(proxy, "plumbline hooks");
-    proxy_arm(proxy, cuts[_i], 0);
+    proxy_arm(proxy, proxy_cuts[_i].mode, 0);
     producer_send_text(producer, hooks.topic, CREATE(TABLE("a")));
     producer_send_text(producer, hooks.topic, DELETE("a"));
     producer_flush(producer);
@@ -397,10 +391,7 @@ Suite *kafka_hooks_suite(void)
 
     if (!broker_is_there())
         return NULL;
-    suite = suite_create("kafka_hooks");
-    tcase = tcase_create("kafka_hooks");
-    tcase_set_timeout(tcase, 240);
-    tcase_add_unchecked_fixture(tcase, pg_shared_start, NULL);
+    suite = pg_suite("kafka_hooks", 240, &tcase);
     tcase_add_unchecked_fixture(tcase, broker_shared_start, NULL);
     tcase_add_test(tcase, taken_and_rejected);
     tcase_add_test(tcase, redelivery_changes_nothing);
@@ -410,7 +401,6 @@ Suite *kafka_hooks_suite(void)
     tcase_add_test(tcase, too_large);
     tcase_add_test(tcase, while_postgres_is_away);
     tcase_add_loop_test(tcase, poison, 0, LENGTH(poisons));
-    tcase_add_loop_test(tcase, cut_at_commit, 0, LENGTH(cuts));
-    suite_add_tcase(suite, tcase);
+    tcase_add_loop_test(tcase, cut_at_commit, 0, PROXY_CUTS);
     return suite;
 }

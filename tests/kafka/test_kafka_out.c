@@ -462,10 +462,8 @@ START_TEST(nothing_without_the_lock)
 {
     enum { EVENTS = 50 };
     AUTO(broker_free) struct broker *broker = broker_start();
-    AUTO(mem_free) char *dsn = pg_database_new(pg_shared());
-    AUTO(mem_free) char *name = pg_query_text(dsn, "SELECT current_database()");
-    AUTO(proxy_stop) struct proxy *proxy = proxy_start(pg_socket_dir(pg_shared()));
-    AUTO(mem_free) char *through = proxy_dsn(proxy, name);
+    AUTO(mem_free) char *dsn = pg_database_new(pg_shared()), *through = NULL;
+    AUTO(proxy_stop) struct proxy *proxy = proxy_start_for(dsn, &through);
     AUTO(mem_free) char *first = events_of(0, EVENTS), *second = events_of(EVENTS, EVENTS);
     AUTO(out_done) struct out out;
     AUTO(daemon_free) struct daemon *other = NULL;
