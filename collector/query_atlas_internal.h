@@ -92,6 +92,11 @@ atlas_run query_entity_delete;          /* DELETE of the same, and of v2/entity/
 atlas_run query_entity_delete_bulk;
 atlas_run query_entity_delete_named;
 
+/* ---- query_lineage.c */
+
+atlas_run query_lineage;           /* v2/lineage/{guid}, v2/lineage/uniqueAttribute/type/{type} */
+atlas_run query_lineage_on_demand; /* POST v2/lineage/{guid} */
+
 /* ---- query_relationship.c */
 
 atlas_run query_relationship_make;   /* POST v2/relationship */
