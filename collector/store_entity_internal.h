@@ -12,6 +12,7 @@
 #include "atlas/type_def.h"
 #include "base/attr.h"
 #include "base/err.h"
+#include "base/map.h"
 #include "base/span.h"
 #include "base/uuid.h"
 
@@ -104,5 +105,21 @@ int relationship_change(struct entity_writer *writer, const struct relationship 
                         const json_t *attributes) MUST_CHECK;
 int relationship_remove(struct entity_writer *writer,
                         const struct relationship *relationship) MUST_CHECK;
+
+/* ---- what store_entity.c and store_relationship.c share */
+
+/* A write of the graph's own begins with its first change. The batch's number as text. */
+int writer_begin(struct entity_writer *writer, char number[24]) MUST_CHECK;
+/* Finds those of the input's nodes that are there. */
+int writer_resolve_nodes(struct entity_writer *writer, struct entity_input *input) MUST_CHECK;
+/* Makes the input's edges that are not there, and notes in `touched` whose they are. */
+int writer_write_edges(struct entity_writer *writer, struct entity_input *input,
+                       struct map *touched) MUST_CHECK;
+
+/* Of an entity_id, in maps. */
+static inline struct span writer_key(const int64_t *id)
+{
+    return (struct span){ (const char *)id, sizeof(*id) };
+}
 
 #endif
