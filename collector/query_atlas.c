@@ -84,6 +84,18 @@ enum store_result atlas_settle(struct atlas *atlas, int64_t batch_id)
     return result;
 }
 
+int atlas_settle_or_fault(struct atlas *atlas, int64_t batch_id, const char *advice)
+{
+    enum store_result result = atlas_settle(atlas, batch_id);
+
+    if (result != STORE_UNKNOWN)
+        return result == STORE_COMMITTED ? 0 : -1;
+    return ATLAS_FAULT(atlas, 500, "ATLAS-500-00-001",
+                       "Internal server error the database went away while the change was "
+                       "committed: %s",
+                       advice);
+}
+
 /* ----------------------------------------------------------------------------------- parameters */
 
 struct span atlas_parameter(const struct atlas *atlas, const char *name)

@@ -72,6 +72,9 @@ int atlas_connect(struct atlas *atlas) MUST_CHECK;
 /* The connection broke while a batch of the graph was committed: asks another one what came of it,
  * and has the types of now. STORE_UNKNOWN when that can't be known. */
 enum store_result atlas_settle(struct atlas *atlas, int64_t batch_id) MUST_CHECK;
+/* 0: it was committed. Else the fault is set, or err says so; `advice`: how to find out, where that
+ * can't be known. */
+int atlas_settle_or_fault(struct atlas *atlas, int64_t batch_id, const char *advice) MUST_CHECK;
 /* Takes a connection and the snapshot of the request. Before anything is written or sent: if the
  * snapshot has newer types it fails, and the request begins anew with them. */
 int atlas_begin_read(struct atlas *atlas) MUST_CHECK;
@@ -107,6 +110,9 @@ atlas_run query_relationship_delete; /* DELETE */
  * entity_header_json gave of it. */
 void atlas_put_tags(json_t *object, const struct tags *tags, size_t place,
                     const struct type *entity);
+/* The same for a header that is written; its lists are in `lists` until the next call. */
+void atlas_head_tags(struct entity_header *header, const struct tags *tags, size_t place,
+                     struct buf *lists);
 
 /* ---- query_hook.c */
 

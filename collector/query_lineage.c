@@ -34,30 +34,6 @@ static int lineage_request(struct atlas *atlas, struct walk_request *request)
     return 0;
 }
 
-/* Sends what is written, if it is enough. */
-static int lineage_flush(struct atlas *atlas)
-{
-    if (atlas->out->len <= QUERY_FLUSH_BYTES && !atlas->out->full)
-        return 0;
-    return query_flush(atlas->query, atlas->out, atlas->err);
-}
-
-/* Its lists are in `lists` until the next call. */
-static void lineage_classify(struct entity_header *header, const struct tags *tags, size_t place,
-                             struct buf *lists)
-{
-    size_t names_len;
-
-    if (tags->first[place] == tags->first[place + 1])
-        return;
-    buf_clear(lists);
-    tags_write_names(tags, place, header->type, lists);
-    names_len = lists->len;
-    tags_write(tags, place, header->type, lists);
-    header->classification_names = (struct span){ lists->data, names_len };
-    header->classifications = (struct span){ lists->data + names_len, lists->len - names_len };
-}
-
 /* "guidEntityMap", the nearest first, some at a time. Their guids go to `guids`, "" for those of a
  * type that nobody knows. */
 static int lineage_write_entities(struct atlas *atlas, const struct walk_result *result,
@@ -84,10 +60,10 @@ static int lineage_write_entities(struct atlas *atlas, const struct walk_result 
             buf_append_char(atlas->out, '"');
             buf_append(atlas->out, header.guid, UUID_TEXT_LEN);
             buf_append_text(atlas->out, "\":");
-            lineage_classify(&header, tags, place, &lists);
+            atlas_head_tags(&header, tags, place, &lists);
             entity_header_write(&header, atlas->out);
             separator = ",";
-            if (lineage_flush(atlas) < 0)
+            if (atlas_write("", 0, atlas) < 0)
                 return -1;
         }
     }
@@ -115,7 +91,7 @@ static int lineage_write_relations(struct atlas *atlas, const struct walk_result
         buf_append(out, guid, UUID_TEXT_LEN);
         buf_append_text(out, "\"}");
         separator = ",{\"fromEntityId\":\"";
-        if (lineage_flush(atlas) < 0)
+        if (atlas_write("", 0, atlas) < 0)
             return -1;
     }
     return 0;

@@ -38,6 +38,21 @@ void atlas_put_tags(json_t *object, const struct tags *tags, size_t place,
     buf_done(&names);
 }
 
+void atlas_head_tags(struct entity_header *header, const struct tags *tags, size_t place,
+                     struct buf *lists)
+{
+    size_t names_len;
+
+    if (tags->first[place] == tags->first[place + 1])
+        return;
+    buf_clear(lists);
+    tags_write_names(tags, place, header->type, lists);
+    names_len = lists->len;
+    tags_write(tags, place, header->type, lists);
+    header->classification_names = (struct span){ lists->data, names_len };
+    header->classifications = (struct span){ lists->data + names_len, lists->len - names_len };
+}
+
 /* The entity that the path names: behind guid/, or behind uniqueAttribute/type/. */
 static int tags_find_entity(struct atlas *atlas, struct entity_list *list)
 {
@@ -203,12 +218,8 @@ static int tagging_commit(struct tagging *tagging, tagging_write *write)
         return -1;
     result = graph_batch_commit(atlas->conn, atlas->err);
     if (result == STORE_UNKNOWN)
-        result = atlas_settle(atlas, batch_id);
-    if (result != STORE_UNKNOWN)
-        return result == STORE_COMMITTED ? 0 : -1;
-    return ATLAS_FAULT(atlas, 500, "ATLAS-500-00-001",
-                       "Internal server error the database went away while the change was "
-                       "committed: ask for the classifications");
+        return atlas_settle_or_fault(atlas, batch_id, "ask for the classifications");
+    return result == STORE_COMMITTED ? 0 : -1;
 }
 
 /* ---- to add ---- */

@@ -34,12 +34,11 @@ static int changed_write(struct atlas *atlas, const int64_t *ids, size_t len,
                          const struct tags *tags)
 {
     AUTO(atlas_headers_done) struct atlas_headers headers = { 0 };
-    AUTO(buf_done) struct buf names, list;
+    AUTO(buf_done) struct buf lists;
     const char *separator = "";
     int rc;
 
-    buf_init(&names, SIZE_MAX);
-    buf_init(&list, SIZE_MAX);
+    buf_init(&lists, SIZE_MAX);
     if (atlas_headers_open(&headers, &atlas->view, ids, len, atlas->err) < 0)
         return -1;
     while ((rc = atlas_headers_next(&headers, atlas->err)) > 0) {
@@ -49,12 +48,7 @@ static int changed_write(struct atlas *atlas, const int64_t *ids, size_t len,
 
             if (!header.type)
                 continue;
-            buf_clear(&names);
-            buf_clear(&list);
-            tags_write_names(tags, place, header.type, &names);
-            tags_write(tags, place, header.type, &list);
-            header.classification_names = buf_span(&names);
-            header.classifications = buf_span(&list);
+            atlas_head_tags(&header, tags, place, &lists);
             buf_append_fmt(atlas->out, "%s\"%s\":", separator, header.guid);
             entity_header_write(&header, atlas->out);
             separator = ",";

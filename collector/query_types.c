@@ -68,7 +68,6 @@ static int types_change(struct atlas *atlas, struct type_givens *givens, enum ty
                         struct type_change *change)
 {
     enum store_types_result result;
-    enum store_result settled;
     struct type_fault fault;
     int64_t batch_id = 0;
 
@@ -87,12 +86,7 @@ static int types_change(struct atlas *atlas, struct type_givens *givens, enum ty
     case STORE_TYPES_UNKNOWN:
         break;
     }
-    settled = atlas_settle(atlas, batch_id);
-    if (settled != STORE_UNKNOWN)
-        return settled == STORE_COMMITTED ? 0 : -1;
-    return ATLAS_FAULT(atlas, 500, "ATLAS-500-00-001",
-                       "Internal server error the database went away while the change was "
-                       "committed: ask whether the types are there");
+    return atlas_settle_or_fault(atlas, batch_id, "ask whether the types are there");
 }
 
 static const enum type_change_kind types_kinds[] = {

@@ -1283,6 +1283,25 @@ START_TEST(lost_commit)
 }
 END_TEST
 
+/* And nobody can be asked what became of it. */
+START_TEST(lost_for_good)
+{
+    AUTO(service_free)
+    struct service *service = service_start_proxied(&(struct daemon_options){ 0 });
+
+    json_decref(service_ask(service, 200, "POST", TYPEDEFS, TAGS));
+    take_events(service);
+    proxy_aim(service->proxy, "plumbline read");
+    proxy_refuse_then(service->proxy);
+    proxy_arm(service->proxy, PROXY_CUT_AFTER, 0);
+    service_check_refused(service, "POST", TABLE("/classifications") "x.t@cm",
+                          "[{'typeName': 'PII'}]", "ATLAS-500-00-001",
+                          "Internal server error the database went away while the change was "
+                          "committed: ask for the classifications");
+    proxy_refuse(service->proxy, false);
+}
+END_TEST
+
 /* ---- any graph ---- */
 
 enum { NODES = 30, ROUNDS = 25, FAR = 6000 };
@@ -1534,6 +1553,7 @@ Suite *classification_suite(void)
     tcase_add_test(tc, tagged_while_builds_link);
     tcase_add_test(tc, added_at_once);
     tcase_add_loop_test(tc, lost_commit, 0, PROXY_CUTS);
+    tcase_add_test(tc, lost_for_good);
     suite_add_tcase(suite, tc);
     tcase_add_unchecked_fixture(graphs, pg_shared_start, NULL);
     tcase_add_test(graphs, random_graphs);

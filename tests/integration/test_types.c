@@ -522,6 +522,22 @@ START_TEST(lost_commit)
 }
 END_TEST
 
+/* And nobody can be asked what became of them. */
+START_TEST(lost_for_good)
+{
+    AUTO(service_free)
+    struct service *service = service_start_proxied(&(struct daemon_options){ 0 });
+
+    proxy_aim(service->proxy, "plumbline read");
+    proxy_refuse_then(service->proxy);
+    proxy_arm(service->proxy, PROXY_CUT_AFTER, 0);
+    service_check_refused(service, "POST", TYPEDEFS, FEATURE_SET, "ATLAS-500-00-001",
+                          "Internal server error the database went away while the change was "
+                          "committed: ask whether the types are there");
+    proxy_refuse(service->proxy, false);
+}
+END_TEST
+
 START_TEST(postgres_away)
 {
     AUTO(pg_free) struct pg *pg = pg_start(&(struct pg_options){ .unsafe = true });
@@ -557,6 +573,7 @@ Suite *types_suite(void)
     tcase_add_test(tc, many_relations_are_told);
     tcase_add_test(tc, deleted_meanwhile);
     tcase_add_loop_test(tc, lost_commit, 0, PROXY_CUTS);
+    tcase_add_test(tc, lost_for_good);
     tcase_add_test(tc, postgres_away);
     suite_add_tcase(suite, tc);
     return suite;
