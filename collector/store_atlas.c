@@ -40,9 +40,7 @@ int atlas_find_batch(PGconn *conn, int64_t as_of_ms, int64_t *batch_id, struct e
     *batch_id = ATLAS_NOW;
     if (as_of_ms == ATLAS_NOW)
         return 0;
-    if (as_of_ms > STORE_MS_MAX)
-        as_of_ms = STORE_MS_MAX;
-    (void)snprintf(number, sizeof(number), "%" PRId64, as_of_ms < 0 ? 0 : as_of_ms);
+    (void)snprintf(number, sizeof(number), "%" PRId64, store_clamp_ms(as_of_ms));
     store_param_text(&params, number);
     result = store_query_params(conn, "SELECT graph_batch_at($1)", &params, "find moment", err);
     if (!result)

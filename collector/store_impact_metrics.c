@@ -68,9 +68,7 @@ int impact_find_batch(PGconn *conn, int64_t as_of_ms, int64_t *batch_id, struct 
     *batch_id = ATLAS_NOW;
     if (as_of_ms == ATLAS_NOW)
         return 0;
-    if (as_of_ms > STORE_MS_MAX)
-        as_of_ms = STORE_MS_MAX;
-    (void)snprintf(number, sizeof(number), "%" PRId64, as_of_ms < 0 ? 0 : as_of_ms);
+    (void)snprintf(number, sizeof(number), "%" PRId64, store_clamp_ms(as_of_ms));
     store_param_text(&params, number);
     settling =
         store_query_params(conn, "SELECT ingest_settle_before($1)", &params, "find moment", err);
@@ -134,7 +132,7 @@ static void impact_write_bound(struct buf *sql, const char *before, int64_t ms)
 {
     char text[CLOCK_TEXT_BYTES];
 
-    clock_format(ms < 0 ? 0 : ms > STORE_MS_MAX ? STORE_MS_MAX : ms, text);
+    clock_format(store_clamp_ms(ms), text);
     buf_append_fmt(sql, "%stimestamptz '%s'", before, text);
 }
 

@@ -47,6 +47,11 @@ enum {
 /* Event times are between 2000 and a day ahead; bounds outside would only overflow timestamptz. */
 #define STORE_MS_MAX INT64_C(32503680000000) /* the year 3000 */
 
+static inline int64_t store_clamp_ms(int64_t ms)
+{
+    return ms < 0 ? 0 : ms > STORE_MS_MAX ? STORE_MS_MAX : ms;
+}
+
 /* A read waits in its transaction for whoever takes its rows, or for another connection, and
  * nobody waits for it: it may do so longer than a batch. */
 #define STORE_IDLE_READ "SET LOCAL idle_in_transaction_session_timeout = '1h';"

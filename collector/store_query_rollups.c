@@ -149,11 +149,6 @@ static int rollups_parse_lists(struct rollups_query *asked, const struct paramet
     return 0;
 }
 
-static int64_t rollups_clamp(int64_t ms)
-{
-    return ms < 0 ? 0 : ms > STORE_MS_MAX ? STORE_MS_MAX : ms;
-}
-
 /* Both bounds are inclusive: the windows that hold them are the first and the last. */
 static int rollups_parse_span(struct rollups_query *asked, const struct parameters *parameters,
                               struct fault *fault)
@@ -177,8 +172,8 @@ static int rollups_parse_span(struct rollups_query *asked, const struct paramete
         return fault_set(fault, 400, "invalid_parameter", "end_timestamp_ms",
                          "the end (%" PRId64 ") is before the start (%" PRId64 ")", end_ms,
                          start_ms);
-    asked->span.from_ms = window_floor(rollups_clamp(start_ms), asked->span.window);
-    asked->span.to_ms = window_next(rollups_clamp(end_ms), asked->span.window);
+    asked->span.from_ms = window_floor(store_clamp_ms(start_ms), asked->span.window);
+    asked->span.to_ms = window_next(store_clamp_ms(end_ms), asked->span.window);
     return 0;
 }
 

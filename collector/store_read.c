@@ -21,20 +21,13 @@
  * name (3 MB of CRNs at most). */
 enum { READ_STREAMS_MAX = 1024 };
 
-#define READ_MS_MIN INT64_C(0)
-
-static int64_t read_clamp(int64_t ms)
-{
-    return ms < READ_MS_MIN ? READ_MS_MIN : ms > STORE_MS_MAX ? STORE_MS_MAX : ms;
-}
-
 /* Both bounds inclusive. */
 static void read_write_bounds(struct buf *sql, int64_t start_ms, int64_t end_ms, const char *alias)
 {
     char from[CLOCK_TEXT_BYTES], to[CLOCK_TEXT_BYTES];
 
-    clock_format(read_clamp(start_ms), from);
-    clock_format(read_clamp(end_ms), to);
+    clock_format(store_clamp_ms(start_ms), from);
+    clock_format(store_clamp_ms(end_ms), to);
     buf_append_fmt(sql, "%s.start_at >= timestamptz '%s' AND %s.start_at <= timestamptz '%s'",
                    alias, from, alias, to);
 }
@@ -60,8 +53,8 @@ int store_read_begin(PGconn *conn, const struct read_query *query, struct read_f
     char from[CLOCK_TEXT_BYTES], to[CLOCK_TEXT_BYTES];
 
     buf_init(&sql, SIZE_MAX);
-    clock_format(read_clamp(query->start_ms), from);
-    clock_format(read_clamp(query->end_ms), to);
+    clock_format(store_clamp_ms(query->start_ms), from);
+    clock_format(store_clamp_ms(query->end_ms), to);
     buf_append_text(&sql, STORE_BEGIN_READ
                     "SELECT settled_batch(), EXISTS (SELECT FROM delayed_metric AS d WHERE ");
     read_write_bounds(&sql, query->start_ms, query->end_ms, "d");
