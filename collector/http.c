@@ -179,6 +179,15 @@ static struct MHD_Daemon *http_daemon_start(struct http *http)
                             http_unescape_nothing, NULL, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
 }
 
+static bool http_is_private(const struct http_setup *setup)
+{
+    struct config_address address;
+    struct err err = { 0 };
+
+    return !setup->keyring && config_address_parse(&address, setup->config->listen, &err) == 0 &&
+           address.is_loopback;
+}
+
 static struct http *http_new(const struct http_setup *setup)
 {
     struct http *http = xcalloc(1, sizeof(*http));
@@ -187,6 +196,7 @@ static struct http *http_new(const struct http_setup *setup)
     http->setup = *setup;
     http->config = setup->config;
     http->listen_fd = -1;
+    http->is_private = http_is_private(setup);
     http->failures = rates_new(HTTP_ADDRESSES);
     pthread_mutex_init(&http->lock, NULL);
     pthread_condattr_init(&attributes);

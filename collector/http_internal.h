@@ -79,6 +79,7 @@ struct http {
     struct MHD_Daemon *daemon;
     int listen_fd;
     char address[LISTEN_ADDRESS_BYTES];
+    bool is_private; /* on loopback, without keys: only who is on this machine may do anything */
     struct http_conns *conns;
     struct http_queries *queries;
     const struct config *_Atomic config; /* borrowed; http_reload puts another in its place */
@@ -111,6 +112,10 @@ void http_request_leave(struct http *http);
  *       |  resumed
  *   route->resume: answers
  */
+/* How much of a refused body is read, so that a client that sends before it listens gets to see the
+ * answer: closing a connection with unread bytes resets it. Beyond it the connection is closed. */
+enum { HTTP_DISCARD_BYTES_MAX = 64 * 1024 * 1024, HTTP_STRANGER_BYTES_MAX = 256 * 1024 };
+
 enum http_phase { HTTP_RECEIVING, HTTP_DISCARDING, HTTP_WAITING };
 
 struct http_route;
@@ -151,6 +156,11 @@ void http_request_completed(void *cls, struct MHD_Connection *connection, void *
 
 /* The whole body has come: what was compressed is put in its place. -1: the fault is the answer. */
 int http_request_decompress(struct http_request *request, struct fault *fault) MUST_CHECK;
+
+/* ---- http_browser.c: pages that a browser shows */
+
+/* Looks whether a page of somewhere else has sent a browser here. -1: the fault is the answer. */
+int http_browser_check(struct http_request *request, struct fault *fault) MUST_CHECK;
 
 /* ---- http_auth.c: the key of a request */
 

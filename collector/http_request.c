@@ -7,10 +7,6 @@
 #include "collector/inflate.h"
 #include "http_internal.h"
 
-/* How much of a refused body is read, so that a client that sends before it listens gets to see the
- * answer: closing a connection with unread bytes resets it. Beyond it the connection is closed. */
-enum { HTTP_DISCARD_BYTES_MAX = 64 * 1024 * 1024, HTTP_STRANGER_BYTES_MAX = 256 * 1024 };
-
 static struct http_request *http_request_new(struct http *http, struct MHD_Connection *connection)
 {
     struct http_request *request = xcalloc(1, sizeof(*request));

@@ -266,7 +266,8 @@ int http_route_find(struct http_request *request, const char *url, const char *m
                          "%s takes %s, not %.*s", request->route->path, request->allow,
                          fault_quote_len(strlen(method)), method);
     }
-    if (http_route_argument(request, argument, fault) < 0 || http_auth_check(request, fault) < 0)
+    if (http_route_argument(request, argument, fault) < 0 ||
+        http_browser_check(request, fault) < 0 || http_auth_check(request, fault) < 0)
         return -1;
     if (request->route->is_atlas &&
         http_route_atlas_method(request, request->route->query_method, fault) < 0)

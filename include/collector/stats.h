@@ -57,10 +57,12 @@ enum stats_item {
     STAT_KEY_EXPIRED,
     STAT_KEY_SCOPE,
     STAT_KEY_RESTRICTED,
-    STAT_KEY_STALE,   /* requests refused because the copy is too old */
-    STAT_KEY_LIMITED, /* requests refused because of the key's rate */
-    STAT_KEY_SLOWED,  /* requests with a wrong key, refused because of their address */
-    STAT_KAFKA_UP,    /* gauge: 1 while a broker can be reached */
+    STAT_KEY_STALE,      /* requests refused because the copy is too old */
+    STAT_KEY_LIMITED,    /* requests refused because of the key's rate */
+    STAT_KEY_SLOWED,     /* requests with a wrong key, refused because of their address */
+    STAT_BROWSER_HOST,   /* requests refused because of their Host */
+    STAT_BROWSER_ORIGIN, /* requests refused because a page of another site sent them */
+    STAT_KAFKA_UP,       /* gauge: 1 while a broker can be reached */
     STAT_KAFKA_MESSAGES,
     STAT_KAFKA_REJECTED, /* events and messages that can't be taken */
     STAT_KAFKA_TOMBSTONES,

@@ -112,7 +112,8 @@ static void keys_in_requests(struct bench *bench)
 
     buf_init(&head, 1000);
     buf_init(&body, 1);
-    buf_append_fmt(&head, "GET /v1/limits HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n",
+    buf_append_fmt(&head,
+                   "GET /v1/limits HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n\r\n",
                    key);
     load_requests_init(&requests);
     for (int64_t i = bench_scaled(SECONDS * REQUESTS_PER_SECOND_MAX); i > 0; i--)

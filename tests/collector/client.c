@@ -188,9 +188,10 @@ void client_ask(const char *address, struct answer *answer, const char *method, 
                 const char *headers, const void *body, size_t len)
 {
     AUTO(mem_free)
-    char *head = body ? xasprintf("%s %s HTTP/1.1\r\nHost: test\r\n%sContent-Length: %zu\r\n\r\n",
-                                  method, path, headers, len)
-                      : xasprintf("%s %s HTTP/1.1\r\nHost: test\r\n%s\r\n", method, path, headers);
+    char *head =
+        body ? xasprintf("%s %s HTTP/1.1\r\nHost: localhost\r\n%sContent-Length: %zu\r\n\r\n",
+                         method, path, headers, len)
+             : xasprintf("%s %s HTTP/1.1\r\nHost: localhost\r\n%s\r\n", method, path, headers);
     int fd = client_connect(address);
 
     ck_assert(client_send_text(fd, head));

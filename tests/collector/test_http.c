@@ -274,7 +274,7 @@ START_TEST(too_large)
     answer_init(&answer);
     http_expect("POST", "/v1/events", "", body, 3 << 20, 413, want);
     /* Chunked: the length is not known until it is too much. */
-    ck_assert(client_send_text(fd, "POST /v1/events HTTP/1.1\r\nHost: t\r\n"
+    ck_assert(client_send_text(fd, "POST /v1/events HTTP/1.1\r\nHost: localhost\r\n"
                                    "Transfer-Encoding: chunked\r\n\r\n"));
     for (int i = 0; i < 3; i++) {
         ck_assert(client_send_text(fd, "100000\r\n"));
@@ -303,7 +303,7 @@ END_TEST
 
 START_TEST(expect_continue)
 {
-    static const char *const head = "POST /v1/events HTTP/1.1\r\nHost: t\r\n"
+    static const char *const head = "POST /v1/events HTTP/1.1\r\nHost: localhost\r\n"
                                     "Expect: 100-continue\r\nContent-Length: %zu\r\n\r\n";
     AUTO(mem_free) char *small = xasprintf(head, strlen(EVENT));
     AUTO(mem_free) char *large = xasprintf(head, (size_t)2 << 20);
@@ -347,9 +347,9 @@ START_TEST(held_requests)
 {
     enum { HELD = 10 };
     AUTO(mem_free)
-    char *request =
-        xasprintf("POST /track-metrics HTTP/1.1\r\nHost: t\r\nContent-Length: %zu\r\n\r\n" TRACK,
-                  strlen(TRACK));
+    char *request = xasprintf(
+        "POST /track-metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: %zu\r\n\r\n" TRACK,
+        strlen(TRACK));
     AUTO(answer_done) struct answer answer;
     int fds[HELD];
 

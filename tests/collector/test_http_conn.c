@@ -33,8 +33,9 @@ static void conn_teardown(void)
 /* The whole request, with its length right. Owned. */
 static char *conn_request(const char *version, const char *headers)
 {
-    return xasprintf("POST /track-metrics HTTP/%s\r\nHost: t\r\n%sContent-Length: %zu\r\n\r\n%s",
-                     version, headers, strlen(TRACK), TRACK);
+    return xasprintf(
+        "POST /track-metrics HTTP/%s\r\nHost: localhost\r\n%sContent-Length: %zu\r\n\r\n%s",
+        version, headers, strlen(TRACK), TRACK);
 }
 
 /* One byte each 20 ms: the library's own time-out never strikes. The milliseconds until closed. */
@@ -54,10 +55,11 @@ static const struct {
     size_t drips;
 } drip_cases[] = {
     { "request line", "", 400 },
-    { "headers", "POST /track-metrics HTTP/1.1\r\nHost: t\r\nX: ", 400 },
-    { "body", "POST /track-metrics HTTP/1.1\r\nHost: t\r\nContent-Length: 1000\r\n\r\n", 400 },
-    { "body of a refused request", "POST /nope HTTP/1.1\r\nHost: t\r\nContent-Length: 9999\r\n\r\n",
+    { "headers", "POST /track-metrics HTTP/1.1\r\nHost: localhost\r\nX: ", 400 },
+    { "body", "POST /track-metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n",
       400 },
+    { "body of a refused request",
+      "POST /nope HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n\r\n", 400 },
 };
 
 START_TEST(drip_case)
@@ -91,9 +93,9 @@ START_TEST(drip_on_keep_alive)
     ck_assert(client_send_text(fd, request));
     client_read(fd, &answer, false);
     ck_assert_uint_eq(answer.status, 200);
-    took =
-        conn_drip(fd, "POST /track-metrics HTTP/1.1\r\nHost: test\r\nX-Long: aaaaaaaaaaaaaaaaaaaaaa"
-                      "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
+    took = conn_drip(
+        fd, "POST /track-metrics HTTP/1.1\r\nHost: localhost\r\nX-Long: aaaaaaaaaaaaaaaaaaaaaa"
+            "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
     ck_assert_msg(took >= 250 && took < 3000, "%lld ms", (long long)took);
     (void)close(fd);
 }
@@ -146,7 +148,7 @@ START_TEST(body_cut_short)
 
     fake_start(&fake);
     fd = client_connect(fake.address);
-    ck_assert(client_send_text(fd, "POST /track-metrics HTTP/1.1\r\nHost: t\r\n"
+    ck_assert(client_send_text(fd, "POST /track-metrics HTTP/1.1\r\nHost: localhost\r\n"
                                    "Content-Length: 1000\r\n\r\n{\"a\""));
     ck_assert_int_eq(shutdown(fd, SHUT_WR), 0);
     ck_assert(client_wait_closed(fd, 3000));
@@ -160,12 +162,14 @@ static const struct {
 } garbage_cases[] = {
     { "not http", "hello\r\n\r\n" },
     { "length is not a number",
-      "POST /track-metrics HTTP/1.1\r\nHost: t\r\nContent-Length: x\r\n\r\n" },
-    { "negative length", "POST /track-metrics HTTP/1.1\r\nHost: t\r\nContent-Length: -1\r\n\r\n" },
-    { "length of 30 digits", "POST /track-metrics HTTP/1.1\r\nHost: t\r\n"
+      "POST /track-metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n" },
+    { "negative length",
+      "POST /track-metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n" },
+    { "length of 30 digits", "POST /track-metrics HTTP/1.1\r\nHost: localhost\r\n"
                              "Content-Length: 999999999999999999999999999999\r\n\r\n" },
-    { "broken chunk", "POST /track-metrics HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n"
-                      "\r\nzz\r\n" },
+    { "broken chunk",
+      "POST /track-metrics HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
+      "\r\nzz\r\n" },
 };
 
 /* The library answers in its own words or closes; the server goes on. */
@@ -243,7 +247,7 @@ START_TEST(connection_limit)
     answer_init(&answer);
     for (int i = 0; i <= LIMIT; i++) {
         fds[i] = client_connect(fake.address);
-        ck_assert(client_send_text(fds[i], "GET /healthz HTTP/1.1\r\nHost: t\r\n\r\n"));
+        ck_assert(client_send_text(fds[i], "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"));
         client_read(fds[i], &answer, false);
         ck_assert_uint_eq(answer.status, i < LIMIT ? 200 : 503);
     }

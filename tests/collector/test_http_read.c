@@ -306,7 +306,7 @@ END_TEST
 
 static int read_begin(const char *path)
 {
-    AUTO(mem_free) char *head = xasprintf("GET %s HTTP/1.1\r\nHost: t\r\n\r\n", path);
+    AUTO(mem_free) char *head = xasprintf("GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", path);
     int fd = client_connect(fake.address);
 
     ck_assert(client_send_text(fd, head));

@@ -295,7 +295,7 @@ static bool client_hang_up(struct client *client, const struct sending *sending,
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     AUTO(mem_free)
     char *text =
-        xasprintf("POST %s HTTP/1.1\r\nHost: test\r\n%s\r\nContent-Length: %zu\r\n\r\n%.*s",
+        xasprintf("POST %s HTTP/1.1\r\nHost: localhost\r\n%s\r\nContent-Length: %zu\r\n\r\n%.*s",
                   sending->path, sending->type, sending->body.len, (int)sending->body.len,
                   sending->body.data);
     size_t len = strlen(text);

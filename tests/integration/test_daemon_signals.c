@@ -139,7 +139,7 @@ START_TEST(the_second_sigterm_is_at_once)
     static const char body[] = AGGREGATE("1");
     AUTO(mem_free)
     char *request =
-        xasprintf("POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\n%s",
+        xasprintf("POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: %zu\r\n\r\n%s",
                   sizeof(body) - 1, body);
     int fd;
 

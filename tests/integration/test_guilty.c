@@ -60,9 +60,10 @@ static const struct {
 static int post(const struct daemon *daemon, const struct buf *body)
 {
     AUTO(mem_free)
-    char *head = xasprintf("POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json"
-                           "\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n",
-                           body->len);
+    char *head =
+        xasprintf("POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json"
+                  "\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n",
+                  body->len);
     int fd = http_raw_open(daemon_port(daemon));
 
     ck_assert_int_eq(http_raw_send_text(fd, head), 0);

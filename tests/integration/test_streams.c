@@ -45,7 +45,8 @@ static void rows_make(const struct daemon *daemon, const char *dsn, int64_t rows
 static int reader_open(const struct daemon *daemon, const char *accept)
 {
     AUTO(mem_free)
-    char *request = xasprintf("GET /v1/metrics HTTP/1.0\r\nHost: x\r\nAccept: %s\r\n\r\n", accept);
+    char *request =
+        xasprintf("GET /v1/metrics HTTP/1.0\r\nHost: localhost\r\nAccept: %s\r\n\r\n", accept);
     int fd = http_raw_open(daemon_port(daemon));
 
     ck_assert_int_eq(http_raw_send_text(fd, request), 0);
