@@ -372,15 +372,15 @@ static int config_pairs_set(struct config *config, const struct config_key *key,
 
     buf_init(&lines, CONFIG_PAIRS_BYTES_MAX);
     for (size_t len; *text; text += len + (text[len] == '\n')) {
-        const char *equals;
+        size_t name_len;
 
         len = strcspn(text, "\n");
-        equals = memchr(text, '=', len);
         if (len == 0)
             continue;
-        if (!equals || equals == text) {
+        name_len = strcspn(text, " \t:=\n");
+        if (!name_len || text[name_len] != '=') {
             /* the name alone: what follows may be a password */
-            AUTO(mem_free) char *line = xmemdup0(text, equals ? 1 : strcspn(text, " \t:\n"));
+            AUTO(mem_free) char *line = xmemdup0(text, name_len ? name_len : 1);
 
             return err_set(err, ERR_INPUT, "%s is not name=value", config_quote(line).text);
         }
