@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "collector/secret.h"
 #include "collector/version.h"
 
 /* An answer that does not move for this long is given up; the server's own commit_timeout is far
@@ -19,8 +20,9 @@ enum { CLIENT_STALL_SECONDS = 120, CLIENT_CONNECT_SECONDS = 10 };
 
 struct client {
     CURL *curl;
-    char *url; /* without a slash at the end */
-    char *key; /* NULL: none is sent */
+    char *url;   /* without a slash at the end */
+    char *shown; /* the same without its password */
+    char *key;   /* NULL: none is sent */
     char error[CURL_ERROR_SIZE];
     struct client_tls tls;
     char code[64]; /* of the error that the last client_get was answered with; "" */
@@ -107,8 +109,10 @@ struct client *client_new(const char *url, struct err *err)
     if (!url || !*url)
         url = CLIENT_URL_DEFAULT;
     if (strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0) {
+        AUTO(mem_free) char *shown = secret_masked(url);
+
         (void)err_set(err, ERR_INPUT, "the URL \"%.64s\" does not begin with http:// or https://",
-                      url);
+                      shown);
         return NULL;
     }
     client = xcalloc(1, sizeof(*client));
@@ -116,6 +120,7 @@ struct client *client_new(const char *url, struct err *err)
     len = strlen(client->url);
     while (len > 0 && client->url[len - 1] == '/')
         client->url[--len] = '\0';
+    client->shown = secret_masked(client->url);
     if (client_read_key(client, err) < 0) {
         client_free(client);
         return NULL;
@@ -177,13 +182,14 @@ void client_free(struct client *client)
     if (client->curl)
         curl_easy_cleanup(client->curl);
     free(client->url);
+    free(client->shown);
     free(client->key);
     free(client);
 }
 
 const char *client_url(const struct client *client)
 {
-    return client->url;
+    return client->shown;
 }
 
 void client_answer_done(struct client_answer *answer)
@@ -334,7 +340,7 @@ enum client_outcome client_post(struct client *client, const struct client_reque
     curl_slist_free_all(headers);
     free(transfer.next_cursor);
     if (code != CURLE_OK) {
-        (void)err_set(err, ERR_RETRY, "%s: %s", client->url, client_reason(client, code));
+        (void)err_set(err, ERR_RETRY, "%s: %s", client->shown, client_reason(client, code));
         return client_fate(curl, code, request->body.len);
     }
     (void)curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &answer->status);
@@ -402,7 +408,7 @@ int client_get(struct client *client, const char *path, const char *accept,
     else if (code != CURLE_OK && answer.status == 200)
         rc = err_set(err, ERR_RETRY, "the answer ended early: %s", client_reason(client, code));
     else if (code != CURLE_OK)
-        rc = err_set(err, ERR_RETRY, "%s: %s", client->url, client_reason(client, code));
+        rc = err_set(err, ERR_RETRY, "%s: %s", client->shown, client_reason(client, code));
     else if (answer.status != 200) {
         client_keep_code(client, &answer);
         rc = client_answer_error(&answer, err);

@@ -46,6 +46,7 @@ struct client *client_open(const char *url, const struct client_tls *tls,
                            struct err *err) MUST_CHECK;
 void client_free(struct client *client);
 AUTO_DEFINE(struct client, client_free);
+/* To be shown: its password is covered. */
 const char *client_url(const struct client *client);
 
 enum client_outcome {

@@ -507,6 +507,15 @@ static void kafka_tick(struct kafka *kafka)
     stats_set(kafka->setup.stats, STAT_KAFKA_UP, kafka->is_up);
 }
 
+/* Of what librdkafka says, without what it quotes of sasl.oauthbearer.config. */
+static int kafka_reason_len(const char *reason)
+{
+    static const char quotes[] = " beginning at: ";
+    const char *end = strstr(reason, quotes);
+
+    return end ? (int)(end - reason) : (int)strlen(reason);
+}
+
 static void kafka_on_error(rd_kafka_t *client, int code, const char *reason, void *opaque)
 {
     struct kafka *kafka = opaque;
@@ -521,7 +530,7 @@ static void kafka_on_error(rd_kafka_t *client, int code, const char *reason, voi
         (void)rd_kafka_fatal_error(client, why, sizeof(why));
         log_error("event=kafka_fatal err=\"%s\"", why);
     } else {
-        log_debug("event=kafka_client err=\"%s\"", reason);
+        log_debug("event=kafka_client err=\"%.*s\"", kafka_reason_len(reason), reason);
     }
 }
 
@@ -529,7 +538,8 @@ void kafka_on_log(const rd_kafka_t *client, int level, const char *facility, con
 {
     (void)client;
     (void)level;
-    log_debug("event=kafka_client facility=%s line=\"%s\"", facility, line);
+    log_debug("event=kafka_client facility=%s line=\"%.*s\"", facility, kafka_reason_len(line),
+              line);
 }
 
 /* ----------------------------------------------------------------------------------- the thread */

@@ -57,8 +57,9 @@ static int main_help(FILE *out, int code)
 static int main_refuse(const char *name)
 {
     const char *meant = nearest_word(name, main_command_at, NULL);
+    AUTO(mem_free) char *shown = secret_masked(name);
 
-    (void)fprintf(stderr, "plumbline: unknown command \"%.64s\"", name);
+    (void)fprintf(stderr, "plumbline: unknown command \"%.64s\"", shown);
     if (meant)
         (void)fprintf(stderr, "; did you mean %s?\n", meant);
     else
@@ -67,7 +68,7 @@ static int main_refuse(const char *name)
 }
 
 /* The words as they were given; in the originals, which everybody on the machine sees (ps), the
- * passwords of DSNs and URLs are covered. Owned, a NULL at the end. */
+ * passwords of DSNs and URLs and the secrets of keys are covered. Owned, a NULL at the end. */
 static char **main_words(int argc, char **argv)
 {
     char **words = xcalloc((size_t)argc + 1, sizeof(*words));
@@ -75,6 +76,7 @@ static char **main_words(int argc, char **argv)
     for (int i = 0; i < argc; i++) {
         words[i] = xstrdup(argv[i]);
         (void)secret_mask_dsn(argv[i]);
+        secret_mask_keys(argv[i]);
     }
     return words;
 }

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "cmd_internal.h"
 #include "collector/kafka.h"
+#include "collector/secret.h"
 #include "config_internal.h"
 #include "nearest_internal.h"
 
@@ -141,9 +142,11 @@ static int options_check_operands(const struct command_line *line, int count, ch
 {
     if (count < line->operands_min)
         return err_set(err, ERR_INPUT, "%s is missing", line->operands);
-    if (count > line->operands_max)
-        return err_set(err, ERR_INPUT, "unexpected argument \"%.*s\"", OPTIONS_QUOTE,
-                       operands[line->operands_max]);
+    if (count > line->operands_max) {
+        AUTO(mem_free) char *shown = secret_masked(operands[line->operands_max]);
+
+        return err_set(err, ERR_INPUT, "unexpected argument \"%.*s\"", OPTIONS_QUOTE, shown);
+    }
     return 0;
 }
 

@@ -3,6 +3,9 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "base/mem.h"
+#include "collector/key.h"
+
 /* Stars up to the end or the first of `ends`; what comes behind. */
 static char *secret_star(char *text, const char *ends)
 {
@@ -11,10 +14,10 @@ static char *secret_star(char *text, const char *ends)
     return text;
 }
 
-/* A value in quotes: a backslash takes the next character with it. */
-static char *secret_star_quoted(char *text)
+/* The same, where a backslash takes the next character with it. */
+static char *secret_star_escaped(char *text, const char *ends)
 {
-    for (; *text && *text != '\''; text++) {
+    for (; *text && !strchr(ends, *text); text++) {
         if (*text == '\\' && text[1])
             *text++ = '*';
         *text = '*';
@@ -35,25 +38,86 @@ static bool secret_mask_user(char *rest)
     return true;
 }
 
-bool secret_mask_dsn(char *dsn)
+/* SCHEME://... or --option=SCHEME://... */
+static bool secret_is_uri(const char *text)
+{
+    if (strncmp(text, "--", 2) == 0) {
+        text += strcspn(text, "=");
+        text += *text == '=';
+    }
+    text += strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ");
+    return strncmp(text, "://", 3) == 0;
+}
+
+/* Nobody needs a percent sign in the name of a parameter, but "p%61ssword" is one. */
+static bool secret_mask_encoded(char *uri)
+{
+    bool found = false;
+
+    for (char *at = uri; (at = strpbrk(at, "?&"));) {
+        char *name = ++at;
+
+        at += strcspn(at, "=&");
+        if (*at != '=' || !memchr(name, '%', (size_t)(at - name)))
+            continue;
+        found = true;
+        at = secret_star(at + 1, "&");
+    }
+    return found;
+}
+
+static bool secret_mask_values(char *dsn, bool is_uri)
 {
     static const char name[] = "password";
-    char *scheme = strstr(dsn, "://");
-    bool found = scheme && secret_mask_user(scheme + 3);
+    bool found = false;
 
-    for (char *at = dsn; (at = strstr(at, name));) {
+    for (char *at = dsn; (at = strcasestr(at, name));) {
         at += strlen(name);
         at += strspn(at, " \t\r\n");
         if (*at != '=')
             continue;
         at++;
-        if (!scheme)
+        if (!is_uri)
             at += strspn(at, " \t\r\n");
         found = found || *at;
-        at = !scheme && *at == '\'' ? secret_star_quoted(at + 1)
-                                    : secret_star(at, scheme ? "&" : " \t\r\n");
+        if (is_uri)
+            at = secret_star(at, "&");
+        else if (*at == '\'')
+            at = secret_star_escaped(at + 1, "'");
+        else
+            at = secret_star_escaped(at, " \t\r\n");
     }
     return found;
+}
+
+bool secret_mask_dsn(char *dsn)
+{
+    bool is_uri = secret_is_uri(dsn);
+    char *scheme = strstr(dsn, "://");
+    bool found = scheme && secret_mask_user(scheme + 3);
+
+    found = secret_mask_values(dsn, is_uri) || found;
+    return (is_uri && secret_mask_encoded(dsn)) || found;
+}
+
+void secret_mask_keys(char *text)
+{
+    static const char prefix[] = "plb_";
+
+    for (char *at = text; (at = strstr(at, prefix));) {
+        at += strlen(prefix);
+        if (strlen(at) > KEY_ID_LEN && at[KEY_ID_LEN] == '_')
+            at = secret_star(at + KEY_ID_LEN + 1, " \t\r\n");
+    }
+}
+
+char *secret_masked(const char *text)
+{
+    char *copy = xstrdup(text);
+
+    (void)secret_mask_dsn(copy);
+    secret_mask_keys(copy);
+    return copy;
 }
 
 /* Whether a property of this name is nobody's business: sasl.password, ssl.key.pem,

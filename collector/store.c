@@ -11,6 +11,10 @@
 
 enum { CURSOR_ROWS = 100 };
 
+#define STORE_DSN_IS_DELICATE                                                                      \
+    "no connection, and why is not told: it would quote the DSN, and what may be its password; "   \
+    "in a URI write @ and / of a password as %40 and %2F, else put it in quotes"
+
 /* Defaults in front of the DSN, so that whoever writes the DSN has the last word. A server that
  * is gone without saying so is noticed within half a minute. */
 static const char *const store_keywords[] = {
@@ -51,19 +55,32 @@ static void store_first_line(const char *message, char *text, size_t bytes)
     text[len] = '\0';
 }
 
-/* libpq quotes what it can't read of a DSN, and that may be the password. */
+/* The same options, whatever their secrets are, which libpq shows as asterisks. */
+static bool store_options_are_same(const PQconninfoOption *a, const PQconninfoOption *b)
+{
+    for (; a->keyword; a++, b++) {
+        if (!strchr(a->dispchar, '*') && strcmp(a->val ? a->val : "", b->val ? b->val : "") != 0)
+            return false;
+    }
+    return true;
+}
+
+/* libpq quotes what it can't read of a DSN, or a host and a port that it can't find. That may be
+ * what somebody meant to be the password, or the rest of it behind an '@' or a '/'. */
 static bool store_dsn_is_delicate(const char *dsn)
 {
-    AUTO(mem_free) char *copy = xstrdup(dsn);
-    PQconninfoOption *options;
-    char *message = NULL;
+    AUTO(mem_free) char *masked = xstrdup(dsn);
+    PQconninfoOption *options, *others;
+    bool is_plain;
 
-    if (!secret_mask_dsn(copy))
+    if (!secret_mask_dsn(masked))
         return false;
-    options = PQconninfoParse(dsn, &message);
+    options = PQconninfoParse(dsn, NULL);
+    others = PQconninfoParse(masked, NULL);
+    is_plain = options && others && store_options_are_same(options, others);
     PQconninfoFree(options);
-    PQfreemem(message);
-    return !options;
+    PQconninfoFree(others);
+    return !is_plain;
 }
 
 PGconn *store_connect(const char *dsn, const char *role, struct err *err)
@@ -80,9 +97,7 @@ PGconn *store_connect(const char *dsn, const char *role, struct err *err)
     if (PQstatus(conn) != CONNECTION_OK) {
         store_first_line(PQerrorMessage(conn), line, sizeof(line));
         (void)err_set(err, ERR_RETRY, "postgres: %s",
-                      store_dsn_is_delicate(dsn) ? "the DSN can't be read (where is not told: it "
-                                                   "holds a password)"
-                                                 : line);
+                      store_dsn_is_delicate(dsn) ? STORE_DSN_IS_DELICATE : line);
         return NULL;
     }
     (void)PQsetNoticeReceiver(conn, store_ignore_notice, NULL);

@@ -71,6 +71,12 @@ static const struct {
       2,
       "",
       "plumbline ingest: the URL \"x\" does not begin with http:// or https://\n" },
+    { "ingest: a URL with a password",
+      cmd_ingest,
+      { "ingest", "--url", "ftp://ann:abc@db", "f" },
+      2,
+      "",
+      "plumbline ingest: the URL \"ftp://ann:***@db\" does not begin with http:// or https://\n" },
 };
 
 START_TEST(cmd_case)

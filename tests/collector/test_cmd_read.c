@@ -184,6 +184,18 @@ START_TEST(wrong_url)
 }
 END_TEST
 
+START_TEST(nobody_at_a_url_with_a_password)
+{
+    static const char *const words[WORDS_MAX] = { NULL };
+    static const char want[] = "plumbline read: http://ann:***@127.0.0.1:1: ";
+    struct command_outcome outcome = read_words(-1, "http://ann:abc@127.0.0.1:1", words);
+
+    ck_assert_int_eq(outcome.code, 1);
+    ck_assert_msg(strncmp(outcome.err, want, strlen(want)) == 0, "%s", outcome.err);
+    command_done(&outcome);
+}
+END_TEST
+
 /* Where standard output goes when something is wrong with it. */
 static const struct {
     const char *name;
@@ -228,6 +240,7 @@ Suite *cmd_read_suite(void)
     tcase_add_loop_test(tc, query_case, 0, LENGTH(query_cases));
     tcase_add_loop_test(tc, answer_case, 0, LENGTH(answer_cases));
     tcase_add_test(tc, wrong_url);
+    tcase_add_test(tc, nobody_at_a_url_with_a_password);
     tcase_add_loop_test(tc, output_case, 0, LENGTH(output_cases));
     suite_add_tcase(suite, tc);
     return suite;

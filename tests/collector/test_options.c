@@ -129,6 +129,9 @@ static const struct {
 } refuse_cases[] = {
     { "no operand", { "-f" }, "FILE... is missing" },
     { "one too many", { "a", "b", "c" }, "unexpected argument \"c\"" },
+    { "one too many, with a password",
+      { "a", "b", "postgresql://ann:abc@db/x" },
+      "unexpected argument \"postgresql://ann:***@db/x\"" },
     { "unknown long", { "--txt", "x", "a" }, "unknown option --txt; did you mean --text?" },
     { "unknown long with value",
       { "--fleg=1", "a" },

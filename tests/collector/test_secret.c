@@ -29,6 +29,21 @@ static const struct {
     { "postgresql://ann:abc@db:5432/x", "postgresql://ann:***@db:5432/x" },
     { "postgres://ann:a/b@c@db/x", "postgres://ann:*****@db/x" },
     { "postgresql:///x?password=abc&user=ann", "postgresql:///x?password=***&user=ann" },
+    { "postgresql://ann:p%40ss@db/x", "postgresql://ann:******@db/x" },
+    { "postgresql:///x?sslpassword=abc", "postgresql:///x?sslpassword=***" },
+    { "postgresql:///x?p%61ssword=abc&user=ann", "postgresql:///x?p%61ssword=***&user=ann" },
+    { "postgresql:///x?user=ann&%70assword=a=b?c", "postgresql:///x?user=ann&%70assword=*****" },
+    { "postgresql:///x?user=%61nn", NULL },
+    { "postgresql:///x?p%61ssword", NULL },
+    { "--database=postgresql://ann:abc@db/x", "--database=postgresql://ann:***@db/x" },
+    { "--database=postgresql:///x?password=a b&user=ann",
+      "--database=postgresql:///x?password=***&user=ann" },
+    { "--database=host=db password=a&b", "--database=host=db password=***" },
+    { "PassWord=abc", "PassWord=***" },
+    { "password=a\\ b\\\\ user=ann", "password=****** user=ann" },
+    { "password=a\\", "password=**" },
+    { "password=http://a&b dbname=x", "password=********** dbname=x" },
+    { "password='x://a&b c' dbname=x", "password='*********' dbname=x" },
     { "https://ann:abc@127.0.0.1:8190", "https://ann:***@127.0.0.1:8190" },
 };
 
@@ -42,15 +57,47 @@ START_TEST(dsn_case)
 }
 END_TEST
 
+static const struct {
+    const char *text, *masked;
+} key_cases[] = {
+    { "", "" },
+    { "plb_", "plb_" },
+    { "plb_aaaaaaaa", "plb_aaaaaaaa" },
+    { "plb_aaaaaaaa_", "plb_aaaaaaaa_" },
+    { "plb_aaaaaaaa_AbC-_0", "plb_aaaaaaaa_******" },
+    { "plb_aaaaaaaaAbC", "plb_aaaaaaaaAbC" },
+    { "Bearer plb_aaaaaaaa_x plb_plb_bbbbbbbb_yy z",
+      "Bearer plb_aaaaaaaa_* plb_plb_bbbbbbbb_** z" },
+};
+
+START_TEST(key_case)
+{
+    AUTO(mem_free) char *text = xstrdup(key_cases[_i].text);
+
+    secret_mask_keys(text);
+    ck_assert_str_eq(text, key_cases[_i].masked);
+}
+END_TEST
+
+START_TEST(masked)
+{
+    static const char text[] = "https://ann:abc@db/plb_aaaaaaaa_xyz";
+    AUTO(mem_free) char *copy = secret_masked(text);
+
+    ck_assert_str_eq(copy, "https://ann:***@db/plb_aaaaaaaa_***");
+    ck_assert_str_eq(text, "https://ann:abc@db/plb_aaaaaaaa_xyz");
+}
+END_TEST
+
 START_TEST(properties)
 {
     char text[] = "sasl.username=ann\nsasl.password=abc\nssl.key.pem=x=y\nlinger.ms=5\n"
-                  "sasl.oauthbearer.client.secret=z";
+                  "sasl.oauthbearer.client.secret=z\nsasl.oauthbearer.config=a\\";
 
     secret_mask_properties(NULL);
     secret_mask_properties(text);
     ck_assert_str_eq(text, "sasl.username=ann\nsasl.password=***\nssl.key.pem=***\nlinger.ms=5\n"
-                           "sasl.oauthbearer.client.secret=*");
+                           "sasl.oauthbearer.client.secret=*\nsasl.oauthbearer.config=**");
 }
 END_TEST
 
@@ -60,6 +107,8 @@ Suite *secret_suite(void)
     TCase *tcase = tcase_create("secret");
 
     tcase_add_loop_test(tcase, dsn_case, 0, LENGTH(dsn_cases));
+    tcase_add_loop_test(tcase, key_case, 0, LENGTH(key_cases));
+    tcase_add_test(tcase, masked);
     tcase_add_test(tcase, properties);
     suite_add_tcase(suite, tcase);
     return suite;

@@ -307,16 +307,26 @@ static char *process_words(pid_t pid)
     return text;
 }
 
+static const struct {
+    const char *properties; /* of Kafka */
+    const char *said;       /* the log has this of them */
+} secret_properties[] = {
+    { "PLUMBLINE_KAFKA_PROPERTIES=security.protocol=sasl_plaintext\nsasl.mechanism=PLAIN\n"
+      "sasl.username=ann\nsasl.password=" SECRET "\nssl.key.password=" SECRET "\ndebug=all\n",
+      "sasl.password = [redacted]" },
+    { "PLUMBLINE_KAFKA_PROPERTIES=security.protocol=sasl_plaintext\nsasl.mechanism=OAUTHBEARER\n"
+      "enable.sasl.oauthbearer.unsecure.jwt=true\nsasl.oauthbearer.config=principal=ann " SECRET,
+      "Unrecognized sasl.oauthbearer.config\"" },
+};
+
 START_TEST(passwords_are_not_shown)
 {
     AUTO(mem_free) char *dsn = pg_database_new(pg_shared());
-    AUTO(mem_free) char *with = xasprintf("%s password=" SECRET, dsn);
-    static const char *const environment[] = {
-        "PLUMBLINE_LOG_LEVEL=debug", "PLUMBLINE_KAFKA_BROKERS=127.0.0.1:1",
-        "PLUMBLINE_KAFKA_PROPERTIES=security.protocol=sasl_plaintext\nsasl.mechanism=PLAIN\n"
-        "sasl.username=ann\nsasl.password=" SECRET "\n",
-        NULL
-    };
+    AUTO(mem_free)
+    char *with = xasprintf("%s password=" SECRET " application_name=plb_aaaaaaaa_" SECRET, dsn);
+    const char *const environment[] = { "PLUMBLINE_LOG_LEVEL=debug",
+                                        "PLUMBLINE_KAFKA_BROKERS=127.0.0.1:1",
+                                        secret_properties[_i].properties, NULL };
     AUTO(service_free)
     struct service *service =
         service_start_with(&(struct daemon_options){ .dsn = with, .environment = environment });
@@ -327,6 +337,7 @@ START_TEST(passwords_are_not_shown)
     daemon_signal(service->daemon, SIGHUP); /* it reads the DSN of its command line once more */
     WAIT_UNTIL(10000,
                daemon_log_has(service->daemon, "event=reloaded changed=\"\" needs_restart=\"\""));
+    WAIT_UNTIL(10000, daemon_log_has(service->daemon, secret_properties[_i].said));
     json_decref(service_post(service, 200, "/v1/events", THREE));
     ck_assert_int_eq(daemon_stop(service->daemon), 0);
     ck_assert(!daemon_log_has(service->daemon, SECRET));
@@ -343,7 +354,20 @@ static const char *const secret_dsns[] = {
     "postgresql://ann:%zz" SECRET "@/x?host=/nowhere",
     "postgresql://ann:p/" SECRET "@/x?host=/nowhere",
     "postgresql:///x?host=/nowhere&sslpassword=" SECRET "&colour=blue",
+    "postgresql:///x?host=/nowhere&p%61ssword=" SECRET "%zz",
+    "postgresql://ann:" SECRET "/d@127.0.0.1:1/x",
+    "postgresql://ann:not@" SECRET "@127.0.0.1:1/x",
 };
+
+static void balance_says(const char *dsn, const char *want)
+{
+    const char *const words[] = { "balance", "--database", dsn, NULL };
+    AUTO(mem_free) char *said = NULL;
+    AUTO(mem_free) char *line = xasprintf("plumbline balance: %s\n", want);
+
+    ck_assert_int_eq(service_command(words, NULL, &said), 1);
+    ck_assert_str_eq(said, line);
+}
 
 START_TEST(passwords_are_not_in_errors)
 {
@@ -360,6 +384,13 @@ START_TEST(passwords_are_not_in_errors)
         ck_assert_msg(!strstr(said, SECRET), "%s", said);
         ck_assert_msg(strncmp(said, "plumbline balance: postgres: ", 29) == 0, "%s", said);
     }
+    balance_says("host=/nowhere dbname=x password=" SECRET,
+                 "postgres: connection to server on socket \"/nowhere/.s.PGSQL.5432\" failed: No "
+                 "such file or directory");
+    balance_says("postgresql://ann:" SECRET "/d@127.0.0.1:1/x",
+                 "postgres: no connection, and why is not told: it would quote the DSN, and what "
+                 "may be its password; in a URI write @ and / of a password as %40 and %2F, else "
+                 "put it in quotes");
     file_write(path, "database: postgresql://ann:" SECRET "@db/x\n"
                      "kafka:\n  properties:\n    sasl.password: " SECRET "\n"
                      "    ssl.key.password: " SECRET "\n    sasl.username: ann\n");
@@ -384,7 +415,7 @@ Suite *daemon_signals_suite(void)
     tcase_add_test(tcase, the_watchdog_is_fed);
     tcase_add_test(tcase, too_few_files);
     tcase_add_test(tcase, the_soft_limit_is_raised);
-    tcase_add_test(tcase, passwords_are_not_shown);
+    tcase_add_loop_test(tcase, passwords_are_not_shown, 0, LENGTH(secret_properties));
     tcase_add_test(tcase, passwords_are_not_in_errors);
     suite_add_tcase(suite, tcase);
     return suite;
