@@ -58,6 +58,8 @@ const struct config_key config_keys[] = {
     KEY(http_threads, CONFIG_COUNT, "0", 0, 256,
         "threads that serve HTTP; 0: as many as cores, at most 8"),
     KEY(connections_max, CONFIG_COUNT, "4096", 1, 65536, "HTTP connections open at one time"),
+    KEY(connections_per_address_max, CONFIG_COUNT, "0", 0, 65536,
+        "those of one address, of IPv6 one /64; 0: any number, as behind a load balancer"),
     KEY(idle_timeout_ms, CONFIG_MS, "60s", SECOND, HOUR,
         "a connection without traffic is closed after this"),
     KEY(request_timeout_ms, CONFIG_MS, "60s", SECOND, HOUR, "for the whole of a request to arrive"),

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -49,6 +50,21 @@ static const union MHD_ConnectionInfo *http_info(struct MHD_Connection *connecti
     return MHD_get_connection_info(connection, type);
 }
 
+/* Who has been told 503 often enough is not listened to: these have places of others. */
+static enum http_extra http_connection_judge(struct http *http, const struct http_conn *conn,
+                                             int fd, int64_t open)
+{
+    const struct config *config = http->setup.config;
+    int64_t max = config->connections_per_address_max;
+    int64_t of_address = max ? http_conns_count(http->conns, conn) : 0;
+
+    if (of_address > max + HTTP_EXTRA_MIN)
+        (void)shutdown(fd, SHUT_RDWR);
+    if (of_address > max)
+        return HTTP_EXTRA_OF_ADDRESS;
+    return open > config->connections_max ? HTTP_EXTRA : HTTP_FITS;
+}
+
 static void http_connection_start(struct http *http, struct MHD_Connection *connection,
                                   void **socket_context)
 {
@@ -56,18 +72,24 @@ static void http_connection_start(struct http *http, struct MHD_Connection *conn
     struct http_tls *tls = NULL;
     struct http_conn *conn;
     int64_t open;
+    enum http_extra extra;
 
     pthread_mutex_lock(&http->lock);
     if (http->tls)
         tls = http_tls_ref(http->tls);
     pthread_mutex_unlock(&http->lock);
-    *socket_context = conn = http_conn_add(http->conns, fd, tls, &open);
+    *socket_context = conn =
+        http_conn_add(http->conns, fd, tls,
+                      http_network(
+                          http_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr),
+                      &open);
     if (tls)
         http_tls_begin(tls, http_info(connection, MHD_CONNECTION_INFO_GNUTLS_SESSION)->tls_session,
                        conn);
-    if (open <= http->setup.config->connections_max)
+    extra = http_connection_judge(http, conn, fd, open);
+    if (extra == HTTP_FITS)
         return;
-    http_conn_set_extra(conn);
+    http_conn_set_extra(conn, extra);
     stats_add(http->setup.stats, STAT_CONNECTIONS_REFUSED, 1);
     (void)MHD_set_connection_option(connection, MHD_CONNECTION_OPTION_TIMEOUT,
                                     (unsigned)HTTP_EXTRA_IDLE_S);

@@ -23,8 +23,7 @@ enum {
 };
 #define AUTH_FAILURE_US INT64_C(6000000)
 
-/* The network that an address stands for: of IPv6 whoever has one has 2^64 of them. */
-static struct span http_auth_address(const struct sockaddr *addr)
+struct span http_network(const struct sockaddr *addr)
 {
     const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)addr;
 
@@ -36,7 +35,7 @@ static struct span http_auth_address(const struct sockaddr *addr)
         return SPAN_LITERAL("?");
     if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr))
         return (struct span){ (const char *)&in6->sin6_addr + 12, 4 };
-    return (struct span){ (const char *)&in6->sin6_addr, 8 };
+    return (struct span){ (const char *)&in6->sin6_addr, HTTP_NETWORK_BYTES };
 }
 
 static const struct sockaddr *http_auth_peer(const struct http_request *request)
@@ -86,8 +85,8 @@ static int http_auth_unknown(struct http_request *request, struct span text, str
     if (!key_is_whole(text) || key_id(text, id) < 0)
         id[0] = '\0';
     stats_add(stats, STAT_KEY_UNKNOWN, 1);
-    if (rates_take(request->http->failures, http_auth_address(http_auth_peer(request)),
-                   clock_mono_us(), AUTH_FAILURE_US, AUTH_FAILURES, &wait_us)) {
+    if (rates_take(request->http->failures, http_network(http_auth_peer(request)), clock_mono_us(),
+                   AUTH_FAILURE_US, AUTH_FAILURES, &wait_us)) {
         http_auth_log(request, "unknown", id);
         return fault_set(fault, MHD_HTTP_UNAUTHORIZED, "wrong_key", MHD_HTTP_HEADER_AUTHORIZATION,
                          "there is no such key: it is mistyped, was revoked, or is another "

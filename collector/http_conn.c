@@ -14,6 +14,7 @@
 #include <poll.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
@@ -33,6 +34,8 @@ struct http_conn {
     struct http_conn *next; /* guarded by the list's lock */
     struct http_conn **link;
     int fd;
+    char network[HTTP_NETWORK_BYTES]; /* const once the connection is there, as is extra */
+    enum http_extra extra;
 
     pthread_mutex_t lock;
     enum http_conn_phase phase; /* guarded by lock, as is all below */
@@ -43,7 +46,6 @@ struct http_conn {
 
     struct http_tls *tls; /* NULL: without TLS */
     bool is_secured;      /* guarded by lock */
-    bool is_extra;        /* const once the connection is there */
 };
 
 struct http_conns {
@@ -190,11 +192,12 @@ void http_conns_set_timeout(struct http_conns *conns, int64_t request_timeout_ms
 }
 
 struct http_conn *http_conn_add(struct http_conns *conns, int fd, struct http_tls *tls,
-                                int64_t *open)
+                                struct span network, int64_t *open)
 {
     struct http_conn *conn = xcalloc(1, sizeof(*conn));
 
     conn->fd = fd;
+    memcpy(conn->network, network.data, network.len);
     conn->tls = tls;
     conn->bytes_known = true; /* a new connection: none */
     pthread_mutex_init(&conn->lock, NULL);
@@ -225,14 +228,25 @@ void http_conn_remove(struct http_conns *conns, struct http_conn *conn)
     free(conn);
 }
 
-void http_conn_set_extra(struct http_conn *conn)
+int64_t http_conns_count(struct http_conns *conns, const struct http_conn *conn)
 {
-    conn->is_extra = true;
+    int64_t count = 0;
+
+    pthread_mutex_lock(&conns->lock);
+    for (const struct http_conn *at = conns->head; at; at = at->next)
+        count += memcmp(at->network, conn->network, sizeof(at->network)) == 0;
+    pthread_mutex_unlock(&conns->lock);
+    return count;
 }
 
-bool http_conn_is_extra(struct http_conn *conn)
+void http_conn_set_extra(struct http_conn *conn, enum http_extra extra)
 {
-    return conn->is_extra;
+    conn->extra = extra;
+}
+
+enum http_extra http_conn_extra(const struct http_conn *conn)
+{
+    return conn->extra;
 }
 
 void http_conn_secured(struct http_conn *conn)

@@ -33,13 +33,17 @@ void http_conns_stop(struct http_conns *conns);
 void http_conns_set_timeout(struct http_conns *conns, int64_t request_timeout_ms);
 /* `tls` is taken, NULL without TLS. `open` gets how many there are with this one. */
 struct http_conn *http_conn_add(struct http_conns *conns, int fd, struct http_tls *tls,
-                                int64_t *open);
+                                struct span network, int64_t *open);
+/* How many there are of this one's network, with it. */
+int64_t http_conns_count(struct http_conns *conns, const struct http_conn *conn);
 void http_conn_remove(struct http_conns *conns, struct http_conn *conn);
 /* The handshake of TLS is over: the next byte is that of a request. */
 void http_conn_secured(struct http_conn *conn);
-/* There are more connections than there may be: whatever this one asks is answered 503. */
-void http_conn_set_extra(struct http_conn *conn);
-bool http_conn_is_extra(struct http_conn *conn);
+/* There are more connections than there may be, or than one address may have: whatever this one
+ * asks is answered 503. */
+enum http_extra { HTTP_FITS, HTTP_EXTRA, HTTP_EXTRA_OF_ADDRESS };
+void http_conn_set_extra(struct http_conn *conn, enum http_extra extra);
+enum http_extra http_conn_extra(const struct http_conn *conn);
 /* The head of a request is there, its body may be on the way: the deadline runs. */
 void http_conn_arriving(struct http_conn *conn);
 /* The request is there as a whole: no deadline. */
@@ -163,6 +167,10 @@ int http_request_decompress(struct http_request *request, struct fault *fault) M
 int http_browser_check(struct http_request *request, struct fault *fault) MUST_CHECK;
 
 /* ---- http_auth.c: the key of a request */
+
+/* The network that an address stands for: of IPv6 whoever has one has 2^64 of them. */
+enum { HTTP_NETWORK_BYTES = 8 };
+struct span http_network(const struct sockaddr *addr);
 
 /* Looks whether whoever asks may have the route, before anything is read for them. 0: request->key
  * is who it is. -1: the fault is the answer. */

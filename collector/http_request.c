@@ -96,6 +96,22 @@ static void http_request_discard(struct http_request *request)
     request->phase = HTTP_DISCARDING;
 }
 
+static int http_request_extra(struct http_request *request, struct fault *fault)
+{
+    const struct config *config = request->http->setup.config;
+
+    request->is_last = true;
+    if (http_conn_extra(request->conn) == HTTP_EXTRA)
+        return fault_set(fault, MHD_HTTP_SERVICE_UNAVAILABLE, "too_many_connections", NULL,
+                         "%lld connections are open already (connections_max): send it again "
+                         "later",
+                         (long long)config->connections_max);
+    return fault_set(fault, MHD_HTTP_SERVICE_UNAVAILABLE, "too_many_connections", NULL,
+                     "%lld connections of this address are open already "
+                     "(connections_per_address_max): send it again later",
+                     (long long)config->connections_per_address_max);
+}
+
 /* The head is there. What is wrong with it is answered at once where no body is under way (the
  * client waits for "100 Continue"), or where it would be too long to read. */
 static enum MHD_Result http_request_begin(struct http_request *request, const char *url,
@@ -107,11 +123,8 @@ static enum MHD_Result http_request_begin(struct http_request *request, const ch
 
     http_conn_arriving(request->conn);
     request->content_length = http_request_length(request);
-    if (http_conn_is_extra(request->conn)) {
-        request->is_last = true;
-        rc = fault_set(fault, MHD_HTTP_SERVICE_UNAVAILABLE, "too_many_connections", NULL,
-                       "%lld connections are open already (connections_max): send it again later",
-                       (long long)request->http->setup.config->connections_max);
+    if (http_conn_extra(request->conn) != HTTP_FITS) {
+        rc = http_request_extra(request, fault);
     } else if (!http_request_enter(request->http)) {
         request->is_last = true;
         rc = fault_set(fault, MHD_HTTP_SERVICE_UNAVAILABLE, "stopping", NULL,

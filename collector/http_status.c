@@ -57,6 +57,7 @@ static const struct {
     { "hookMemoryBytesMax", offsetof(struct config, hook_memory_bytes_max) },
     { "outboxMessagesMax", offsetof(struct config, outbox_messages_max) },
     { "connectionsMax", offsetof(struct config, connections_max) },
+    { "connectionsPerAddressMax", offsetof(struct config, connections_per_address_max) },
     { "readsMax", offsetof(struct config, reads_max) },
     { "requestTimeoutMs", offsetof(struct config, request_timeout_ms) },
     { "idleTimeoutMs", offsetof(struct config, idle_timeout_ms) },

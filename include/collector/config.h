@@ -30,6 +30,7 @@ struct config {
 
     int64_t http_threads; /* 0: as many as cores, at most 8 */
     int64_t connections_max;
+    int64_t connections_per_address_max; /* 0: any number */
     int64_t idle_timeout_ms;
     int64_t request_timeout_ms; /* for the whole of a request to arrive */
     int64_t commit_timeout_ms;  /* how long a request waits for Postgres before its 503 */

@@ -41,7 +41,7 @@ enum stats_item {
     STAT_READ_ROWS,
     STAT_CONNECTIONS,         /* gauge: HTTP connections open */
     STAT_CONNECTIONS_EXPIRED, /* closed because a request took too long to arrive */
-    STAT_CONNECTIONS_REFUSED, /* more than connections_max */
+    STAT_CONNECTIONS_REFUSED, /* more than connections_max, or of one address */
     STAT_TLS_FAILED,          /* connections that ended before their handshake did */
     STAT_TLS_NOT_AFTER,       /* gauge: end of the certificate, seconds since 1970 */
     STAT_RELOADS,             /* of the configuration */

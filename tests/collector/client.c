@@ -53,6 +53,12 @@ char *answer_header(const struct answer *answer, const char *name)
 
 int client_connect(const char *address)
 {
+    return client_connect_from(NULL, address);
+}
+
+int client_connect_from(const char *from, const char *address)
+{
+    struct sockaddr_in source = { .sin_family = AF_INET };
     struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST }, *info;
     const char *colon = strrchr(address, ':');
     AUTO(mem_free) char *host = xmemdup0(address, (size_t)(colon - address));
@@ -61,6 +67,10 @@ int client_connect(const char *address)
     ck_assert_int_eq(getaddrinfo(host, colon + 1, &hints, &info), 0);
     fd = socket(info->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     ck_assert_int_ge(fd, 0);
+    if (from) {
+        ck_assert_int_eq(inet_pton(AF_INET, from, &source.sin_addr), 1);
+        ck_assert_int_eq(bind(fd, (const struct sockaddr *)&source, sizeof(source)), 0);
+    }
     ck_assert_int_eq(connect(fd, info->ai_addr, info->ai_addrlen), 0);
     freeaddrinfo(info);
     return tls_wanted() ? tls_bridge_open(fd, tls_authority_path(), NULL) : fd;

@@ -28,6 +28,8 @@ char *answer_header(const struct answer *answer, const char *name);
 
 /* A connected socket to ADDR:PORT; aborts the test when there is none. */
 int client_connect(const char *address);
+/* From an IPv4 address of this machine; NULL: any. */
+int client_connect_from(const char *from, const char *address);
 /* false: the other side has closed. */
 bool client_send(int fd, const void *data, size_t len);
 bool client_send_text(int fd, const char *text);

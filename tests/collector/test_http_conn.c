@@ -271,6 +271,58 @@ START_TEST(connection_limit)
 }
 END_TEST
 
+static unsigned conn_health(int fd, struct answer *answer)
+{
+    (void)client_send_text(fd, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    client_read(fd, answer, false);
+    return answer->status;
+}
+
+/* Of one address some more than it may have are told so, then no more; others are served. */
+START_TEST(address_limit)
+{
+    enum { LIMIT = 2, TOLD = 16, ALL = LIMIT + TOLD + 3 };
+    AUTO(answer_done) struct answer answer;
+    int fds[ALL], other;
+
+    fake.config.connections_per_address_max = LIMIT;
+    fake.config.idle_timeout_ms = 60000;
+    fake_start(&fake);
+    answer_init(&answer);
+    for (int i = 0; i < LIMIT; i++) {
+        fds[i] = client_connect(fake.address);
+        ck_assert_uint_eq(conn_health(fds[i], &answer), 200);
+    }
+    other = client_connect(fake.address);
+    ck_assert_uint_eq(conn_health(other, &answer), 503);
+    ck_assert_str_eq(
+        buf_text(&answer.body),
+        "{\"error\":{\"code\":\"too_many_connections\",\"message\":\"2 connections of this "
+        "address are open already (connections_per_address_max): send it again "
+        "later\"}}");
+    ck_assert(client_wait_closed(other, CLIENT_TIMEOUT_MS));
+    (void)close(other);
+    while (stats_get(fake.stats, STAT_CONNECTIONS) > LIMIT)
+        (void)poll(NULL, 0, 5); /* check's own time-out ends it */
+    for (int i = LIMIT; i < ALL; i++) {
+        fds[i] = client_connect(fake.address);
+        while (stats_get(fake.stats, STAT_CONNECTIONS) <= i && i < LIMIT + TOLD)
+            (void)poll(NULL, 0, 5);
+    }
+    ck_assert_uint_eq(conn_health(fds[ALL - 1], &answer), 0);
+    other = client_connect_from("127.0.0.2", fake.address);
+    ck_assert_uint_eq(conn_health(other, &answer), 200);
+    (void)close(other);
+    for (int i = 0; i < ALL; i++)
+        (void)close(fds[i]);
+    while (stats_get(fake.stats, STAT_CONNECTIONS) > 0)
+        (void)poll(NULL, 0, 5);
+    ck_assert_int_eq(stats_get(fake.stats, STAT_CONNECTIONS_REFUSED), ALL - LIMIT + 1);
+    client_ask(fake.address, &answer, "GET", "/healthz", "", NULL, 0);
+    ck_assert_uint_eq(answer.status, 200);
+}
+END_TEST
+
 static void *conn_release(void *arg)
 {
     (void)arg;
@@ -424,6 +476,7 @@ Suite *http_conn_suite(void)
     tcase_add_test(tc, http_1_0);
     tcase_add_test(tc, pipelined);
     tcase_add_test(tc, connection_limit);
+    tcase_add_test(tc, address_limit);
     tcase_add_test(tc, stop_with_suspended_requests);
     tcase_add_test(tc, drain);
     tcase_add_test(tc, closed_queue);

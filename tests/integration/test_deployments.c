@@ -574,6 +574,7 @@ static const struct {
     { "hookMessageBytesMax", 32 << 20 },
     { "hookMemoryBytesMax", 384 << 20 },
     { "connectionsMax", 4096 },
+    { "connectionsPerAddressMax", 0 },
     { "readsMax", 16 },
     { "requestTimeoutMs", 60000 },
     { "idleTimeoutMs", 60000 },
