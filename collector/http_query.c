@@ -356,7 +356,7 @@ void http_queries_free(struct http_queries *queries)
 /* ---- the HTTP thread */
 
 /* Who stands in the audit: whose key it is. With keys off the name in "Authorization: Basic", which
- * nobody checks. Owned, NULL: there is none that is a name. */
+ * nobody checks. Owned, NULL: there is none that is a name, and none that may be a key. */
 static char *http_query_user(struct http_request *request)
 {
     const char *text = http_request_header(request, MHD_HTTP_HEADER_AUTHORIZATION), *end;
@@ -369,7 +369,11 @@ static char *http_query_user(struct http_request *request)
         base64_decode(span_of(text + 6), &name) < 0 || name.full || !name.len)
         return NULL;
     end = memchr(name.data, ':', name.len);
-    name.len = end ? (size_t)(end - name.data) : name.len;
+    if (!end)
+        return NULL;
+    name.len = (size_t)(end - name.data);
+    if (key_is_whole(buf_span(&name)))
+        return NULL;
     for (size_t i = 0, len; i < name.len; i += len) {
         len = (unsigned char)name.data[i] < ' ' ? 0 : utf8_char_len(name.data + i, name.len - i);
         if (!len)

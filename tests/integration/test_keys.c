@@ -296,6 +296,46 @@ START_TEST(the_audit_names_the_key)
 }
 END_TEST
 
+static void keyless_make(struct service *service, const char *login, const char *name)
+{
+    AUTO(mem_free)
+    char *body =
+        xasprintf("{\"entity\":{\"typeName\":\"hive_db\",\"attributes\":{\"qualifiedName\":"
+                  "\"%s@cm\",\"name\":\"%s\",\"clusterName\":\"cm\"}}}",
+                  name, name);
+    AUTO(buf_done) struct buf basic;
+
+    buf_init(&basic, 200);
+    buf_append_text(&basic, "Basic ");
+    base64_encode(span_of(login), &basic);
+    json_decref(keyed_call(service, 200, buf_text(&basic), "POST", "/api/atlas/v2/entity", body));
+}
+
+/* Clients go on sending the key that they have, where it is not asked for. */
+START_TEST(no_key_becomes_a_name_of_the_audit)
+{
+    AUTO(mem_free) char *dsn = keyed_database();
+    AUTO(mem_free) char *key = keyed_make(dsn, "lineage", NULL);
+    AUTO(mem_free) char *as_user = xasprintf("%s:", key);
+    AUTO(service_free)
+    struct service *service = service_start_with(&(struct daemon_options){ .dsn = dsn });
+
+    keyless_make(service, "ann:x", "a");
+    keyless_make(service, key, "b");
+    keyless_make(service, as_user, "c");
+    keyless_make(service, "word", "d");
+    ck_assert_int_eq(pg_query_i64(dsn, "SELECT count(*) FROM entity_audit"), 4);
+    ck_assert_int_eq(pg_query_i64(dsn, "SELECT count(*) FROM entity_audit WHERE user_name = 'ann'"),
+                     1);
+    ck_assert_int_eq(pg_query_i64(dsn,
+                                  "SELECT count(*) FROM entity_audit"
+                                  " WHERE user_name = 'word' OR"
+                                  " to_jsonb(entity_audit)::text LIKE '%%%s%%'",
+                                  key + KEY_TEXT_LEN - KEY_SECRET_LEN),
+                     0);
+}
+END_TEST
+
 /* ---- the client commands ---- */
 
 static void write_file(const char *path, const char *text)
@@ -689,6 +729,7 @@ Suite *keys_suite(void)
     tcase_add_test(tcase, known_keys_hold_while_postgres_is_away);
     tcase_add_test(tcase, wrong_keys_are_slowed_and_good_ones_are_not);
     tcase_add_test(tcase, commands_send_the_key);
+    tcase_add_test(tcase, no_key_becomes_a_name_of_the_audit);
     tcase_add_test(tcase, what_a_restricted_key_posts);
     tcase_add_test(tcase, what_a_restricted_key_reads);
     tcase_add_test(tcase, a_restricted_key_knows_ids_and_builds_of_its_own);
