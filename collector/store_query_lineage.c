@@ -58,25 +58,33 @@ static int build_write(struct query *query, const struct graph_fact *fact, struc
     return 0;
 }
 
+static int build_unknown(struct query *query)
+{
+    return fault_set(&query->fault, 404, "not_found", NULL,
+                     "no model_built event has the modelBuildCrn \"%.*s\"",
+                     fault_quote_len(query->argument.len), query->argument.data);
+}
+
 int query_build(struct store_pool *pool, struct query *query, struct buf *out, unsigned *status,
                 struct err *err)
 {
-    PGconn *conn = store_pool_take(pool, err);
     AUTO(mem_free)
     char *identity = xasprintf("%s %.*s", lineage_kind_name(LINEAGE_MODEL_BUILT),
                                (int)query->argument.len, query->argument.data);
     struct graph_facts facts = { 0 };
+    PGconn *conn;
     int rc;
 
     (void)status;
+    if (!query_allows_crn(query, query->argument)) /* how long it takes tells nothing either */
+        return build_unknown(query);
+    conn = store_pool_take(pool, err);
     if (!conn)
         return -1;
     rc = build_read(conn, span_of(identity), &facts, err);
     store_pool_give(pool, conn, rc == 0);
-    if (rc == 0 && (facts.len == 0 || !query_allows_crn(query, query->argument)))
-        rc = fault_set(&query->fault, 404, "not_found", NULL,
-                       "no model_built event has the modelBuildCrn \"%.*s\"",
-                       fault_quote_len(query->argument.len), query->argument.data);
+    if (rc == 0 && facts.len == 0)
+        rc = build_unknown(query);
     else if (rc == 0)
         rc = build_write(query, &facts.items[0], out, err);
     graph_facts_done(&facts);

@@ -710,6 +710,22 @@ START_TEST(a_restricted_key_knows_ids_and_builds_of_its_own)
 }
 END_TEST
 
+/* Whether there is what it may not see can't be told from the time that the answer takes. */
+START_TEST(a_restricted_key_asks_for_its_own_alone)
+{
+    AUTO(mem_free) char *dsn = keyed_database();
+    AUTO(mem_free) char *key = keyed_make(dsn, "read", mine);
+    AUTO(service_free) struct service *service = keyed_service(dsn);
+    PGconn *conn = pg_connect(dsn);
+
+    PQclear(PQexec(conn, "BEGIN; LOCK TABLE model_deployment, lineage_event"));
+    ck_assert_int_eq(keyed_status(service, key, "GET", "/v1/deployments/crn%3Ab%2F1", NULL), 404);
+    ck_assert_int_eq(keyed_status(service, key, "GET", "/v1/lineage/builds/crn%3Ab%2Fb", NULL),
+                     404);
+    PQfinish(conn);
+}
+END_TEST
+
 Suite *keys_suite(void)
 {
     Suite *suite = suite_create("keys");
@@ -730,6 +746,7 @@ Suite *keys_suite(void)
     tcase_add_test(tcase, wrong_keys_are_slowed_and_good_ones_are_not);
     tcase_add_test(tcase, commands_send_the_key);
     tcase_add_test(tcase, no_key_becomes_a_name_of_the_audit);
+    tcase_add_test(tcase, a_restricted_key_asks_for_its_own_alone);
     tcase_add_test(tcase, what_a_restricted_key_posts);
     tcase_add_test(tcase, what_a_restricted_key_reads);
     tcase_add_test(tcase, a_restricted_key_knows_ids_and_builds_of_its_own);
