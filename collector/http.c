@@ -206,8 +206,8 @@ static bool http_is_private(const struct http_setup *setup)
     struct config_address address;
     struct err err = { 0 };
 
-    return !setup->keyring && config_address_parse(&address, setup->config->listen, &err) == 0 &&
-           address.is_loopback;
+    return !setup->keyring && !setup->config->keys_off &&
+           config_address_parse(&address, setup->config->listen, &err) == 0 && address.is_loopback;
 }
 
 static struct http *http_new(const struct http_setup *setup)

@@ -11,32 +11,21 @@
 #include "base/mem.h"
 #include "http_internal.h"
 
-/* The name or address of HOST[:PORT], without the brackets of IPv6. */
-static struct span http_browser_name(const char *host)
-{
-    size_t len = strcspn(host, ":");
-
-    if (host[0] == '[')
-        return (struct span){ host + 1, strcspn(host + 1, "]") };
-    return (struct span){ host, len };
-}
-
-/* Whether no server of names can say that it is another machine. */
+/* Whether no stranger can say that it is this machine: an address, a name below localhost, or one
+ * without a dot, which no server of names outside has. `host`: HOST[:PORT]. */
 static bool http_browser_is_fixed(const char *host)
 {
-    static const char local[] = "localhost";
-    struct span span = http_browser_name(host);
-    AUTO(mem_free) char *name = xmemdup0(span.data, span.len);
-    size_t local_len = strlen(local);
+    static const char local[] = ".localhost";
+    bool is_v6 = host[0] == '[';
+    size_t len = strcspn(host + is_v6, is_v6 ? "]" : ":");
+    AUTO(mem_free) char *name = xmemdup0(host + is_v6, len);
     struct in6_addr addr;
 
-    if (inet_pton(host[0] == '[' ? AF_INET6 : AF_INET, name, &addr) == 1)
+    if (inet_pton(is_v6 ? AF_INET6 : AF_INET, name, &addr) == 1 || !strchr(name, '.'))
         return true;
-    if (span.len && name[span.len - 1] == '.')
-        name[--span.len] = '\0';
-    if (span.len < local_len || strcasecmp(name + span.len - local_len, local) != 0)
-        return false;
-    return span.len == local_len || name[span.len - local_len - 1] == '.';
+    if (len && name[len - 1] == '.')
+        name[--len] = '\0';
+    return len >= strlen(local) && strcasecmp(name + len - strlen(local), local) == 0;
 }
 
 static int http_browser_refuse(struct http_request *request, enum stats_item stat)
@@ -53,7 +42,7 @@ static int http_browser_check_host(struct http_request *request, const char *hos
         return 0;
     (void)fault_set(fault, MHD_HTTP_FORBIDDEN, "forbidden", MHD_HTTP_HEADER_HOST,
                     "without keys this server goes by its address or localhost, not by \"%.*s\": "
-                    "ask for it so, or set keys_on",
+                    "ask for it so, or set keys_on or keys_off",
                     fault_quote_len(strlen(host)), host);
     return http_browser_refuse(request, STAT_BROWSER_HOST);
 }

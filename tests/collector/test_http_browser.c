@@ -75,7 +75,7 @@ static void check(const char *name, const char *first, const char *lines, unsign
     "{\"error\":{\"code\":\"forbidden\",\"message\":\"" message "\",\"field\":\"" field "\"}}"
 #define NAMED(host)                                                                                \
     REFUSED("Host", "without keys this server goes by its address or localhost, not by \\\"" host  \
-                    "\\\": ask for it so, or set keys_on")
+                    "\\\": ask for it so, or set keys_on or keys_off")
 
 static const struct {
     const char *host;
@@ -88,20 +88,21 @@ static const struct {
     { "[::1]", false },
     { "localhost:8190", false },
     { "localhost", false },
-    { "LocalHost.:8190", false },
+    { "collector:8190", false },
+    { "[", false },
+    { ":8190", false },
     { "plumbline.localhost:8190", false },
+    { "Plumbline.LocalHost.:8190", false },
     { "evil.example:8190", true },
     { "evil.example", true },
     { "localhost.evil.example", true },
-    { "evillocalhost", true },
+    { "evil.example.", true },
+    { "evil.notlocalhost", true },
     { "127.0.0.1.evil.example:8190", true },
     { "127.0.0.1.", true },
     { "[evil.example]:8190", true },
     { "[127.0.0.1]", true },
-    { "[", true },
-    { ":8190", true },
     { "localhost..", true },
-    { "local", true },
 };
 
 START_TEST(host_case)
@@ -134,10 +135,12 @@ START_TEST(health_is_not_told_to_a_name_either)
 END_TEST
 
 /* Behind a proxy or in a container the server does not know its names. */
-START_TEST(elsewhere_any_name_is_good)
+START_TEST(any_name_is_good_where_that_is_said)
 {
+    static const char *const addresses[] = { "0.0.0.0:0", "127.0.0.1:0" };
+
     free(fake.config.listen);
-    fake.config.listen = xstrdup("0.0.0.0:0");
+    fake.config.listen = xstrdup(addresses[_i]);
     fake.config.keys_off = true;
     fake_start(&fake);
     check("name", POST, "Host: plumbline.example\r\n", 200, NULL);
@@ -235,7 +238,8 @@ START_TEST(in_the_words_of_atlas)
     fake_start(&fake);
     check("atlas", "GET /api/atlas/admin/version HTTP/1.1", "Host: evil.example\r\n", 403,
           "{\"errorCode\":\"ATLAS-403-00-001\",\"errorMessage\":\"without keys this server goes by "
-          "its address or localhost, not by \\\"evil.example\\\": ask for it so, or set keys_on"
+          "its address or localhost, not by \\\"evil.example\\\": ask for it so, or set keys_on or "
+          "keys_off"
           "\"}");
 }
 END_TEST
@@ -267,7 +271,7 @@ Suite *http_browser_suite(void)
     tcase_add_loop_test(tc, host_case, 0, LENGTH(hosts));
     tcase_add_test(tc, an_old_client_names_no_host);
     tcase_add_test(tc, health_is_not_told_to_a_name_either);
-    tcase_add_test(tc, elsewhere_any_name_is_good);
+    tcase_add_loop_test(tc, any_name_is_good_where_that_is_said, 0, 2);
     tcase_add_test(tc, with_keys_any_name_is_good);
     tcase_add_loop_test(tc, page_case, 0, 2 * LENGTH(pages));
     tcase_add_test(tc, a_page_without_a_host);
