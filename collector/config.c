@@ -373,19 +373,15 @@ static int config_pairs_set(struct config *config, const struct config_key *key,
     char **member = config_member(config, key);
 
     buf_init(&lines, CONFIG_PAIRS_BYTES_MAX);
-    for (size_t len; *text; text += len + (text[len] == '\n')) {
+    for (size_t len, number = 1; *text; number++, text += len + (text[len] == '\n')) {
         size_t name_len;
 
         len = strcspn(text, "\n");
         if (len == 0)
             continue;
         name_len = strcspn(text, " \t:=\n");
-        if (!name_len || text[name_len] != '=') {
-            /* the name alone: what follows may be a password */
-            AUTO(mem_free) char *line = xmemdup0(text, name_len ? name_len : 1);
-
-            return err_set(err, ERR_INPUT, "%s is not name=value", config_quote(line).text);
-        }
+        if (!name_len || text[name_len] != '=') /* its words may be part of a password or a key */
+            return err_set(err, ERR_INPUT, "line %zu is not name=value", number);
         buf_append(&lines, text, len);
         buf_append_char(&lines, '\n');
     }

@@ -163,6 +163,7 @@ static int config_reader_value(struct config_reader *reader, const struct config
 static int config_reader_pairs(struct config_reader *reader, const struct config_key *key)
 {
     AUTO(buf_done) struct buf lines;
+    AUTO(mem_free) char *name = NULL;
     const yaml_mark_t start = reader->event.start_mark;
 
     buf_init(&lines, CONFIG_PAIRS_BYTES_MAX);
@@ -178,10 +179,16 @@ static int config_reader_pairs(struct config_reader *reader, const struct config
             return config_reader_fail(reader, &event->start_mark,
                                       "%s: takes lines of the form `name: value`", key->name);
         text = (const char *)event->data.scalar.value;
+        if (is_name) { /* what stands behind a '=' may be a password, as a value may */
+            free(name);
+            name = xmemdup0(text, strcspn(text, "="));
+        }
         if (strlen(text) != event->data.scalar.length || strchr(text, '\n') ||
             (is_name && (!*text || strchr(text, '='))))
-            return config_reader_fail(reader, &event->start_mark, "%s: %s is not a %s", key->name,
-                                      config_quote(text).text, is_name ? "name" : "value");
+            return config_reader_fail(reader, &event->start_mark, "%s: %s %s", key->name,
+                                      config_quote(name).text,
+                                      is_name ? "is to be followed by a colon and a blank"
+                                              : "has a value that is not one line of text");
         buf_append_text(&lines, text);
         buf_append_char(&lines, is_name ? '=' : '\n');
     }
