@@ -123,7 +123,9 @@ static bool serve_ready(void *ctx, struct buf *why)
     const struct serve *serve = ctx;
 
     if (serve->kafka && !kafka_is_up(serve->kafka))
-        buf_append_text(why, "no Kafka broker can be reached: events come by HTTP only");
+        buf_append_text(why,
+                        "no Kafka broker can be reached or trusted, event=kafka_down in the log "
+                        "says why: events come by HTTP only");
     /* the first one takes whatever comes, the others only help */
     if (committer_is_up(serve->committers[0], maintenance_round_ms(serve->maintenance)))
         return true;

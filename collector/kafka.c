@@ -20,7 +20,6 @@ enum {
     KAFKA_REPORT_MS = 1000,
     KAFKA_PROBE_MS = 2000,
     KAFKA_PROBE_MS_MAX = 1000,
-    KAFKA_WHY_BYTES = 512,
 };
 
 /* ---------------------------------------------------------------------------- the configuration */
@@ -91,7 +90,14 @@ static int kafka_conf_property(rd_kafka_conf_t *conf, const char *name, const ch
             return err_set(err, ERR_INPUT, "kafka.properties: %s is not for the configuration",
                            name);
     }
-    return kafka_conf_set(conf, name, value, err) < 0 ? err_prefix(err, "kafka.properties: ") : 0;
+    if (kafka_conf_set(conf, name, value, err) == 0)
+        return 0;
+    if (strchr(value, '=')) /* several in one line: librdkafka's words may hold a password */
+        return err_set(err, ERR_INPUT,
+                       "kafka.properties: the value of %.64s holds a '=' and is impossible; each "
+                       "property has its own line",
+                       name);
+    return err_prefix(err, "kafka.properties: ");
 }
 
 rd_kafka_conf_t *kafka_conf_new(const struct config *config, const char *const (*presets)[2],
@@ -499,6 +505,9 @@ static void kafka_tick(struct kafka *kafka)
     if (now_ms >= kafka->report_ms) {
         kafka->report_ms = now_ms + KAFKA_REPORT_MS;
         kafka_report(kafka);
+        if (kafka->is_refused && kafka->is_up) /* by one of several brokers */
+            log_warn("event=kafka_refused action=retry err=\"%s\"", kafka->why);
+        kafka->is_refused = false;
     }
     if (!kafka->is_up && now_ms >= kafka->probe_ms) {
         kafka->probe_ms = now_ms + KAFKA_PROBE_MS;
@@ -516,13 +525,36 @@ static int kafka_reason_len(const char *reason)
     return end ? (int)(end - reason) : (int)strlen(reason);
 }
 
+/* What librdkafka does not say, or not right. */
+static const char *const kafka_hints[][2] = {
+    { "certificate verify failed", ": it is not of the authority in ssl.ca.location, or of another "
+                                   "host, or its time is over" },
+    { "SSL alert number", ": the broker asks for a certificate that it trusts, see "
+                          "ssl.certificate.location" },
+};
+
+/* The last failure of a broker, for the line that says what follows from it. */
+static void kafka_remember(struct kafka *kafka, int code, const char *reason)
+{
+    const char *hint = "";
+
+    for (size_t i = 0; i < LENGTH(kafka_hints); i++) {
+        if (strstr(reason, kafka_hints[i][0]))
+            hint = kafka_hints[i][1];
+    }
+    (void)snprintf(kafka->why, sizeof(kafka->why), "%.*s%s", kafka_reason_len(reason), reason,
+                   hint);
+    kafka->is_refused =
+        code == RD_KAFKA_RESP_ERR__SSL || code == RD_KAFKA_RESP_ERR__AUTHENTICATION || *hint;
+}
+
 static void kafka_on_error(rd_kafka_t *client, int code, const char *reason, void *opaque)
 {
     struct kafka *kafka = opaque;
 
     if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
         if (kafka->is_up)
-            log_warn("event=kafka_down action=retry err=\"%s\"", reason);
+            log_warn("event=kafka_down action=retry err=\"%s\"", *kafka->why ? kafka->why : reason);
         kafka->is_up = false;
     } else if (code == RD_KAFKA_RESP_ERR__FATAL) {
         char why[KAFKA_WHY_BYTES];
@@ -530,6 +562,7 @@ static void kafka_on_error(rd_kafka_t *client, int code, const char *reason, voi
         (void)rd_kafka_fatal_error(client, why, sizeof(why));
         log_error("event=kafka_fatal err=\"%s\"", why);
     } else {
+        kafka_remember(kafka, code, reason);
         log_debug("event=kafka_client err=\"%.*s\"", kafka_reason_len(reason), reason);
     }
 }

@@ -17,6 +17,9 @@ static const struct {
       "kafka.properties: No such configuration property: \"frobnicate\"" },
     { "wrong value", "kafka.properties", "session.timeout.ms=x",
       "kafka.properties: Invalid value for configuration property \"session.timeout.ms\"" },
+    { "two in one line", "kafka.properties", "security.protocol=ssl sasl.password=secret",
+      "kafka.properties: the value of security.protocol holds a '=' and is impossible; each "
+      "property has its own line" },
     { "ours", "kafka.properties", "enable.auto.commit=true",
       "kafka.properties: enable.auto.commit is not for the configuration" },
     { "the group", "kafka.properties", "group.id=x",

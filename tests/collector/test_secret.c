@@ -91,13 +91,15 @@ END_TEST
 
 START_TEST(properties)
 {
-    char text[] = "sasl.username=ann\nsasl.password=abc\nssl.key.pem=x=y\nlinger.ms=5\n"
-                  "sasl.oauthbearer.client.secret=z\nsasl.oauthbearer.config=a\\";
+    char text[] =
+        "sasl.username=ann\nsasl.password=abc\nssl.key.pem=x=y\nlinger.ms=5\n"
+        "ssl.key.password=a b\nsasl.oauthbearer.client.secret=z\nsasl.oauthbearer.config=a\\";
 
     secret_mask_properties(NULL);
     secret_mask_properties(text);
-    ck_assert_str_eq(text, "sasl.username=ann\nsasl.password=***\nssl.key.pem=***\nlinger.ms=5\n"
-                           "sasl.oauthbearer.client.secret=*\nsasl.oauthbearer.config=**");
+    ck_assert_str_eq(
+        text, "sasl.username=ann\nsasl.password=***\nssl.key.pem=***\nlinger.ms=5\n"
+              "ssl.key.password=***\nsasl.oauthbearer.client.secret=*\nsasl.oauthbearer.config=**");
 }
 END_TEST
 

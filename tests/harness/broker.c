@@ -12,8 +12,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/mem.h"
 #include "base/random.h"
+#include "certificate.h"
 #include "jars.h"
 #include "process.h"
 #include "temp.h"
@@ -21,18 +23,29 @@
 
 /* Ports below those that the kernel gives to clients, so that a restart finds its own free. */
 enum { PORT_MIN = 20000, PORT_MAX = 32000, PORT_TRIES = 200 };
+enum { SETTINGS_BYTES_MAX = 4096, PEM_BYTES_MAX = 65536 };
 enum { START_MS_MAX = 60000, STOP_MS_MAX = 30000, CALL_MS_MAX = 30000 };
 
+struct way {
+    struct broker_listener listener; /* what it points to is borrowed */
+    int port;
+    char address[32];
+};
+
 struct broker {
+    struct broker *next;        /* that the runner keeps */
     char *dir, *log, *settings; /* paths */
     char address[32];
     int port, controller_port;
+    struct way ways[BROKER_LISTENERS_MAX]; /* besides the plain one */
+    size_t ways_len;
     pid_t pid;        /* 0: not running */
     rd_kafka_t *mock; /* a mock's, NULL otherwise */
     rd_kafka_mock_cluster_t *cluster;
 };
 
 static struct broker *shared;
+static struct broker *kept; /* by the runner, the shared one too */
 
 static void broker_mock_end(struct broker *broker);
 
@@ -49,7 +62,7 @@ static pid_t broker_java(struct broker *broker, const char *const *words)
 {
     AUTO(mem_free) char *jars = jars_path("kafka");
     AUTO(mem_free) char *classes = NULL;
-    const char *argv[24] = { "java",
+    const char *argv[28] = { "java",
                              "-Xms64m",
                              "-Xmx512m",
                              "-XX:+UseSerialGC",
@@ -94,23 +107,90 @@ static int broker_port_choose(void)
     return 0;
 }
 
+const char *broker_listener_address(const struct broker *broker, const char *name)
+{
+    for (size_t i = 0; i < broker->ways_len; i++) {
+        if (strcmp(broker->ways[i].listener.name, name) == 0)
+            return broker->ways[i].address;
+    }
+    ck_abort_msg("no listener %s", name);
+    return NULL;
+}
+
+/* A file with the text of the others. */
+static void file_join(const char *path, const char *const *parts)
+{
+    FILE *file = fopen(path, "w");
+
+    ck_assert_ptr_nonnull(file);
+    for (; *parts; parts++) {
+        AUTO(mem_free) char *text = temp_file_tail(*parts, PEM_BYTES_MAX);
+
+        ck_assert(*text);
+        (void)fputs(text, file);
+    }
+    ck_assert_int_eq(fclose(file), 0);
+}
+
+/* Certificates as PEM, which a broker takes with the key in one file. */
+static void way_write(const struct broker *broker, const struct way *way, FILE *file)
+{
+    const struct broker_listener *l = &way->listener;
+    AUTO(mem_free) char *keystore = xasprintf("%s.%s.pem", broker->settings, l->name);
+
+    file_join(keystore, (const char *const[]){ l->certificate->key, l->certificate->path, NULL });
+    (void)fprintf(file,
+                  "listener.name.%s.ssl.keystore.type=PEM\n"
+                  "listener.name.%s.ssl.keystore.location=%s\n",
+                  l->name, l->name, keystore);
+    if (l->client_ca)
+        (void)fprintf(file,
+                      "listener.name.%s.ssl.truststore.type=PEM\n"
+                      "listener.name.%s.ssl.truststore.location=%s\n"
+                      "listener.name.%s.ssl.client.auth=required\n",
+                      l->name, l->name, l->client_ca, l->name);
+    if (l->user)
+        (void)fprintf(file,
+                      "listener.name.%s.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512\n"
+                      "listener.name.%s.plain.sasl.jaas.config=org.apache.kafka.common.security."
+                      "plain.PlainLoginModule required user_%s=\"%s\";\n"
+                      "listener.name.%s.scram-sha-512.sasl.jaas.config=org.apache.kafka.common."
+                      "security.scram.ScramLoginModule required;\n",
+                      l->name, l->name, l->user, l->secret, l->name);
+}
+
 static void broker_settings_write(const struct broker *broker)
 {
     FILE *file = fopen(broker->settings, "w");
+    AUTO(buf_done) struct buf addresses, advertised, protocols;
 
+    buf_init(&addresses, SETTINGS_BYTES_MAX);
+    buf_init(&advertised, SETTINGS_BYTES_MAX);
+    buf_init(&protocols, SETTINGS_BYTES_MAX);
     ck_assert_ptr_nonnull(file);
+    for (const struct way *way = broker->ways; way < broker->ways + broker->ways_len; way++) {
+        const char *told = way->listener.leads_to;
+
+        buf_append_fmt(&addresses, ",%s://%s", way->listener.name, way->address);
+        buf_append_fmt(&advertised, ",%s://%s", way->listener.name,
+                       told ? broker_listener_address(broker, told) : way->address);
+        buf_append_fmt(&protocols, ",%s:%s", way->listener.name,
+                       way->listener.user ? "SASL_SSL" : "SSL");
+        way_write(broker, way, file);
+    }
     (void)fprintf(file,
                   "process.roles=broker,controller\n"
                   "node.id=1\n"
                   "controller.quorum.voters=1@127.0.0.1:%d\n"
-                  "listeners=PLAINTEXT://127.0.0.1:%d,CONTROLLER://127.0.0.1:%d\n"
-                  "advertised.listeners=PLAINTEXT://127.0.0.1:%d\n"
+                  "listeners=PLAINTEXT://%s,CONTROLLER://127.0.0.1:%d%s\n"
+                  "advertised.listeners=PLAINTEXT://%s%s\n"
                   "controller.listener.names=CONTROLLER\n"
-                  "listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\n"
+                  "listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT%s\n"
                   "inter.broker.listener.name=PLAINTEXT\n"
                   "log.dirs=%s/data\n",
-                  broker->controller_port, broker->port, broker->controller_port, broker->port,
-                  broker->dir);
+                  broker->controller_port, broker->address, broker->controller_port,
+                  buf_text(&addresses), broker->address, buf_text(&advertised),
+                  buf_text(&protocols), broker->dir);
     (void)fputs("offsets.topic.replication.factor=1\n"
                 "offsets.topic.num.partitions=1\n"
                 "transaction.state.log.replication.factor=1\n"
@@ -157,33 +237,74 @@ void broker_resume(struct broker *broker)
     WAIT_UNTIL(START_MS_MAX, broker_answers(broker));
 }
 
-static struct broker *broker_new(char *log)
+/* Another one than those before it. */
+static int broker_port_add(const struct broker *broker)
+{
+    bool taken;
+    int port;
+
+    do {
+        port = broker_port_choose();
+        taken = port == broker->port || port == broker->controller_port;
+        for (size_t i = 0; i < broker->ways_len; i++)
+            taken |= port == broker->ways[i].port;
+    } while (taken);
+    return port;
+}
+
+static void broker_way_add(struct broker *broker, const struct broker_listener *listener)
+{
+    struct way *way = &broker->ways[broker->ways_len];
+
+    ck_assert_uint_lt(broker->ways_len, BROKER_LISTENERS_MAX);
+    way->listener = *listener;
+    way->port = broker_port_add(broker);
+    (void)snprintf(way->address, sizeof(way->address), "127.0.0.1:%d", way->port);
+    broker->ways_len++;
+}
+
+/* Makes the storage, with the users that come by SCRAM. */
+static void broker_format(struct broker *broker)
+{
+    const char *words[10] = { "kafka.tools.StorageTool", "format", "-t",
+                              "4L6g3nShT-eMCtK--X86sw",  "-c",     broker->settings };
+    AUTO(mem_free) char *user = NULL;
+    int status;
+
+    for (size_t i = 0; i < broker->ways_len && !user; i++) {
+        const struct broker_listener *l = &broker->ways[i].listener;
+
+        if (!l->user)
+            continue;
+        user = xasprintf("SCRAM-SHA-512=[name=%s,password=%s]", l->user, l->secret);
+        words[6] = "--add-scram";
+        words[7] = user;
+    }
+    status = process_wait(broker_java(broker, words), wait_scaled_ms(START_MS_MAX));
+    ck_assert_msg(status == 0, "the broker's storage can't be made: status %d", status);
+}
+
+static struct broker *broker_new(char *log, const struct broker_listener *listeners)
 {
     struct broker *broker = xcalloc(1, sizeof(*broker));
-    const char *words[] = {
-        "kafka.tools.StorageTool", "format", "-t", "4L6g3nShT-eMCtK--X86sw", "-c", NULL, NULL
-    };
-    int status;
 
     broker->log = log;
     broker->dir = temp_dir();
     broker->settings = xasprintf("%s.broker", broker->dir);
-    broker->port = broker_port_choose();
-    do {
-        broker->controller_port = broker_port_choose();
-    } while (broker->controller_port == broker->port);
+    broker->port = broker_port_add(broker);
+    broker->controller_port = broker_port_add(broker);
     (void)snprintf(broker->address, sizeof(broker->address), "127.0.0.1:%d", broker->port);
+    for (; listeners && listeners->name; listeners++)
+        broker_way_add(broker, listeners);
     broker_settings_write(broker);
-    words[5] = broker->settings;
-    status = process_wait(broker_java(broker, words), wait_scaled_ms(START_MS_MAX));
-    ck_assert_msg(status == 0, "the broker's storage can't be made: status %d", status);
+    broker_format(broker);
     broker_resume(broker);
     return broker;
 }
 
 struct broker *broker_start(void)
 {
-    return broker_new(temp_log("broker"));
+    return broker_new(temp_log("broker"), NULL);
 }
 
 static void broker_end(struct broker *broker, int signal)
@@ -197,6 +318,12 @@ static void broker_end(struct broker *broker, int signal)
 void broker_kill9(struct broker *broker)
 {
     broker_end(broker, SIGKILL);
+}
+
+void broker_signal(struct broker *broker, int signal)
+{
+    ck_assert_int_gt(broker->pid, 0);
+    ck_assert_int_eq(kill(broker->pid, signal), 0);
 }
 
 void broker_free(struct broker *broker)
@@ -222,25 +349,38 @@ const char *broker_address(const struct broker *broker)
     return broker->address;
 }
 
+struct broker *broker_keep(const struct broker_listener *listeners)
+{
+    static unsigned number;
+    struct broker *broker =
+        broker_new(xasprintf("%s/broker-%u.log", temp_root(), number++), listeners);
+
+    broker->next = kept;
+    kept = broker;
+    return broker;
+}
+
 void broker_shared_start(void)
 {
     if (!shared)
-        shared = broker_new(xasprintf("%s/broker.log", temp_root()));
+        shared = broker_keep(NULL);
 }
 
 void broker_shared_stop(void)
 {
-    if (shared && shared->pid) {
-        (void)kill(shared->pid, SIGKILL);
-        (void)waitpid(shared->pid, NULL, 0);
-        shared->pid = 0; /* the guard removes the rest */
+    for (struct broker *broker = kept; broker; broker = broker->next) {
+        if (!broker->pid)
+            continue;
+        (void)kill(broker->pid, SIGKILL);
+        (void)waitpid(broker->pid, NULL, 0);
+        broker->pid = 0; /* the guard removes the rest */
     }
 }
 
 void broker_log_print(void)
 {
-    if (shared)
-        temp_print_file(stdout, shared->log);
+    for (const struct broker *broker = kept; broker; broker = broker->next)
+        temp_print_file(stdout, broker->log);
 }
 
 struct broker *broker_shared(void)

@@ -16,6 +16,7 @@
 #include "base/attr.h"
 
 struct broker;
+struct certificate;
 
 /* Whether there is a broker to start: tools/fetch-jars has fetched it. */
 bool broker_is_there(void);
@@ -24,14 +25,32 @@ bool broker_is_there(void);
 void broker_shared_start(void);
 void broker_shared_stop(void);
 struct broker *broker_shared(void);
-/* Runner: prints the end of the shared broker's log. */
+/* Runner: prints the end of the logs of its brokers. */
 void broker_log_print(void);
 
+/* A way in besides the plain one, over TLS. */
+struct broker_listener {
+    const char *name; /* Kafka's, small letters */
+    const struct certificate *certificate;
+    const char *client_ca;     /* clients show a certificate of it; NULL: none is needed */
+    const char *leads_to;      /* the one whose address it tells clients; NULL: itself */
+    const char *user, *secret; /* by SASL PLAIN or SCRAM-SHA-512; NULL: nobody needs to say so */
+};
+enum { BROKER_LISTENERS_MAX = 6 };
+
+/* Like the shared one, in the runner's process and until the runner ends, but with listeners of its
+ * own, up to one without a name. */
+struct broker *broker_keep(const struct broker_listener *listeners);
+
 struct broker *broker_start(void);
+/* "127.0.0.1:PORT" of the listener with this name. Borrowed. */
+const char *broker_listener_address(const struct broker *broker, const char *name);
 /* Accepts NULL. */
 void broker_free(struct broker *broker);
 AUTO_DEFINE(struct broker, broker_free);
 void broker_kill9(struct broker *broker);
+/* SIGSTOP, SIGCONT. */
+void broker_signal(struct broker *broker, int signal);
 /* Starts it again on the same port and data. */
 void broker_resume(struct broker *broker);
 /* "127.0.0.1:PORT". Borrowed. */

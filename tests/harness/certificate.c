@@ -63,12 +63,14 @@ static void certificate_write(gnutls_x509_crt_t certificate, const char *path)
 }
 
 /* PKCS #8, which Kafka's broker can read as well. */
-static void key_write(gnutls_x509_privkey_t key, const char *path)
+static void key_write(gnutls_x509_privkey_t key, const char *secret, const char *path)
 {
     gnutls_datum_t text;
 
-    GNUTLS_OK(gnutls_x509_privkey_export2_pkcs8(key, GNUTLS_X509_FMT_PEM, NULL, GNUTLS_PKCS_PLAIN,
-                                                &text));
+    GNUTLS_OK(
+        gnutls_x509_privkey_export2_pkcs8(key, GNUTLS_X509_FMT_PEM, secret,
+                                          secret ? GNUTLS_PKCS_PBES2_AES_256 : GNUTLS_PKCS_PLAIN,
+                                          &text));
     file_replace(path, &text);
     gnutls_free(text.data);
 }
@@ -125,10 +127,15 @@ const char *authority_path(const struct authority *authority)
     return authority->path;
 }
 
-static void certificate_set_hosts(gnutls_x509_crt_t certificate)
+static void certificate_set_hosts(gnutls_x509_crt_t certificate, const char *host)
 {
     struct in_addr loopback = { htonl(INADDR_LOOPBACK) };
 
+    if (host) {
+        GNUTLS_OK(gnutls_x509_crt_set_subject_alt_name(certificate, GNUTLS_SAN_DNSNAME, host,
+                                                       (unsigned)strlen(host), GNUTLS_FSAN_APPEND));
+        return;
+    }
     GNUTLS_OK(gnutls_x509_crt_set_subject_alt_name(certificate, GNUTLS_SAN_IPADDRESS, &loopback,
                                                    sizeof(loopback), GNUTLS_FSAN_APPEND));
     GNUTLS_OK(gnutls_x509_crt_set_subject_alt_name(certificate, GNUTLS_SAN_DNSNAME, "localhost", 9,
@@ -145,7 +152,7 @@ void authority_issue(struct authority *authority, const struct certificate_optio
                                              options->days ? options->days : 30);
 
     if (!options->is_client)
-        certificate_set_hosts(leaf);
+        certificate_set_hosts(leaf, options->host);
     GNUTLS_OK(gnutls_x509_crt_set_key_purpose_oid(
         leaf, options->is_client ? GNUTLS_KP_TLS_WWW_CLIENT : GNUTLS_KP_TLS_WWW_SERVER, 0));
     GNUTLS_OK(gnutls_x509_crt_set_key_usage(leaf, GNUTLS_KEY_DIGITAL_SIGNATURE));
@@ -154,7 +161,7 @@ void authority_issue(struct authority *authority, const struct certificate_optio
     certificate->path = xasprintf("%s/%s.pem", folder, options->name);
     certificate->key = xasprintf("%s/%s.key", folder, options->name);
     certificate_write(leaf, certificate->path);
-    key_write(key, certificate->key);
+    key_write(key, options->secret, certificate->key);
     if (options->for_postgres) {
         struct stat owner; /* temp_dir() gives it to that user */
 

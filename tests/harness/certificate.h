@@ -21,7 +21,9 @@ struct certificate {
 
 struct certificate_options {
     const char *name;   /* CN */
-    bool is_client;     /* else it is a server's, for 127.0.0.1 and localhost */
+    bool is_client;     /* else it is a server's */
+    const char *host;   /* of the server; NULL: 127.0.0.1 and localhost */
+    const char *secret; /* the key is encrypted with it; NULL: it is not */
     int days;           /* from now; below 0: its time is over. 0: 30 */
     bool for_postgres;  /* the files belong to the user under whom Postgres runs */
     const char *folder; /* NULL: a new one; else NAME.pem and NAME.key in it are replaced */

@@ -522,7 +522,8 @@ START_TEST(servers_go_and_come_back)
     broker_kill9(broker);
     WAIT_UNTIL(RIG_READ_MS_MAX,
                ready_says(&rig, "{\"status\":\"ready\",\"warning\":\"no Kafka broker can "
-                                "be reached: events come by HTTP only\"}"));
+                                "be reached or trusted, event=kafka_down in the log says why: "
+                                "events come by HTTP only\"}"));
     service_take(rig.service, event);
     broker_resume(broker);
     rig_send_prediction(producer, rig.topic, 0, COUNT + 1);
