@@ -20,6 +20,7 @@ enum {
     KAFKA_REPORT_MS = 1000,
     KAFKA_PROBE_MS = 2000,
     KAFKA_PROBE_MS_MAX = 1000,
+    KAFKA_CLOSE_MS_MAX = 5000,
 };
 
 /* ---------------------------------------------------------------------------- the configuration */
@@ -627,6 +628,28 @@ static void kafka_round(struct kafka *kafka)
         kafka_flush(kafka);
 }
 
+/* Leaves the group. A broker that hangs is not waited for: the group sees by itself who is gone. */
+static void kafka_close(struct kafka *kafka)
+{
+    int64_t end_ms = clock_mono_ms() + KAFKA_CLOSE_MS_MAX;
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(kafka->client);
+    rd_kafka_error_t *error = rd_kafka_consumer_close_queue(kafka->client, queue);
+
+    if (error)
+        rd_kafka_error_destroy(error);
+    while (!rd_kafka_consumer_closed(kafka->client) && clock_mono_ms() < end_ms) {
+        rd_kafka_message_t *message = rd_kafka_consume_queue(queue, KAFKA_POLL_MS);
+
+        if (message) /* what had been fetched */
+            rd_kafka_message_destroy(message);
+    }
+    kafka->is_closed = rd_kafka_consumer_closed(kafka->client);
+    if (!kafka->is_closed)
+        log_warn("event=kafka_not_closed action=\"end without leaving the group\" after_ms=%d",
+                 KAFKA_CLOSE_MS_MAX);
+    rd_kafka_queue_destroy(queue);
+}
+
 static void *kafka_run(void *arg)
 {
     struct kafka *kafka = arg;
@@ -647,7 +670,7 @@ static void *kafka_run(void *arg)
         kafka_reap_wait(kafka, KAFKA_POLL_MS);
     }
     kafka_report(kafka);
-    (void)rd_kafka_consumer_close(kafka->client);
+    kafka_close(kafka);
     return NULL;
 }
 
@@ -683,14 +706,17 @@ static int kafka_subscribe(struct kafka *kafka, rd_kafka_conf_t *conf, struct er
 }
 
 /* Before 2.2 librdkafka dies of an assertion when a cooperative consumer goes that joined the group
- * and has not been assigned anything yet (its issue 4381); then the end of the process frees it. */
+ * and has not been assigned anything yet (its issue 4381); then the end of the process frees it, as
+ * it does one that still waits for a broker. */
 enum { KAFKA_VERSION_GOES_UNASSIGNED = 0x02020000 };
 
 static rd_kafka_t *volatile kafka_left_behind; /* where leak checkers see it */
 
 static void kafka_free(struct kafka *kafka)
 {
-    if (kafka->client && !kafka->was_assigned && rd_kafka_version() < KAFKA_VERSION_GOES_UNASSIGNED)
+    if (kafka->client &&
+        (!kafka->is_closed ||
+         (!kafka->was_assigned && rd_kafka_version() < KAFKA_VERSION_GOES_UNASSIGNED)))
         kafka_left_behind = kafka->client;
     else if (kafka->client)
         rd_kafka_destroy(kafka->client);

@@ -73,6 +73,7 @@ struct kafka {
     rd_kafka_message_t *held; /* a message for which there is no room yet */
     int64_t stalled_ms;       /* since when, 0: not */
     bool is_paused;
+    bool is_closed;
     bool was_assigned;  /* the group has given us something, at least once */
     int64_t restart_ms; /* not before: partitions that wait are tried again */
     int64_t report_ms;

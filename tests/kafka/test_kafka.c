@@ -1,5 +1,6 @@
 /* Kafka in: what stands in a topic is in Postgres once, from a real broker. */
 #include <check.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -534,6 +535,42 @@ START_TEST(servers_go_and_come_back)
 }
 END_TEST
 
+/* A broker that hangs is not waited for, neither with an offset and a lineage message on their way
+ * to it nor with a message only. */
+START_TEST(stops_while_the_broker_hangs)
+{
+    AUTO(broker_free) struct broker *broker = broker_start();
+    AUTO(rig_done) struct rig rig = { .topic = broker_topic_name("hangs") };
+    AUTO(producer_free) struct producer *producer = producer_new(broker, NULL);
+    AUTO(mem_free) char *group = xasprintf("group-%s", rig.topic);
+    AUTO(mem_free) char *out = broker_topic_name("out");
+
+    broker_topic_make(broker, rig.topic, 1, NULL);
+    broker_topic_make(broker, out, 1, NULL);
+    rig.variables[4] = xasprintf("PLUMBLINE_KAFKA_LINEAGE_TOPIC=%s", out);
+    rig_start(&rig, broker, rig.topic, NULL, NULL);
+    for (uint32_t i = 0; i < 2; i++) {
+        AUTO(mem_free)
+        char *project = xasprintf("{\"event\":\"project_created\",\"projectCrn\":\"p%u\","
+                                  "\"projectName\":\"P\",\"userName\":\"ada\"}",
+                                  i);
+
+        rig_send_prediction(producer, rig.topic, 0, i);
+        producer_flush(producer);
+        rig_wait(&rig, 0, i + 1);
+        if (i)
+            WAIT_UNTIL(RIG_READ_MS_MAX, broker_group_offset(broker, group, rig.topic, 0) == i + 1);
+        broker_signal(broker, SIGSTOP);
+        service_take(rig.service, project);
+        ck_assert_int_eq(daemon_stop(rig.service->daemon), 0);
+        broker_signal(broker, SIGCONT);
+        daemon_resume(rig.service->daemon);
+    }
+    service_check_balance(rig.service, 4, 0, 0);
+    WAIT_UNTIL(RIG_READ_MS_MAX, broker_topic_end(broker, out, 0) >= 2);
+}
+END_TEST
+
 Suite *kafka_suite(void)
 {
     Suite *suite;
@@ -563,5 +600,7 @@ Suite *kafka_suite(void)
     tcase_set_timeout(tcase, 120);
     tcase_add_unchecked_fixture(tcase, pg_shared_start, NULL);
     tcase_add_test(tcase, servers_go_and_come_back);
+    tcase_add_test(tcase, stops_while_the_broker_hangs);
+    suite_add_tcase(suite, tcase);
     return suite;
 }
