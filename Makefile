@@ -181,6 +181,7 @@ fuzz: ## every fuzz target for FUZZ_SECONDS (60), with clang
 	@tools/fuzz $(BUILD)-fuzz $(FUZZ_SECONDS) $(FUZZ_NAMES)
 
 chaos: all $(filter %/it %.so,$(TEST_BINARIES)) ## random faults for CHAOS_ROUNDS (200) rounds
+	@tools/fetch-jars kafka || true
 	@CHAOS_ROUNDS=$(CHAOS_ROUNDS) TEST_DAEMON=$(BUILD)/plumbline $(BUILD)/tests/it chaos
 
 soak: all $(BUILD)/bench/bench_soak ## SOAK_SECONDS at SOAK_RATE: what grows

@@ -697,6 +697,12 @@ void producer_flush(struct producer *producer)
     ck_assert_msg(code == RD_KAFKA_RESP_ERR_NO_ERROR, "%s", rd_kafka_err2str(code));
 }
 
+size_t producer_waiting(const struct producer *producer)
+{
+    (void)rd_kafka_poll(producer->client, 0);
+    return (size_t)rd_kafka_outq_len(producer->client);
+}
+
 uint64_t producer_failures(const struct producer *producer)
 {
     return producer->failures;

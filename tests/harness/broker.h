@@ -135,6 +135,8 @@ void producer_send(struct producer *producer, const struct producer_message *mes
 void producer_send_text(struct producer *producer, const char *topic, const char *value);
 /* Waits until everything is delivered. */
 void producer_flush(struct producer *producer);
+/* Messages that are not delivered yet. */
+size_t producer_waiting(const struct producer *producer);
 /* Messages that could not be delivered so far. */
 uint64_t producer_failures(const struct producer *producer);
 

@@ -20,15 +20,12 @@
 #include "load.h"
 #include "pg.h"
 #include "wait.h"
+#include "witness_internal.h"
 
 enum {
-    CLIENT_BITS = 20, /* a client's events are numbered from client << CLIENT_BITS */
     DEPLOYMENTS = 6,
     DAYS = 20,        /* over which the events are spread, in several partitions */
-    EVENTS_MAX = 24,  /* of one request */
     LABEL_REACH = 60, /* a label is for one of so many events before it */
-    ERROR_BYTES = 512,
-    BODY_BYTES_MAX = 1 << 20,
     ACKNOWLEDGE_MS_MAX = 60000,
     REQUEST_MS_MAX = 3000,
     READ_MS_MAX = 120000,
@@ -36,47 +33,6 @@ enum {
 
 #define DAY_MS INT64_C(86400000)
 #define EPOCH_MS INT64_C(1700000000000) /* the events lie before it */
-
-enum kind { PREDICTION, LABEL, LABEL_BARE, AGGREGATE, AGGREGATE_BARE, BUILD };
-
-/* How often an event was sent and what became of it. */
-struct fate {
-    uint32_t acknowledged, refused, lost;
-    uint32_t seen; /* by witness_check */
-    bool merged;   /* a label: it stands in its prediction */
-};
-
-struct client {
-    struct witness *witness;
-    pthread_t thread;
-    uint32_t number; /* of its first event */
-    uint64_t dice;
-    struct http *http;
-    struct fate *fates;
-    uint32_t len, cap;
-};
-
-struct witness {
-    uint64_t seed;
-    uint32_t clients_len;
-    struct client clients[WITNESS_CLIENTS_MAX];
-    _Atomic int ports[WITNESS_DAEMONS]; /* 0: away */
-    _Atomic bool ending;
-    bool running;
-
-    pthread_mutex_t lock;
-    struct witness_tally tally; /* guarded by lock */
-    char error[ERROR_BYTES];    /* guarded by lock: the first thing that a client noted */
-};
-
-/* A request and how it is sent. */
-struct sending {
-    uint32_t first, count;
-    enum kind kind; /* of its first event */
-    const char *path, *type;
-    bool gzip;
-    struct buf body;
-};
 
 /* ---- events */
 
@@ -152,7 +108,7 @@ static void event_write_build(struct buf *out, uint32_t number)
                    number % 3, number % 11, number, number % 5);
 }
 
-static void event_write(struct buf *out, const struct witness *witness, uint32_t number)
+void event_write(struct buf *out, const struct witness *witness, uint32_t number)
 {
     enum kind kind = event_kind_of(witness, number);
     char id[37], of[37];
@@ -209,8 +165,7 @@ static bool witness_has_error(struct witness *witness)
     return has_error;
 }
 
-/* Numbers for one more request: a build is alone in it, because metrics and the graph are. */
-static void client_take_numbers(struct client *client, struct sending *sending)
+void client_take_numbers(struct client *client, struct sending *sending)
 {
     struct witness *witness = client->witness;
     uint32_t wanted = dice_roll(&client->dice, 3) ? 1 + dice_roll(&client->dice, EVENTS_MAX) : 1;
@@ -449,18 +404,26 @@ static void *client_run(void *ctx)
 
 /* ---- the control */
 
+struct client *witness_add_client(struct witness *witness, void *(*run)(void *client))
+{
+    uint32_t i = witness->clients_len++;
+
+    ck_assert_uint_lt(i, WITNESS_CLIENTS_MAX);
+    witness->clients[i] = (struct client){
+        .witness = witness, .run = run, .number = i << CLIENT_BITS, .dice = witness->seed + i
+    };
+    return &witness->clients[i];
+}
+
 struct witness *witness_new(uint64_t seed, uint32_t clients)
 {
     struct witness *witness = xcalloc(1, sizeof(*witness));
 
-    ck_assert_uint_le(clients, WITNESS_CLIENTS_MAX);
     (void)curl_global_init(CURL_GLOBAL_DEFAULT); /* before the threads, who would do it at once */
     witness->seed = seed;
-    witness->clients_len = clients;
     (void)pthread_mutex_init(&witness->lock, NULL);
     for (uint32_t i = 0; i < clients; i++)
-        witness->clients[i] =
-            (struct client){ .witness = witness, .number = i << CLIENT_BITS, .dice = seed + i };
+        (void)witness_add_client(witness, client_run);
     return witness;
 }
 
@@ -473,7 +436,7 @@ void witness_begin(struct witness *witness)
 {
     witness->ending = false;
     for (uint32_t i = 0; i < witness->clients_len; i++)
-        ck_assert_int_eq(pthread_create(&witness->clients[i].thread, NULL, client_run,
+        ck_assert_int_eq(pthread_create(&witness->clients[i].thread, NULL, witness->clients[i].run,
                                         &witness->clients[i]),
                          0);
     witness->running = true;
@@ -498,6 +461,7 @@ void witness_end(struct witness *witness)
 {
     witness_join(witness);
     witness_check_error(witness);
+    witness_kafka_end(witness);
 }
 
 void witness_free(struct witness *witness)
@@ -505,6 +469,7 @@ void witness_free(struct witness *witness)
     if (!witness)
         return;
     witness_join(witness);
+    witness_kafka_free(witness);
     for (uint32_t i = 0; i < witness->clients_len; i++)
         free(witness->clients[i].fates);
     (void)pthread_mutex_destroy(&witness->lock);
@@ -648,6 +613,7 @@ void witness_check(struct witness *witness, const struct daemon *daemon, const c
             witness->clients[i].fates[j].merged = false;
         }
     }
+    witness_kafka_check(witness, dsn);
     witness_take_rows(witness, daemon);
     witness_take_tables(witness, dsn);
     witness_check_fates(witness);

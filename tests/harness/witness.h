@@ -9,7 +9,11 @@
  *   refused        503: not stored by this attempt, and never will be
  *   lost           no answer: stored or not, nobody can know
  *
- * and witness_check compares these with what the daemons and the tables say. All of it follows from
+ * One more client may send by Kafka, each message once or twice. What Kafka has acknowledged is
+ * there as often as it was, once if it has an identity; nothing is lost, because the broker comes
+ * back.
+ *
+ * witness_check compares all this with what the daemons and the tables say. All of it follows from
  * the seed, but for the timing. */
 #ifndef HARNESS_WITNESS_H
 #define HARNESS_WITNESS_H
@@ -24,14 +28,21 @@ enum { WITNESS_DAEMONS = 2, WITNESS_CLIENTS_MAX = 16 };
 struct witness_tally {
     uint64_t events; /* numbers given out; the others count requests */
     uint64_t acknowledged, spooled, refused, lost;
+    uint64_t messages; /* that Kafka has acknowledged */
 };
 
+struct broker;
 struct witness;
 
 struct witness *witness_new(uint64_t seed, uint32_t clients);
 /* Ends the clients if they run. Accepts NULL. */
 void witness_free(struct witness *witness);
 AUTO_DEFINE(struct witness, witness_free);
+
+/* Before the first witness_begin. The broker is to be there, and until witness_free; nobody else
+ * writes to the topic. Borrows both. */
+void witness_add_kafka(struct witness *witness, struct broker *broker, const char *topic,
+                       int partitions);
 
 /* Where daemon number `i` listens now; NULL: it is away. Any thread. */
 void witness_aim(struct witness *witness, uint32_t i, const struct daemon *daemon);

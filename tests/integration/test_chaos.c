@@ -1,10 +1,11 @@
 /* Faults at random, several at a time, while clients post by two daemons, of which the second has a
- * spool: after each round every acknowledged event is there once, those that were spooled once the
- * spool is empty, nothing that was refused is, and the books balance.
+ * spool, and one sends by Kafka, where there is a broker, to the group of both daemons: after each
+ * round every acknowledged event is there once, those that were spooled once the spool is empty,
+ * nothing that was refused is, and the books balance.
  *
- * CHAOS_ROUNDS sets how many rounds there are, CHAOS_SEED repeats the faults of a run: it is
- * printed with each round, so the last line above a breach tells both. Every LIFE_ROUNDS rounds
- * begin with an empty database. */
+ * CHAOS_ROUNDS sets how many rounds there are. CHAOS_SEED repeats the faults of a run, with a
+ * broker if that had one; it is printed with each round, so the last line above a breach tells
+ * both. Every LIFE_ROUNDS rounds begin with an empty database. */
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -19,6 +20,7 @@
 
 #include "base/mem.h"
 #include "base/random.h"
+#include "tests/harness/broker.h"
 #include "tests/harness/daemon.h"
 #include "tests/harness/dice.h"
 #include "tests/harness/disk.h"
@@ -41,7 +43,10 @@ enum {
     DISK_MIB = 160,
     CLOCK_DAYS = 60, /* farther, and the waiting labels would be given up */
     LONG_SECONDS_MAX = 86400,
+    PARTITIONS = 4,
 };
+
+#define TOPIC "chaos"
 
 struct chaos;
 
@@ -52,7 +57,7 @@ struct member {
     bool is_up, is_frozen;
     int clock_fd;                  /* its wall clock's error, see tests/chaos/clock.c */
     char *preload, *clock, *spool; /* owned */
-    const char *environment[7];
+    const char *environment[12];
 };
 
 struct chaos {
@@ -63,7 +68,10 @@ struct chaos {
     struct proxy *proxy;
     struct member members[WITNESS_DAEMONS];
     struct witness *witness;
+    struct broker *broker; /* NULL: there is none */
+    char *brokers;         /* its variable for the daemons */
     bool pg_is_up, pg_is_frozen, disk_is_full, is_refusing;
+    bool broker_is_up, broker_is_frozen;
 };
 
 /* ---- faults: each is skipped where it can't be */
@@ -231,6 +239,33 @@ static bool fault_proxy_delay(struct chaos *chaos)
     return true;
 }
 
+static bool fault_broker_kill(struct chaos *chaos)
+{
+    if (!chaos->broker_is_up || chaos->broker_is_frozen)
+        return false;
+    broker_kill9(chaos->broker);
+    chaos->broker_is_up = false;
+    return true;
+}
+
+static bool fault_broker_start(struct chaos *chaos)
+{
+    if (chaos->broker_is_up)
+        return false;
+    broker_resume(chaos->broker);
+    chaos->broker_is_up = true;
+    return true;
+}
+
+static bool fault_broker_freeze(struct chaos *chaos)
+{
+    if (!chaos->broker_is_up || chaos->broker_is_frozen)
+        return false;
+    broker_signal(chaos->broker, SIGSTOP);
+    chaos->broker_is_frozen = true;
+    return true;
+}
+
 static const struct {
     const char *name;
     bool (*begin)(struct chaos *chaos);
@@ -250,7 +285,11 @@ static const struct {
     { "proxy-refuse", fault_proxy_refuse },
     { "proxy-commit", fault_proxy_commit },
     { "proxy-delay", fault_proxy_delay },
+    { "broker-kill", fault_broker_kill },
+    { "broker-start", fault_broker_start },
+    { "broker-freeze", fault_broker_freeze },
 };
+enum { BROKER_FAULTS = 3 }; /* the last ones */
 
 /* ---- a round */
 
@@ -264,10 +303,11 @@ static void chaos_nap(struct chaos *chaos, uint32_t ms_max)
 
 static void chaos_harm(struct chaos *chaos)
 {
+    uint32_t kinds = (uint32_t)LENGTH(faults) - (chaos->broker ? 0 : BROKER_FAULTS);
     uint32_t count = 1 + dice_roll(&chaos->dice, FAULTS_MAX);
 
     for (uint32_t i = 0; i < count;) {
-        uint32_t which = dice_roll(&chaos->dice, LENGTH(faults));
+        uint32_t which = dice_roll(&chaos->dice, kinds);
 
         if (!faults[which].begin(chaos))
             continue;
@@ -276,6 +316,18 @@ static void chaos_harm(struct chaos *chaos)
         chaos_nap(chaos, 500);
     }
     chaos_nap(chaos, 1200);
+}
+
+static void chaos_heal_broker(struct chaos *chaos)
+{
+    if (!chaos->broker)
+        return;
+    if (chaos->broker_is_frozen)
+        broker_signal(chaos->broker, SIGCONT);
+    if (!chaos->broker_is_up)
+        broker_resume(chaos->broker);
+    chaos->broker_is_frozen = false;
+    chaos->broker_is_up = true;
 }
 
 /* All that was broken is whole again; the clocks stay as they are. */
@@ -290,6 +342,7 @@ static void chaos_heal(struct chaos *chaos)
     proxy_release(chaos->proxy);
     proxy_delay_set(chaos->proxy, 0);
     proxy_refuse(chaos->proxy, false);
+    chaos_heal_broker(chaos);
     pg_revive(chaos->pg);
     chaos->pg_is_up = true;
     for (uint32_t i = 0; i < WITNESS_DAEMONS; i++) {
@@ -384,6 +437,13 @@ static void member_start(struct chaos *chaos, uint32_t i, const char *dsn)
     member->environment[n++] = "PLUMBLINE_COMMIT_TIMEOUT_MS=700ms";
     member->environment[n++] = "PLUMBLINE_SPOOL_AFTER_MS=200ms";
     member->environment[n++] = "PLUMBLINE_DRAIN_TIMEOUT_MS=2s";
+    if (chaos->broker) {
+        member->environment[n++] = chaos->brokers;
+        member->environment[n++] = "PLUMBLINE_KAFKA_TOPICS=" TOPIC;
+        member->environment[n++] = "PLUMBLINE_KAFKA_LINEAGE_MESSAGES=false";
+        member->environment[n++] = "PLUMBLINE_KAFKA_PROPERTIES=session.timeout.ms=2000\n"
+                                   "heartbeat.interval.ms=300\nreconnect.backoff.max.ms=500";
+    }
     member->daemon = daemon_start(&(struct daemon_options){
         .dsn = dsn, .environment = member->environment, .spool = member->spool });
     member->is_up = true;
@@ -404,6 +464,19 @@ static void chaos_database(struct chaos *chaos)
     chaos->dsn = pg_dsn(chaos->pg, "chaos");
 }
 
+static void chaos_begin_kafka(struct chaos *chaos)
+{
+    if (!broker_is_there()) {
+        (void)fprintf(stderr, "chaos: without Kafka: tools/fetch-jars kafka has not run\n");
+        return;
+    }
+    chaos->broker = broker_start();
+    chaos->broker_is_up = true;
+    chaos->brokers = xasprintf("PLUMBLINE_KAFKA_BROKERS=%s", broker_address(chaos->broker));
+    broker_topic_make(chaos->broker, TOPIC, PARTITIONS, NULL);
+    witness_add_kafka(chaos->witness, chaos->broker, TOPIC, PARTITIONS);
+}
+
 static void chaos_begin(struct chaos *chaos, uint64_t seed)
 {
     AUTO(mem_free) char *through = NULL;
@@ -414,6 +487,7 @@ static void chaos_begin(struct chaos *chaos, uint64_t seed)
     chaos_database(chaos);
     chaos->proxy = proxy_start(pg_socket_dir(chaos->pg));
     chaos->witness = witness_new(seed, CLIENTS);
+    chaos_begin_kafka(chaos);
     through = proxy_dsn(chaos->proxy, "chaos");
     member_start(chaos, 0, chaos->dsn);
     member_start(chaos, 1, through);
@@ -432,6 +506,8 @@ static void chaos_end(struct chaos *chaos)
         free(member->clock);
         free(member->spool);
     }
+    broker_free(chaos->broker);
+    free(chaos->brokers);
     proxy_stop(chaos->proxy);
     pg_free(chaos->pg);
     free(chaos->dsn);
@@ -475,8 +551,9 @@ START_TEST(acknowledged_is_there_once)
         tally = witness_tally(chaos.witness);
         (void)fprintf(stderr,
                       "\nchaos: %" PRIu64 " events, requests: %" PRIu64 " acknowledged (%" PRIu64
-                      " spooled), %" PRIu64 " refused, %" PRIu64 " lost\n",
-                      tally.events, tally.acknowledged, tally.spooled, tally.refused, tally.lost);
+                      " spooled), %" PRIu64 " refused, %" PRIu64 " lost, %" PRIu64 " messages\n",
+                      tally.events, tally.acknowledged, tally.spooled, tally.refused, tally.lost,
+                      tally.messages);
         if (within == LIFE_ROUNDS - 1 || round + 1 == rounds)
             chaos_end(&chaos);
     }
