@@ -442,11 +442,11 @@ static void serve_stop(struct serve *serve)
         for (size_t i = 0; i < serve->committers_len; i++)
             committer_drain(serve->committers[i], deadline_ms);
         http_stop(TAKE(serve->http));
-        kafka_stop(TAKE(serve->kafka));
         queue_close(serve->queue);
         queue_close(serve->graph_queue);
         if (serve->hook_queue)
             queue_close(serve->hook_queue);
+        kafka_stop(TAKE(serve->kafka)); /* what waited behind the spool has been given back */
         serve_join(serve);
     }
     publisher_free(serve->publisher);

@@ -571,6 +571,36 @@ START_TEST(stops_while_the_broker_hangs)
 }
 END_TEST
 
+/* Messages that wait until the spool is empty, which it does not become without Postgres. */
+START_TEST(stops_with_a_spool_while_postgres_is_away)
+{
+    AUTO(pg_free) struct pg *pg = pg_start(NULL);
+    AUTO(mem_free) char *dsn = pg_database_new(pg), *dir = temp_dir(), *event = rig_prediction(9);
+    AUTO(rig_done) struct rig rig = { .topic = broker_topic_name("spool") };
+    AUTO(producer_free) struct producer *producer = producer_new(broker_shared(), NULL);
+
+    broker_topic_make(broker_shared(), rig.topic, 1, NULL);
+    rig.variables[4] = xstrdup("PLUMBLINE_COMMIT_TIMEOUT_MS=300ms");
+    rig.variables[5] = xstrdup("PLUMBLINE_SPOOL_AFTER_MS=100ms");
+    rig.variables[6] = xasprintf("PLUMBLINE_SPOOL_DIR=%s/spool", dir);
+    rig.variables[7] = xstrdup("PLUMBLINE_SPOOL_BYTES_MAX=16MiB");
+    rig_start(&rig, broker_shared(), rig.topic, dsn, NULL);
+    rig_send_prediction(producer, rig.topic, 0, 0);
+    producer_flush(producer);
+    rig_wait(&rig, 0, 1);
+    pg_stop(pg, PG_STOP_FAST);
+    json_decref(service_post(rig.service, 202, "/v1/events", event));
+    rig_send_prediction(producer, rig.topic, 0, 1);
+    producer_flush(producer);
+    WAIT_UNTIL(RIG_READ_MS_MAX, service_sample(rig.service, "plumbline_kafka_messages_total") == 2);
+    ck_assert_int_eq(daemon_stop(rig.service->daemon), 0);
+    pg_resume(pg);
+    daemon_resume(rig.service->daemon);
+    rig_wait(&rig, 0, 2);
+    WAIT_UNTIL(RIG_READ_MS_MAX, rig_predictions(&rig) == 3);
+}
+END_TEST
+
 Suite *kafka_suite(void)
 {
     Suite *suite;
@@ -601,6 +631,12 @@ Suite *kafka_suite(void)
     tcase_add_unchecked_fixture(tcase, pg_shared_start, NULL);
     tcase_add_test(tcase, servers_go_and_come_back);
     tcase_add_test(tcase, stops_while_the_broker_hangs);
+    suite_add_tcase(suite, tcase);
+    tcase = tcase_create("spool");
+    tcase_set_timeout(tcase, 120);
+    tcase_add_unchecked_fixture(tcase, pg_shared_start, NULL);
+    tcase_add_unchecked_fixture(tcase, broker_shared_start, NULL);
+    tcase_add_test(tcase, stops_with_a_spool_while_postgres_is_away);
     suite_add_tcase(suite, tcase);
     return suite;
 }
