@@ -222,8 +222,7 @@ static int serve_open_spool(struct serve *serve, struct err *err)
     serve->spool = spool_open(&setup, err);
     if (!serve->spool)
         return -1;
-    queue_set_spool(serve->queue, serve->spool, config_spool_after_ms(config),
-                    config->commit_timeout_ms / 2);
+    queue_set_spool(serve->queue, serve->spool, config_spool_after_ms(config));
     return 0;
 }
 

@@ -30,6 +30,7 @@ struct committer {
     pthread_t thread;
     _Atomic bool is_busy;       /* it has requests in hand */
     _Atomic bool is_replaying;  /* it has a group of the spool in hand */
+    _Atomic bool may_spool;     /* some of what it has in hand may go there */
     _Atomic int64_t tried_ms;   /* monotonic: the last attempt; negative: it failed */
     _Atomic int64_t stop_at_ms; /* monotonic; INT64_MAX: go on */
 
@@ -101,6 +102,21 @@ static bool committer_is_late(const struct committer *committer, const struct su
            clock_mono_ms() - oldest->came_mono_ms >= config_spool_after_ms(committer->setup.config);
 }
 
+/* How long Postgres may take over what is in hand. A commit that takes longer than spool_after_ms
+ * is broken off and goes to the spool, from where it may take its time: with a Postgres that needs
+ * 3 s for each, requests are answered 202 and committed from there, once, and as long as that takes
+ * more than spool_after_ms what comes meanwhile follows them, instead of being tried in vain. */
+static int64_t committer_patience_ms(const struct committer *committer)
+{
+    const struct config *config = committer->setup.config;
+
+    if (!committer->spool || committer->is_replaying)
+        return COMMIT_HANGS_MS;
+    if (committer->may_spool && spool_is_usable(committer->spool))
+        return config_spool_after_ms(config);
+    return config->commit_timeout_ms;
+}
+
 /* Puts the list into the spool, all of it by HTTP, and answers it, if need be that nobody knows.
  * -1: the spool has failed, and nothing happened. */
 static int committer_spool(struct committer *committer, struct submission *list,
@@ -166,26 +182,29 @@ static bool committer_put_batch_aside(struct committer *committer, struct batch 
 /* ----------------------------------------------------------------------------------- committing */
 
 /* COMMIT went out and no answer came: nobody is answered before the batch_key has told what
- * became of it. Where nobody can be asked for too long, the spool has the batch, which is then
+ * became of it. When that has taken too long already, the spool has the batch, which is then
  * without submissions. */
 static enum store_result committer_settle(struct committer *committer, struct batch *batch)
 {
     int64_t wait_ms = BACKOFF_MS_MIN;
     struct err err = { 0 };
 
-    for (;;) {
-        enum store_result result = store_settle(committer->store, batch, &err);
+    while (!committer_put_batch_aside(committer, batch)) {
+        enum store_result result;
 
+        store_hurry(committer->store, committer_patience_ms(committer));
+        result = store_settle(committer->store, batch, &err);
         if (result != STORE_UNKNOWN) {
             log_info("event=batch_settled committer=%s outcome=%s", committer->name,
                      result == STORE_COMMITTED ? "committed" : "not_stored");
             stats_add(committer->setup.stats, STAT_COMMIT_REPLAYS, result == STORE_COMMITTED);
             return result;
         }
-        if (committer_put_batch_aside(committer, batch) || committer_is_over(committer))
-            return STORE_UNKNOWN;
+        if (committer_is_over(committer))
+            break;
         committer_back_off(committer, &wait_ms);
     }
+    return STORE_UNKNOWN;
 }
 
 /* Answers the submissions whose outcome is there; the others are tried again, in their order. */
@@ -221,6 +240,13 @@ static struct submission *committer_expire(struct committer *committer,
     return committer_answer_settled(committer, submissions);
 }
 
+static bool committer_has_http(const struct submission *submissions)
+{
+    while (submissions && submissions->origin)
+        submissions = submissions->next;
+    return submissions != NULL;
+}
+
 /* One attempt at a batch of these submissions; what is returned is to be tried again. */
 static struct submission *committer_attempt(struct committer *committer,
                                             struct submission *submissions, bool *failed)
@@ -231,6 +257,8 @@ static struct submission *committer_attempt(struct committer *committer,
     enum store_result result;
 
     crash_at(CRASH_COMMIT_TAKEN);
+    committer->may_spool = committer_has_http(batch->submissions);
+    store_hurry(committer->store, committer_patience_ms(committer));
     result = store_commit(committer->store, batch, &err);
     if (result == STORE_FENCED) {
         *failed = false;
@@ -240,8 +268,10 @@ static struct submission *committer_attempt(struct committer *committer,
         log_warn("event=commit_failed committer=%s events=%u outcome=%s err=\"%s\"",
                  committer->name, batch->rows_len,
                  result == STORE_UNKNOWN ? "unknown" : "not_stored", err.text);
-    if (result == STORE_UNKNOWN)
+    if (result == STORE_UNKNOWN) {
+        committer->may_spool = !batch->origins; /* with offsets of Kafka only Postgres can tell */
         result = committer_settle(committer, batch);
+    }
     committer->tried_ms = result == STORE_COMMITTED ? clock_mono_ms() : -clock_mono_ms();
     *failed = result != STORE_COMMITTED;
     switch (result) {
@@ -327,6 +357,7 @@ static bool committer_replay_attempt(struct committer *committer, const struct s
     enum store_result result;
 
     crash_at(CRASH_COMMIT_TAKEN);
+    store_hurry(committer->store, committer_patience_ms(committer));
     result = store_commit(committer->store, batch, &err);
     if (result != STORE_COMMITTED)
         log_warn("event=replay_failed group=%llu events=%u outcome=%s err=\"%s\"",
@@ -482,12 +513,8 @@ void committer_free(struct committer *committer)
 
 void committer_tick(struct committer *committer, int64_t now_mono_ms)
 {
-    int64_t age_ms_max = COMMIT_HANGS_MS;
+    int64_t age_ms_max = committer_is_over(committer) ? 0 : committer_patience_ms(committer);
 
-    if (committer_is_over(committer))
-        age_ms_max = 0;
-    else if (committer->spool && !committer->is_replaying) /* what it has in hand can go there */
-        age_ms_max = committer->setup.config->commit_timeout_ms;
     committer_answer(committer, queue_tick(committer->queue, now_mono_ms), SUBMISSION_NOT_STORED);
     if (store_interrupt(committer->store, now_mono_ms, age_ms_max))
         log_warn("event=commit_hangs committer=%s action=connection_closed", committer->name);

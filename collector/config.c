@@ -64,14 +64,14 @@ const struct config_key config_keys[] = {
         "a connection without traffic is closed after this"),
     KEY(request_timeout_ms, CONFIG_MS, "60s", SECOND, HOUR, "for the whole of a request to arrive"),
     KEY(commit_timeout_ms, CONFIG_MS, "10s", 100, HOUR,
-        "how long a request waits for Postgres before its 503"),
+        "how long a request that can't be spooled waits for Postgres before its 503"),
     KEY(drain_timeout_ms, CONFIG_MS, "10s", 100, HOUR, "how long SIGTERM lets requests finish"),
     KEY(spool_dir, CONFIG_TEXT, "", 0, 0,
         "folder for events that wait for Postgres, of one daemon alone; empty: spool in data_dir"),
     KEY(spool_bytes_max, CONFIG_BYTES, "10GiB", 0, INT64_C(1024) * 1024 * GIB,
         "what the spool may take on disk; 0: no spool, requests get 503 while Postgres is away"),
     KEY(spool_after_ms, CONFIG_MS, "2s", 10, HOUR,
-        "how long a request waits for Postgres before it is spooled; at most half of "
+        "how long a request waits, and then its commit, before it is spooled; at most half of "
         "commit_timeout_ms"),
     KEY(reads_max, CONFIG_COUNT, "16", 1, 1024, "answers being streamed at one time"),
     KEY(read_stall_timeout_ms, CONFIG_MS, "30s", SECOND, HOUR,

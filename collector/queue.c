@@ -29,7 +29,7 @@ struct queue {
     bool is_closed;
 
     struct spool *spool;              /* borrowed; NULL: none */
-    int64_t after_ms, held_ms;        /* const after queue_set_spool */
+    int64_t after_ms;                 /* const after queue_set_spool */
     _Atomic int64_t progress_mono_ms; /* when something was committed last */
     uint32_t http_len;                /* of len, what may go to the spool */
     uint32_t asides;                  /* threads that append to the spool */
@@ -51,9 +51,8 @@ struct queue *queue_new(void)
     return queue;
 }
 
-void queue_set_spool(struct queue *queue, struct spool *spool, int64_t after_ms, int64_t held_ms)
+void queue_set_spool(struct queue *queue, struct spool *spool, int64_t after_ms)
 {
-    queue->held_ms = held_ms;
     queue->spool = spool;
     queue->after_ms = after_ms;
     queue->progress_mono_ms = clock_mono_ms();
@@ -193,7 +192,7 @@ static void queue_watch_stall(struct queue *queue, int64_t now_mono_ms)
         oldest = oldest->next;
     is_late = oldest && now_mono_ms - oldest->came_mono_ms >= queue->after_ms;
     queue->is_stalled = is_late && now_mono_ms - queue->progress_mono_ms >= queue->after_ms;
-    if (oldest && now_mono_ms - oldest->came_mono_ms >= queue->held_ms)
+    if (is_late)
         queue->is_held = false;
     if (is_late && (queue->is_stalled || queue->is_diverted))
         pthread_cond_signal(&queue->aside);

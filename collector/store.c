@@ -85,8 +85,14 @@ static bool store_dsn_is_delicate(const char *dsn)
 
 PGconn *store_connect(const char *dsn, const char *role, struct err *err)
 {
+    return store_connect_within(dsn, role, STORE_CONNECT_S, err);
+}
+
+PGconn *store_connect_within(const char *dsn, const char *role, int seconds, struct err *err)
+{
     AUTO(mem_free) char *name = xasprintf("plumbline %s", role);
-    const char *values[] = { name, "10", "1", "10", "3", "5", "30000", dsn, "UTF8", NULL };
+    AUTO(mem_free) char *timeout = xasprintf("%d", seconds);
+    const char *values[] = { name, timeout, "1", "10", "3", "5", "30000", dsn, "UTF8", NULL };
     AUTO(store_close) PGconn *conn = PQconnectdbParams(store_keywords, values, 1);
     char line[256];
 

@@ -51,6 +51,7 @@ struct store *store_new(const struct store_setup *setup, const char *role)
     store->setup = *setup;
     store->role = xstrdup(role);
     store->socket = -1;
+    store->connect_s = STORE_CONNECT_S;
     store->labels_waiting = INT32_MAX; /* not known: count when it first matters */
     (void)pthread_mutex_init(&store->lock, NULL);
     buf_init(&store->copy.buf, SIZE_MAX);
@@ -90,18 +91,18 @@ void store_free(struct store *store)
 static int store_reconnect(struct store *store, struct err *err)
 {
     store_disconnect(store);
-    store->conn = store_connect(store->setup.dsn, store->role, err);
+    store->conn = store_connect_within(store->setup.dsn, store->role, store->connect_s, err);
     if (!store->conn)
         return -1;
+    (void)pthread_mutex_lock(&store->lock);
+    store->socket = PQsocket(store->conn);
+    (void)pthread_mutex_unlock(&store->lock);
     if (store_exec(store->conn, commit_session_sql, "session settings", err) < 0 ||
         partitions_refresh(store->setup.partitions, store->conn, err) < 0) {
         err->kind = ERR_RETRY;
         store_disconnect(store);
         return -1;
     }
-    (void)pthread_mutex_lock(&store->lock);
-    store->socket = PQsocket(store->conn);
-    (void)pthread_mutex_unlock(&store->lock);
     return 0;
 }
 
@@ -114,6 +115,11 @@ int store_ready(struct store *store, struct err *err)
     rc = store_reconnect(store, err);
     stats_set(store->setup.stats, STAT_POSTGRES_UP, rc == 0);
     return rc;
+}
+
+void store_hurry(struct store *store, int64_t ms)
+{
+    store->connect_s = ms < 1000 * STORE_CONNECT_S ? (int)((ms + 999) / 1000) : STORE_CONNECT_S;
 }
 
 void store_busy(struct store *store, bool busy)

@@ -47,6 +47,7 @@ struct hook_stop {
 struct store {
     struct store_setup setup;
     char *role;                  /* owned */
+    int connect_s;               /* how long a connection may take to be made */
     PGconn *conn;                /* NULL while there is none */
     struct type_registry *types; /* owned reference; of the last change of the graph */
     struct copy copy;

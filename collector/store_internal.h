@@ -62,10 +62,15 @@ static inline int64_t store_clamp_ms(int64_t ms)
     "LOCK TABLE ONLY prediction, ONLY rollup_1m, ONLY rollup_1h, ONLY rollup_1d"                   \
     " IN ACCESS SHARE MODE;"
 
+enum { STORE_CONNECT_S = 10 };
+
 /* Opens a connection with the settings every session of ours has; `role` ends up in
  * application_name. Owned. ERR_RETRY: the server is away. ERR_INPUT: it will never work like
  * this (wrong DSN, password, database). */
 PGconn *store_connect(const char *dsn, const char *role, struct err *err) MUST_CHECK;
+/* The same with a time for it other than STORE_CONNECT_S, unless the DSN has one. */
+PGconn *store_connect_within(const char *dsn, const char *role, int seconds,
+                             struct err *err) MUST_CHECK;
 
 /* SQLSTATE of a result, "" when it has none (the connection broke). Borrowed. */
 const char *store_sqlstate(const PGresult *result);

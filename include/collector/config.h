@@ -33,11 +33,11 @@ struct config {
     int64_t connections_per_address_max; /* 0: any number */
     int64_t idle_timeout_ms;
     int64_t request_timeout_ms; /* for the whole of a request to arrive */
-    int64_t commit_timeout_ms;  /* how long a request waits for Postgres before its 503 */
+    int64_t commit_timeout_ms;  /* how long a request that isn't spooled waits before its 503 */
     int64_t drain_timeout_ms;   /* at SIGTERM */
     char *spool_dir;            /* NULL: spool in data_dir */
     int64_t spool_bytes_max;    /* 0: no spool */
-    int64_t spool_after_ms;     /* how long a request waits for Postgres before it is spooled */
+    int64_t spool_after_ms;     /* how long a request, and its commit, before it is spooled */
     int64_t reads_max;          /* answers being streamed at one time */
     int64_t read_stall_timeout_ms;
 

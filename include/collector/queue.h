@@ -22,9 +22,9 @@ struct spool;
 
 struct queue *queue_new(void);
 /* Before the first push: what has waited for after_ms while nothing was committed is diverted, and
- * nothing is held back for longer than held_ms. The spool is borrowed; one that holds something is
- * what begins. */
-void queue_set_spool(struct queue *queue, struct spool *spool, int64_t after_ms, int64_t held_ms);
+ * nothing is held back for longer. The spool is borrowed; one that holds something is what
+ * begins. */
+void queue_set_spool(struct queue *queue, struct spool *spool, int64_t after_ms);
 void queue_free(struct queue *queue); /* must be empty */
 AUTO_DEFINE(struct queue, queue_free);
 
@@ -59,7 +59,7 @@ bool queue_is_diverted(struct queue *queue);
 /* Something was committed. */
 void queue_progress(struct queue *queue, int64_t now_mono_ms);
 /* The last group of the spool is being committed: what comes waits for that instead of following it
- * into the spool, for held_ms at most, or until it failed. */
+ * into the spool, for after_ms at most, or until it failed. */
 void queue_hold(struct queue *queue, bool is_held);
 /* If the spool is empty and nobody is about to append to it, the queue is direct again. */
 bool queue_rejoin(struct queue *queue);

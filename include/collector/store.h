@@ -73,6 +73,10 @@ int store_fold(struct store *store, int64_t now_ms, bool *more, struct err *err)
  * that does, or waits a little for those that are on their way. */
 int store_relay(struct store *store, int64_t now_ms, bool *more, struct err *err) MUST_CHECK;
 
+/* A connection that has to be made first is given up after `ms`, if that is less than the usual 10
+ * seconds, but not before 2 (libpq's least); unless the DSN says how long. */
+void store_hurry(struct store *store, int64_t ms);
+
 /* Any thread: breaks the connection of a store whose call has been under way for longer than
  * age_ms_max, so that it returns. true: it did. */
 bool store_interrupt(struct store *store, int64_t now_mono_ms, int64_t age_ms_max);

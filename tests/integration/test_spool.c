@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -244,6 +245,62 @@ START_TEST(unknown_commit_is_spooled)
     }
     ck_assert_int_eq(pg_query_i64(fixture.dsn, "SELECT count(*) FROM ingest_batch"), 2);
     service_check_balance(&fixture.service, 2, 0, 0);
+    fixture_stop(&fixture);
+}
+END_TEST
+
+/* Postgres is stopped with a request on its way to it, and says nothing: what is in hand goes to
+ * the spool as what waits does, and commit_timeout_ms has no part in it. What comes while a replay
+ * hangs does not wait for that either. */
+START_TEST(hung_postgres)
+{
+    static const char *const environment[] = { SPOOL_AFTER, "PLUMBLINE_COMMIT_TIMEOUT_MS=1h",
+                                               NULL };
+    AUTO(mem_free) char *dir = temp_dir();
+    AUTO(mem_free) char *folder = xasprintf("%s/spool", dir);
+    AUTO(pg_free) struct pg *pg = pg_start(NULL);
+    struct fixture fixture = { .dsn = pg_database_new(pg) };
+
+    fixture.service.daemon = daemon_start(&(struct daemon_options){
+        .dsn = fixture.dsn, .environment = environment, .spool = folder });
+    fixture.service.http = http_new();
+    for (int round = 0; round < 2; round++) {
+        WAIT_UNTIL(30000, fixture_send(&fixture, 10 * round, "{}") == 200);
+        pg_signal_all(pg, SIGSTOP);
+        ck_assert_int_eq(fixture_send(&fixture, 10 * round + 1, "{}"), 202);
+        ck_assert_int_eq(fixture_send(&fixture, 10 * round + 2, "{}"), 202); /* behind a replay */
+        ck_assert_int_eq(daemon_status(fixture.service.daemon, "/readyz"), 200);
+        pg_signal_all(pg, SIGCONT);
+        fixture_await_empty(&fixture);
+    }
+    ck_assert_int_eq(pg_query_i64(fixture.dsn, "SELECT count(*) FROM prediction"), 6);
+    for (int number = 0; number < 20; number += number % 10 == 2 ? 8 : 1)
+        ck_assert_int_eq(fixture_count(&fixture, number), 1);
+    fixture_check_books(&fixture);
+    fixture_stop(&fixture);
+}
+END_TEST
+
+/* COMMIT hangs: without an identity, and with an answer of 202 before anybody knows, it counts
+ * once, by the batch that it was when it went out. */
+START_TEST(hung_commit)
+{
+    static const char *const environment[] = { SPOOL_AFTER, "PLUMBLINE_COMMIT_TIMEOUT_MS=1h",
+                                               "PLUMBLINE_COMMITTERS=1", NULL };
+    static const char body[] = "{\"event\":\"aggregate_metrics\",\"modelDeploymentCrn\":\"c\","
+                               "\"startTimestampMs\":1600000000000,"
+                               "\"endTimestampMs\":1600000000000,\"metrics\":{}}";
+    struct fixture fixture;
+
+    fixture_start(&fixture, environment);
+    proxy_arm(fixture.proxy, PROXY_HOLD, 0);
+    ck_assert_int_eq(fixture_post(&fixture, body), 202);
+    ck_assert(proxy_sprung(fixture.proxy));
+    proxy_release(fixture.proxy);
+    fixture_await_empty(&fixture);
+    ck_assert_int_eq(pg_query_i64(fixture.dsn, "SELECT count(*) FROM aggregate_metric"), 1);
+    ck_assert_int_eq(pg_query_i64(fixture.dsn, "SELECT count(*) FROM ingest_batch"), 1);
+    service_check_balance(&fixture.service, 1, 0, 0);
     fixture_stop(&fixture);
 }
 END_TEST
@@ -566,6 +623,7 @@ START_TEST(dies_at_every_step_of_a_commit)
 
         ck_assert_int_eq(daemon_stop(fixture.service.daemon), 0);
         fixture_arm(&fixture, text, (enum crash_point)point, environment);
+        environment[0] = "PLUMBLINE_SPOOL_AFTER_MS=1m"; /* a commit, however slow the machine */
         daemon_resume(fixture.service.daemon);
         /* with a label it goes step by step, without as one query */
         (void)fixture_post(&fixture, point == CRASH_COMMIT_SENT ? one : body);
@@ -668,6 +726,8 @@ Suite *spool_suite(void)
     tcase_add_test(tc, away_and_back);
     tcase_add_test(tc, killed_again_and_again);
     tcase_add_test(tc, unknown_commit_is_spooled);
+    tcase_add_test(tc, hung_postgres);
+    tcase_add_test(tc, hung_commit);
     tcase_add_test(tc, second_outage);
     tcase_add_test(tc, stopped_while_away);
     tcase_add_test(tc, judged_when_replayed);
