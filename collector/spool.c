@@ -21,7 +21,12 @@
 #include "spool_internal.h"
 #include "spool_segment_internal.h"
 
-enum { SPOOL_NUMBER_DIGITS = 16, SPOOL_LOCK_BYTES = 32, SPOOL_SCAN_BYTES = 4096 };
+enum {
+    SPOOL_NUMBER_DIGITS = 16,
+    SPOOL_LOCK_BYTES = 32,
+    SPOOL_SCAN_BYTES = 4096,
+    SPOOL_PROBE_BYTES = 65536
+};
 
 /* A group on disk. */
 struct spool_file {
@@ -51,7 +56,8 @@ struct spool {
     uint64_t bytes;
     uint64_t events;
     uint64_t drops;
-    bool is_failing; /* the last append failed */
+    bool is_failing;     /* the last append failed, */
+    size_t failed_bytes; /* of so many */
 };
 
 void spool_file_name(uint64_t number, char name[SPOOL_NAME_BYTES])
@@ -609,6 +615,22 @@ static int spool_write_run(struct spool_write *write, struct err *err)
     return 0;
 }
 
+/* Logged when it begins. */
+static void spool_write_failed(const struct spool_write *write, const struct err *err)
+{
+    struct spool *spool = write->spool;
+    bool was_failing;
+
+    spool_lock(spool);
+    was_failing = spool->is_failing;
+    spool->is_failing = true;
+    spool->failed_bytes = write->bytes.len;
+    spool_unlock(spool);
+    if (!was_failing)
+        log_error("event=spool_failed action=%s err=\"%s\"",
+                  err->kind == ERR_FATAL ? "close" : "refuse", err->text);
+}
+
 /* Under io. */
 static int spool_append_chunk(struct spool *spool, const struct submission *list,
                               const struct uuid *key, int64_t formed_ms, struct err *err)
@@ -639,7 +661,9 @@ static int spool_append_chunk(struct spool *spool, const struct submission *list
     }
     spool_write_chunk(&write, list);
     rc = spool_write_run(&write, err);
-    if (key && rc == 0)
+    if (rc < 0)
+        spool_write_failed(&write, err);
+    else if (key)
         spool_close_newest(spool);
     buf_done(&write.bytes);
     return rc;
@@ -648,23 +672,55 @@ static int spool_append_chunk(struct spool *spool, const struct submission *list
 int spool_append(struct spool *spool, const struct submission *list, const struct uuid *key,
                  int64_t formed_ms, struct err *err)
 {
-    bool was_failing;
     int rc;
 
     (void)pthread_mutex_lock(&spool->io);
     crash_at(CRASH_SPOOL_TAKEN);
     rc = spool_append_chunk(spool, list, key, formed_ms, err);
     (void)pthread_mutex_unlock(&spool->io);
-    if (rc == 0)
-        return 0;
+    return rc;
+}
+
+/* Under io. The file is gone before anything is in it. */
+static bool spool_probe_disk(struct spool *spool, size_t len)
+{
+    static const char zeros[SPOOL_PROBE_BYTES];
+    int fd = openat(spool->dir_fd, "probe", O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    bool is_written;
+
+    if (fd < 0)
+        return false;
+    is_written = unlinkat(spool->dir_fd, "probe", 0) == 0;
+    for (size_t at = 0; is_written && at < len; at += sizeof(zeros)) {
+        size_t rest = len - at;
+
+        is_written =
+            spool_write_all(fd, zeros, rest < sizeof(zeros) ? rest : sizeof(zeros), at) == 0;
+    }
+    is_written = is_written && fdatasync(fd) == 0;
+    (void)close(fd);
+    return is_written;
+}
+
+void spool_probe(struct spool *spool)
+{
+    bool is_wanted;
+    size_t len;
+
     spool_lock(spool);
-    was_failing = spool->is_failing;
-    spool->is_failing = true;
+    len = spool->failed_bytes;
+    is_wanted = spool->is_failing && (int64_t)(spool->bytes + len) <= spool->setup.bytes_max;
     spool_unlock(spool);
-    if (!was_failing)
-        log_error("event=spool_failed action=%s err=\"%s\"",
-                  err->kind == ERR_FATAL ? "close" : "refuse", err->text);
-    return -1;
+    if (!is_wanted)
+        return;
+    (void)pthread_mutex_lock(&spool->io);
+    if (spool_probe_disk(spool, len)) {
+        log_info("event=spool_works why=\"as much as failed could be written\"");
+        spool_lock(spool);
+        spool->is_failing = false;
+        spool_unlock(spool);
+    }
+    (void)pthread_mutex_unlock(&spool->io);
 }
 
 /* --------------------------------------------------------------------------------------- replay */

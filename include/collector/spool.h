@@ -46,6 +46,9 @@ AUTO_DEFINE(struct spool, spool_free);
 bool spool_is_empty(struct spool *spool);
 /* Something can be appended, as far as is known. */
 bool spool_is_usable(struct spool *spool);
+/* From time to time: after an append that failed, whether as many bytes can be written now, so that
+ * a daemon to which nobody sends any more notices. Its disk may take its time. */
+void spool_probe(struct spool *spool);
 
 /* Appends the list's events and returns when they are on disk, with all that came before. A batch
  * whose fate nobody knows is a group of its own with its key: `key` NULL otherwise. ERR_RETRY: the

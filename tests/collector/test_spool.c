@@ -4,8 +4,10 @@
 
 #include <check.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -94,19 +96,23 @@ static struct spool *spool_at(const char *dir)
 }
 
 /* A request of one event. ERR_NONE: it is in. */
-static enum err_kind spool_put(struct spool *spool)
+static enum err_kind spool_put_or(struct spool *spool, struct err *err)
 {
     struct event event = { .kind = EVENT_TRACK_METRICS,
                            .deployment_crn = SPAN_LITERAL("d"),
                            .metrics = SPAN_LITERAL("{}") };
     struct submission submission = { .list = { .events = &event, .len = 1 } };
-    struct err err = { 0 };
 
     submission.list.received[EVENT_TRACK_METRICS] = 1;
-    if (spool_append(spool, &submission, NULL, 0, &err) == 0)
+    if (spool_append(spool, &submission, NULL, 0, err) == 0)
         return ERR_NONE;
-    ck_assert_int_ne(err.kind, ERR_NONE);
-    return err.kind;
+    ck_assert_int_ne(err->kind, ERR_NONE);
+    return err->kind;
+}
+
+static enum err_kind spool_put(struct spool *spool)
+{
+    return spool_put_or(spool, &(struct err){ 0 });
 }
 
 /* All that the next daemon takes out of it. */
@@ -169,6 +175,103 @@ START_TEST(sync_fails)
     found = spool_drain(path);
     ck_assert_msg(found == want || (kind == ERR_FATAL && found == want + 1), "%s: %u of %u",
                   failures[_i].name, found, want);
+}
+END_TEST
+
+/* Nobody appends any more, and the disk works again: that is noticed without. */
+START_TEST(probed)
+{
+    AUTO(mem_free) char *dir = temp_dir();
+    AUTO(mem_free) char *path = xasprintf("%s/spool", dir);
+    AUTO(mem_free) char *probe = xasprintf("%s/probe", path);
+    AUTO(spool_free) struct spool *spool = spool_at(path);
+
+    syncs_to_fail = 1;
+    ck_assert_int_eq(spool_put(spool), ERR_RETRY);
+    syncs_to_fail = 1;
+    spool_probe(spool);
+    ck_assert(!spool_is_usable(spool));
+    spool_probe(spool);
+    ck_assert(spool_is_usable(spool));
+    ck_assert_int_lt(access(probe, F_OK), 0);
+    ck_assert_int_eq(spool_put(spool), ERR_NONE);
+    spool_free(TAKE(spool));
+    ck_assert_uint_eq(spool_drain(path), 1);
+}
+END_TEST
+
+static void file_bytes_limit(rlim_t bytes)
+{
+    struct rlimit limit;
+
+    ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit.rlim_cur = bytes;
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+/* How large the only group is. */
+static size_t group_bytes(const char *path)
+{
+    AUTO(mem_free) char *file = xasprintf("%s/0000000000000001.spool", path);
+    struct stat st;
+
+    ck_assert_int_eq(stat(file, &st), 0);
+    return (size_t)st.st_size;
+}
+
+static const struct {
+    const char *name;
+    uint32_t before;      /* requests that were taken */
+    bool is_undo_failing; /* what was written by half stays */
+    enum err_kind want;
+} tears[] = {
+    { "the first of a file", 0, false, ERR_RETRY },
+    { "behind others", 2, false, ERR_RETRY },
+    { "the first of a file, and it stays", 0, true, ERR_FATAL },
+    { "behind others, and it stays", 2, true, ERR_FATAL },
+};
+
+/* Writes of `limit` bytes and no more. Returns whether all of the request fitted. */
+static bool tear(int which, size_t limit)
+{
+    AUTO(mem_free) char *dir = temp_dir();
+    AUTO(mem_free) char *path = xasprintf("%s/spool", dir);
+    AUTO(mem_free)
+    char *want = xasprintf("spool %s/0000000000000001.spool: %s", path, strerror(EFBIG));
+    AUTO(spool_free) struct spool *spool = spool_at(path);
+    struct err err = { 0 };
+    uint32_t held = tears[which].before + 1;
+    enum err_kind kind;
+
+    for (uint32_t i = 0; i < tears[which].before; i++)
+        ck_assert_int_eq(spool_put(spool), ERR_NONE);
+    limit += tears[which].before ? group_bytes(path) : 0;
+    is_cutting_failing = is_unlinking_failing = tears[which].is_undo_failing;
+    file_bytes_limit(limit);
+    kind = spool_put_or(spool, &err);
+    file_bytes_limit(RLIM_INFINITY);
+    is_cutting_failing = is_unlinking_failing = false;
+    if (kind != ERR_NONE) {
+        ck_assert_msg(kind == tears[which].want && strcmp(err.text, want) == 0,
+                      "%s, %zu bytes: kind %d, %s", tears[which].name, limit, (int)kind, err.text);
+        ck_assert(!spool_is_usable(spool));
+        ck_assert_int_eq(spool_put(spool), ERR_NONE);
+    }
+    ck_assert(spool_is_usable(spool));
+    spool_free(TAKE(spool));
+    ck_assert_msg(spool_drain(path) == held, "%s, %zu bytes", tears[which].name, limit);
+    return kind == ERR_NONE;
+}
+
+/* The disk takes a few bytes of a request, any number of them, and no more. */
+START_TEST(torn_at_every_byte)
+{
+    size_t limit = 0;
+
+    (void)signal(SIGXFSZ, SIG_IGN);
+    while (!tear(_i, limit))
+        limit++;
+    ck_assert_uint_gt(limit, 64);
 }
 END_TEST
 
@@ -260,6 +363,8 @@ Suite *spool_suite(void)
 
     tcase_add_checked_fixture(tc, stats_start, stats_stop);
     tcase_add_loop_test(tc, sync_fails, 0, (int)LENGTH(failures));
+    tcase_add_test(tc, probed);
+    tcase_add_loop_test(tc, torn_at_every_byte, 0, (int)LENGTH(tears));
     tcase_add_test(tc, folders_stay);
     tcase_add_test(tc, lost_group);
     tcase_add_test(tc, unused_is_empty);

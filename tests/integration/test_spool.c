@@ -2,20 +2,18 @@
  * whatever happens to the daemon, the disk and the files in between. */
 #include <check.h>
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/crc32c.h"
 #include "base/mem.h"
 #include "collector/crash_point.h"
+#include "tests/harness/disk.h"
 #include "tests/harness/load.h"
 #include "tests/harness/pg.h"
 #include "tests/harness/proxy.h"
@@ -432,29 +430,17 @@ START_TEST(full_spool_is_503)
 }
 END_TEST
 
-/* A disk of 64 KiB in a mount namespace of this test's. NULL: this process may not mount one. */
-static char *disk_new(void)
-{
-    AUTO(mem_free) char *dir = temp_dir();
-
-    if (unshare(CLONE_NEWNS) == 0 && mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
-        mount("tmpfs", dir, "tmpfs", 0, "size=64k,mode=0755") == 0)
-        return TAKE(dir);
-    printf("spool: left out, a tmpfs can't be mounted here: %s\n", strerror(errno));
-    return NULL;
-}
-
 /* The last request that does not fit leaves nothing behind; what is there is kept. */
 START_TEST(full_disk_is_503)
 {
-    AUTO(mem_free) char *disk = disk_new();
+    AUTO(mem_free) char *disk = disk_new(1);
     AUTO(mem_free) char *metrics = NULL;
     struct fixture fixture;
     int taken = 0, refused = 0;
 
     if (!disk)
         return;
-    metrics = xasprintf("{\"a\":\"%0*d\"}", 9000, 0);
+    metrics = xasprintf("{\"a\":\"%0*d\"}", 90000, 0);
     fixture_start_on(&fixture, disk, environment_plain);
     proxy_refuse(fixture.proxy, true);
     for (int i = 1; refused < 3; i++) {
@@ -469,6 +455,35 @@ START_TEST(full_disk_is_503)
     proxy_refuse(fixture.proxy, false);
     daemon_resume(fixture.service.daemon);
     fixture_check_totals(&fixture, taken, 0, 0);
+    fixture_stop(&fixture);
+}
+END_TEST
+
+/* Nobody sends anything to a daemon that is not ready: it notices by itself that its disk has space
+ * again, with Postgres still away. */
+START_TEST(ready_when_there_is_space)
+{
+    static const char *const environment[] = { SPOOL_AFTER, "PLUMBLINE_COMMIT_TIMEOUT_MS=1s",
+                                               NULL };
+    AUTO(mem_free) char *disk = disk_new(1);
+    AUTO(mem_free) char *ballast = NULL;
+    struct fixture fixture;
+
+    if (!disk)
+        return;
+    ballast = xasprintf("%s/ballast", disk);
+    fixture_start_on(&fixture, disk, environment);
+    WAIT_UNTIL(20000, fixture_send(&fixture, 1, "{}") == 200);
+    disk_fill(ballast);
+    proxy_refuse(fixture.proxy, true);
+    ck_assert_int_eq(fixture_send(&fixture, 2, "{}"), 503);
+    WAIT_UNTIL(20000, daemon_status(fixture.service.daemon, "/readyz") == 503);
+    ck_assert_int_eq(unlink(ballast), 0);
+    WAIT_UNTIL(20000, daemon_status(fixture.service.daemon, "/readyz") == 200);
+    ck_assert(daemon_log_has(fixture.service.daemon, "event=spool_works"));
+    ck_assert_int_eq(fixture_send(&fixture, 3, "{}"), 202);
+    proxy_refuse(fixture.proxy, false);
+    fixture_check_totals(&fixture, 2, 0, 0);
     fixture_stop(&fixture);
 }
 END_TEST
@@ -734,6 +749,7 @@ Suite *spool_suite(void)
     tcase_add_test(tc, what_is_not_spooled);
     tcase_add_test(tc, full_spool_is_503);
     tcase_add_test(tc, full_disk_is_503);
+    tcase_add_test(tc, ready_when_there_is_space);
     tcase_add_test(tc, damaged_and_torn);
     tcase_add_test(tc, newer_format_is_refused);
     tcase_add_test(tc, unwanted_but_not_empty);
