@@ -203,7 +203,7 @@ void pg_kill9(struct pg *pg)
     WAIT_UNTIL(STOP_MS_MAX, !pg_backends_left(pg));
 }
 
-void pg_revive(struct pg *pg)
+static bool pg_is_alive(struct pg *pg)
 {
     AUTO(mem_free) char *dsn = pg_dsn(pg, "postgres");
 
@@ -211,7 +211,12 @@ void pg_revive(struct pg *pg)
         pg->pid = 0;
     if (!pg->pid)
         pg_resume(pg);
-    WAIT_UNTIL(START_MS_MAX, PQping(dsn) == PQPING_OK);
+    return PQping(dsn) == PQPING_OK;
+}
+
+void pg_revive(struct pg *pg)
+{
+    WAIT_UNTIL(START_MS_MAX, pg_is_alive(pg)); /* it may be about to end */
 }
 
 static size_t pg_children(const struct pg *pg, pid_t children[CHILDREN_MAX])

@@ -1,6 +1,8 @@
-/* The disk under Postgres is full: requests get 503, nothing acknowledged is lost, and with space
- * it goes on by itself. */
+/* The disk under Postgres is full: requests get 503 or go to the spool, nothing acknowledged is
+ * lost, and with space it goes on by itself. */
 #include <check.h>
+#include <libpq-fe.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -8,6 +10,8 @@
 #include "tests/harness/disk.h"
 #include "tests/harness/load.h"
 #include "tests/harness/pg.h"
+#include "tests/harness/process.h"
+#include "tests/harness/temp.h"
 #include "tests/harness/wait.h"
 
 Suite *disk_full_suite(void);
@@ -57,6 +61,91 @@ START_TEST(full_disk_is_503_until_there_is_space)
 }
 END_TEST
 
+/* The write-ahead log goes to the disk; the server starts anew there. */
+static void wal_move(struct pg *pg, const char *dsn, const char *disk)
+{
+    AUTO(mem_free) char *data = pg_query_text(dsn, "SHOW data_directory");
+    AUTO(mem_free)
+    char *command =
+        xasprintf("mv '%s/pg_wal' '%s/wal' && ln -s '%s/wal' '%s/pg_wal'", data, disk, disk, data);
+    const char *const argv[] = { "sh", "-c", command, NULL };
+
+    pg_stop(pg, PG_STOP_FAST);
+    process_run(&(struct process_options){ .argv = argv, .as_postgres = true });
+    pg_resume(pg);
+}
+
+/* The next segment is wanted, and with it the server dies if there is no space. */
+static void wal_switch(const char *dsn)
+{
+    PGconn *conn = PQconnectdb(dsn);
+
+    PQclear(PQexec(conn, "SELECT pg_switch_wal()"));
+    PQfinish(conn);
+}
+
+static bool log_has(const struct pg *pg, const char *text)
+{
+    AUTO(mem_free) char *log = pg_log(pg, 1 << 20);
+
+    return strstr(log, text) != NULL;
+}
+
+static const struct {
+    const char *environment[3];
+    bool has_spool;
+} wal_cases[] = {
+    /* a batch whose COMMIT got no answer keeps its clients waiting: it has not all of them */
+    { { "PLUMBLINE_COMMIT_TIMEOUT_MS=500ms", "PLUMBLINE_BATCH_EVENTS_MAX=100" }, false },
+    { { "PLUMBLINE_SPOOL_AFTER_MS=200ms" }, true },
+};
+
+/* Postgres has no space for its log: it panics, ends, and is started again when there is some. */
+START_TEST(full_wal)
+{
+    /* no segment is kept for later: each needs space of its own */
+    static const char *const settings[] = { "wal_recycle=off", "min_wal_size=8MB",
+                                            "max_wal_size=16MB", NULL };
+    AUTO(mem_free) char *disk = disk_new(DISK_MIB);
+    AUTO(mem_free) char *dir = temp_dir();
+    AUTO(mem_free) char *spool = xasprintf("%s/spool", dir);
+    AUTO(mem_free) char *ballast = NULL;
+    AUTO(pg_free) struct pg *pg = NULL;
+    AUTO(mem_free) char *dsn = NULL;
+    AUTO(daemon_free) struct daemon *daemon = NULL;
+    AUTO(load_free) struct load *load = NULL;
+
+    if (!disk)
+        return;
+    pg = pg_start(&(struct pg_options){ .settings = settings });
+    ballast = xasprintf("%s/ballast", disk);
+    dsn = pg_database_new(pg);
+    wal_move(pg, dsn, disk);
+    daemon =
+        daemon_start(&(struct daemon_options){ .dsn = dsn,
+                                               .environment = wal_cases[_i].environment,
+                                               .spool = wal_cases[_i].has_spool ? spool : NULL });
+    load = load_start(&(struct load_options){
+        .seed = 61, .clients = 16, .events_max = 100, .anonymous = true, .daemons = { daemon } });
+    load_await(load, 20);
+    disk_fill(ballast);
+    WAIT_UNTIL(30000, (wal_switch(dsn), log_has(pg, "PANIC:")));
+    if (wal_cases[_i].has_spool)
+        load_await_spooled(load, 8);
+    else
+        load_await_refused(load, 8);
+    ck_assert_int_eq(daemon_status(daemon, "/healthz"), 200);
+    ck_assert_int_eq(unlink(ballast), 0);
+    pg_revive(pg);
+    load_await(load, 20);
+    load_finish(load);
+    if (wal_cases[_i].has_spool)
+        WAIT_UNTIL(30000, daemon_metric(daemon, "plumbline_spool_groups") == 0);
+    ck_assert_uint_eq(load_tally(load).lost, 0);
+    load_check(load, dsn);
+}
+END_TEST
+
 Suite *disk_full_suite(void)
 {
     Suite *suite = suite_create("disk_full");
@@ -64,6 +153,7 @@ Suite *disk_full_suite(void)
 
     tcase_add_unchecked_fixture(tc, pg_shared_start, NULL);
     tcase_add_test(tc, full_disk_is_503_until_there_is_space);
+    tcase_add_loop_test(tc, full_wal, 0, (int)LENGTH(wal_cases));
     suite_add_tcase(suite, tc);
     return suite;
 }
