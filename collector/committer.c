@@ -366,8 +366,10 @@ static bool committer_replay_attempt(struct committer *committer, const struct s
     if (result == STORE_UNKNOWN)
         result = committer_settle(committer, batch);
     committer->tried_ms = result == STORE_COMMITTED ? clock_mono_ms() : -clock_mono_ms();
-    if (result == STORE_COMMITTED)
+    if (result == STORE_COMMITTED) {
+        crash_at(CRASH_COMMIT_DONE);
         committer_count_replay(committer, group, batch, clock_mono_us() - start_us);
+    }
     (void)batch_release(batch); /* the group has it */
     return result == STORE_COMMITTED;
 }

@@ -355,6 +355,9 @@ START_TEST(judged_when_replayed)
     ck_assert_int_eq(fixture_send(&fixture, 2, "{\"b\":1e22}"), 202);
     ck_assert_int_eq(fixture_send(&fixture, 2, "{\"b\":1e22}"), 202); /* a duplicate */
     ck_assert_int_eq(fixture_send(&fixture, 1, "{\"a\":2}"), 202);    /* a conflict */
+    ck_assert_int_eq(fixture_send(&fixture, 0, "{\"a\":3}"), 202);    /* too old, by then */
+    pg_exec(fixture.dsn, "INSERT INTO retention_horizon"
+                         " VALUES ('event', to_timestamp(1600000060), pg_current_xact_id())");
     proxy_refuse(fixture.proxy, false);
     fixture_await_empty(&fixture);
     rows = service_rows(&fixture.service, "?model_deployment_crn=crn:spool");
@@ -367,7 +370,12 @@ START_TEST(judged_when_replayed)
                                                " -> 'metrics' ->> 'a' = '2'"
                                                " AND origin->>'file' IS NOT NULL"),
                      1);
-    ck_assert_int_eq(fixture_sample(&fixture, "plumbline_spool_rejected_total"), 1);
+    ck_assert_int_eq(pg_query_i64(fixture.dsn, "SELECT count(*) FROM rejected_event WHERE source ="
+                                               " 'spool' AND code = 'too_old'"
+                                               " AND convert_from(event, 'UTF8')::json"
+                                               " -> 'metrics' ->> 'a' = '3'"),
+                     1);
+    ck_assert_int_eq(fixture_sample(&fixture, "plumbline_spool_rejected_total"), 2);
     ck_assert_int_ge(
         pg_query_i64(fixture.dsn,
                      "SELECT count(*) FROM rejected_event WHERE (origin->>'receivedMs')"
@@ -695,8 +703,9 @@ END_TEST
 START_TEST(dies_at_every_step_of_a_replay)
 {
     static const enum crash_point points[] = {
-        CRASH_REPLAY_TAKEN,   CRASH_COMMIT_PREPARED,  CRASH_COMMIT_BEGUN,   CRASH_COMMIT_SENT,
-        CRASH_COMMIT_WRITTEN, CRASH_REPLAY_COMMITTED, CRASH_REPLAY_DROPPED, CRASH_REPLAY_REJOINED,
+        CRASH_REPLAY_TAKEN,   CRASH_COMMIT_TAKEN,    CRASH_COMMIT_PREPARED, CRASH_COMMIT_BEGUN,
+        CRASH_COMMIT_SENT,    CRASH_COMMIT_WRITTEN,  CRASH_COMMIT_DONE,     CRASH_REPLAY_COMMITTED,
+        CRASH_REPLAY_DROPPED, CRASH_REPLAY_REJOINED,
     };
     const char *environment[3];
     struct fixture fixture;
