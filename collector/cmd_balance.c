@@ -13,7 +13,7 @@ struct balance_options {
 static const struct option_row balance_rows[] = {
     OPTIONS_CONFIG_ROWS(struct balance_options),
     { "json", 0, OPTION_FLAG, offsetof(struct balance_options, json), 0, 0, NULL,
-      "print the answer of GET /v1/balance" },
+      "print JSON: the answer of GET /v1/balance without what is spooled" },
     { 0 },
 };
 
@@ -21,7 +21,9 @@ static const struct command_line balance_line = {
     .name = "balance",
     .operands = "",
     .summary = "Prints what became of every event received; fails when the books do not balance.",
-    .notes = "A running daemon answers the same at GET /v1/balance.",
+    .notes =
+        "It reads the database, which knows of no spool. GET /v1/balance of a running daemon also "
+        "counts\nwhat that one has spooled.",
     .rows = balance_rows,
 };
 
@@ -36,7 +38,7 @@ static void balance_print(const struct balance *balance, bool json)
         balance_write_table(balance, stdout);
         return;
     }
-    balance_write_json(balance, &out);
+    balance_write_json(balance, false, &out);
     (void)puts(buf_text(&out));
 }
 

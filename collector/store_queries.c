@@ -33,7 +33,7 @@ int query_balance(struct store_pool *pool, struct query *query, struct buf *out,
         if (!query->spool || spool_drops(query->spool) == drops)
             break;
     }
-    balance_write_json(&balance, out);
+    balance_write_json(&balance, true, out);
     return 0;
 }
 

@@ -26,9 +26,10 @@ struct balance {
 struct balance_counts balance_total(const struct balance *balance);
 /* received = accepted + duplicate + rejected + spooled, in every kind. */
 bool balance_holds(const struct balance *balance);
-/* The answer of GET /v1/balance. */
-void balance_write_json(const struct balance *balance, struct buf *out);
-/* For people: a line a kind and one for all. */
+/* The answer of GET /v1/balance; without what is spooled where only the database was asked, which
+ * knows of no spool. */
+void balance_write_json(const struct balance *balance, bool has_spooled, struct buf *out);
+/* For people, without what is spooled: a line a kind and one for all. */
 void balance_write_table(const struct balance *balance, FILE *out);
 
 #endif

@@ -49,24 +49,24 @@ START_TEST(table)
     balance_write_table(&balance, out);
     (void)fclose(out);
     ck_assert_str_eq(text, "                         received       accepted      duplicate       "
-                           "rejected        spooled\n"
+                           "rejected\n"
                            "track_metrics                  13              7              2        "
-                           "      1              3\n"
+                           "      1\n"
                            "delayed_metrics                 0              0              0        "
-                           "      0              0\n"
+                           "      0\n"
                            "aggregate_metrics               0              0              0        "
-                           "      0              0\n"
+                           "      0\n"
                            "model_deployed                  0              0              0        "
-                           "      0              0\n"
+                           "      0\n"
                            "unknown                         4              0              0        "
-                           "      4              0\n"
+                           "      4\n"
                            "project_created                 0              0              0        "
-                           "      0              0\n"
+                           "      0\n"
                            "model_built                     0              0              0        "
-                           "      0              0\n"
+                           "      0\n"
                            "total                          17              7              2        "
-                           "      5              3\n"
-                           "3 batches; the books balance\n");
+                           "      5\n"
+                           "3 batches; the books balance; a daemon's spool is not in them\n");
 }
 END_TEST
 
@@ -76,7 +76,7 @@ START_TEST(json)
     AUTO(buf_done) struct buf out;
 
     buf_init(&out, 4096);
-    balance_write_json(&balance, &out);
+    balance_write_json(&balance, true, &out);
     ck_assert_str_eq(
         buf_text(&out),
         "{\"total\":{\"received\":17,\"accepted\":7,\"duplicate\":2,\"rejected\":5,\"spooled\":3},"
@@ -98,6 +98,20 @@ START_TEST(json)
 }
 END_TEST
 
+/* What only the database was asked says nothing of spools. */
+START_TEST(json_of_the_database)
+{
+    struct balance balance = { .batches = 3 };
+    AUTO(buf_done) struct buf out;
+
+    buf_init(&out, 4096);
+    balance_write_json(&balance, false, &out);
+    ck_assert(strstr(buf_text(&out), "{\"total\":{\"received\":0,\"accepted\":0,\"duplicate\":0,"
+                                     "\"rejected\":0},\"events\":{") == buf_text(&out));
+    ck_assert_ptr_null(strstr(buf_text(&out), "spooled"));
+}
+END_TEST
+
 Suite *balance_suite(void);
 Suite *balance_suite(void)
 {
@@ -108,6 +122,7 @@ Suite *balance_suite(void)
     tcase_add_test(tc, does_not_hold);
     tcase_add_test(tc, table);
     tcase_add_test(tc, json);
+    tcase_add_test(tc, json_of_the_database);
     suite_add_tcase(suite, tc);
     return suite;
 }
