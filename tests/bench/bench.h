@@ -39,6 +39,7 @@ struct pg *bench_pg(struct bench *bench);
 char *bench_database_new(struct bench *bench) MUST_CHECK;
 /* So that neither its files nor its autovacuum are in the way of what comes next. */
 void bench_database_drop(struct bench *bench, const char *dsn);
+/* As a user's is by default, with a spool that holds nothing. */
 struct daemon *bench_daemon_start(const char *dsn) MUST_CHECK;
 /* On a database that is made one without rollups; it must not have events yet. */
 struct daemon *bench_daemon_start_bare(const char *dsn) MUST_CHECK;

@@ -117,14 +117,17 @@ static void conn_send(const struct load *load, int place)
 }
 
 /* Whether the answer is there as a whole. */
-static bool conn_answered(const struct load_conn *conn)
+static bool conn_answered(const struct load *load, const struct load_conn *conn)
 {
+    int status = load->options->status ? load->options->status : 200;
     const char *head_end = strstr(conn->answer, "\r\n\r\n");
     const char *length;
 
     if (!head_end)
         return false;
-    ck_assert_msg(strncmp(conn->answer, "HTTP/1.1 200 ", 13) == 0, "answer: %s", conn->answer);
+    ck_assert_msg(strncmp(conn->answer, "HTTP/1.1 ", 9) == 0 &&
+                      strtol(conn->answer + 9, NULL, 10) == status,
+                  "answer: %s", conn->answer);
     length = strcasestr(conn->answer, "\r\ncontent-length:");
     ck_assert_msg(length && length < head_end, "no length: %s", conn->answer);
     return conn->answer_len ==
@@ -132,7 +135,7 @@ static bool conn_answered(const struct load_conn *conn)
 }
 
 /* True: the answer has come. */
-static bool conn_receive(struct load_conn *conn)
+static bool conn_receive(const struct load *load, struct load_conn *conn)
 {
     ssize_t n = recv(conn->fd, conn->answer + conn->answer_len, ANSWER_BYTES_MAX - conn->answer_len,
                      MSG_DONTWAIT);
@@ -142,7 +145,7 @@ static bool conn_receive(struct load_conn *conn)
     ck_assert_msg(n > 0, "the daemon closed a connection: %s", n ? strerror(errno) : conn->answer);
     conn->answer_len += (size_t)n;
     conn->answer[conn->answer_len] = '\0';
-    return conn_answered(conn);
+    return conn_answered(load, conn);
 }
 
 /* ------------------------------------------------------------------------------------- the loop */
@@ -217,7 +220,7 @@ static void load_wait(struct load *load, int64_t until_us)
 
         if (events[i].events & EPOLLOUT)
             conn_send(load, place);
-        if ((events[i].events & ~(uint32_t)EPOLLOUT) && conn_receive(&load->conns[place]))
+        if ((events[i].events & ~(uint32_t)EPOLLOUT) && conn_receive(load, &load->conns[place]))
             load_end(load, place);
     }
 }

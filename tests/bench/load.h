@@ -1,6 +1,6 @@
 /* The load generator: requests that were written before, over a number of connections, by one
- * thread and epoll, so that it takes little from what it measures. Every answer must be 200: any
- * other, and a connection that is lost, end the program. */
+ * thread and epoll, so that it takes little from what it measures. Every answer must be 200, or the
+ * status that is expected: any other, and a connection that is lost, end the program. */
 #ifndef BENCH_LOAD_H
 #define BENCH_LOAD_H
 
@@ -31,6 +31,7 @@ struct load_options {
     bool fresh;         /* each request over a connection of its own, as many at a time */
     double rate;        /* requests begun in a second, evenly; 0: whenever a connection is free */
     double seconds_max; /* no request begins after these; 0: all of them */
+    int status;         /* of every answer; 0: 200 */
 };
 
 struct load_result {

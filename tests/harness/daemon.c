@@ -35,6 +35,7 @@ struct daemon {
     struct daemon *next;
     struct daemon_options options;
     char *dsn;
+    char *spool;
     char *log; /* of the present process, or the last one */
     pid_t pid; /* 0: not running */
     int port;
@@ -161,6 +162,7 @@ void daemon_free(struct daemon *daemon)
         }
     }
     free(daemon->dsn);
+    free(daemon->spool);
     free(daemon->log);
     free(daemon);
 }
@@ -228,6 +230,8 @@ struct daemon *daemon_spawn(const struct daemon_options *options)
         (void)atexit(daemon_check_all);
     daemon->options = *options;
     daemon->dsn = options->dsn ? xstrdup(options->dsn) : NULL;
+    daemon->spool = options->spool ? xstrdup(options->spool) : NULL;
+    daemon->options.spool = daemon->spool;
     daemon->next = daemons;
     daemons = daemon;
     daemon_launch(daemon);

@@ -16,7 +16,7 @@
 struct certificate;
 struct daemon;
 
-/* Borrowed until daemon_free, but for `dsn`. */
+/* Borrowed until daemon_free, but for `dsn` and `spool`. */
 struct daemon_options {
     const char *dsn;                /* NULL: no --database, say --data-dir in arguments */
     const char *listen;             /* NULL: 127.0.0.1:0 */
