@@ -336,6 +336,8 @@ static void revoke(struct kafka *kafka, rd_kafka_topic_partition_list_t *list)
         if (p->state == KAFKA_LEFT && !p->in_flight)
             kafka_partition_free(kafka, p);
     }
+    /* librdkafka keeps a pause, also until the partition is ours again */
+    (void)rd_kafka_resume_partitions(kafka->client, list);
     error = rd_kafka_incremental_unassign(kafka->client, list);
     if (error)
         rd_kafka_error_destroy(error);

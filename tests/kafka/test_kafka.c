@@ -7,8 +7,10 @@
 
 #include "base/mem.h"
 #include "tests/harness/broker.h"
+#include "tests/harness/daemon.h"
 #include "tests/harness/load.h"
 #include "tests/harness/pg.h"
+#include "tests/harness/proxy.h"
 #include "tests/harness/runner.h"
 #include "tests/harness/service.h"
 #include "tests/harness/temp.h"
@@ -601,6 +603,45 @@ START_TEST(stops_with_a_spool_while_postgres_is_away)
 }
 END_TEST
 
+/* A partition that waits for Postgres is paused, and librdkafka keeps that for whoever has it next,
+ * be it the same daemon again. */
+START_TEST(a_pause_ends_with_its_partition)
+{
+    AUTO(mem_free) char *dsn = pg_database_new(pg_shared());
+    AUTO(mem_free) char *through = NULL;
+    AUTO(rig_done) struct rig rig = { .topic = broker_topic_name("pause") };
+    AUTO(producer_free) struct producer *producer = producer_new(broker_shared(), NULL);
+    struct proxy *proxy = proxy_start_for(dsn, &through);
+    struct daemon *other;
+
+    rig_start(&rig, broker_shared(), rig.topic, dsn, NULL);
+    ck_assert_int_eq(daemon_stop(rig.service->daemon), 0);
+    other =
+        daemon_start(&(struct daemon_options){ .dsn = through, .environment = rig.environment });
+    proxy_refuse(proxy, true);
+    proxy_cut_all(proxy);
+    broker_topic_make(broker_shared(), rig.topic, 2, NULL);
+    WAIT_UNTIL(RIG_READ_MS_MAX, daemon_log_has(other, "event=kafka_assigned partitions=2"));
+    daemon_resume(rig.service->daemon);
+    WAIT_UNTIL(RIG_READ_MS_MAX,
+               daemon_log_has(rig.service->daemon, "event=kafka_assigned partitions=1"));
+    proxy_refuse(proxy, false);
+    for (uint32_t i = 0; i < 2; i++) {
+        for (int32_t partition = 0; partition < 2; partition++)
+            rig_send_prediction(producer, rig.topic, partition, 2 * i + (uint32_t)partition);
+        producer_flush(producer);
+        rig_wait(&rig, 0, i + 1);
+        rig_wait(&rig, 1, i + 1);
+        if (i == 0)
+            ck_assert_int_eq(daemon_stop(rig.service->daemon), 0);
+    }
+    ck_assert_int_eq(rig_predictions(&rig), 4);
+    daemon_free(other);
+    proxy_stop(proxy);
+    daemon_resume(rig.service->daemon); /* for its orderly end */
+}
+END_TEST
+
 Suite *kafka_suite(void)
 {
     Suite *suite;
@@ -632,11 +673,12 @@ Suite *kafka_suite(void)
     tcase_add_test(tcase, servers_go_and_come_back);
     tcase_add_test(tcase, stops_while_the_broker_hangs);
     suite_add_tcase(suite, tcase);
-    tcase = tcase_create("spool");
+    tcase = tcase_create("outages");
     tcase_set_timeout(tcase, 120);
     tcase_add_unchecked_fixture(tcase, pg_shared_start, NULL);
     tcase_add_unchecked_fixture(tcase, broker_shared_start, NULL);
     tcase_add_test(tcase, stops_with_a_spool_while_postgres_is_away);
+    tcase_add_test(tcase, a_pause_ends_with_its_partition);
     suite_add_tcase(suite, tcase);
     return suite;
 }
