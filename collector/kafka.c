@@ -58,6 +58,8 @@ static const char *const kafka_properties[][2] = {
      * partitions that were filled together are read together */
     { "fetch.message.max.bytes", "262144" },
     { "topic.metadata.refresh.interval.ms", "10000" }, /* how late a new topic is seen */
+    /* questions to a broker that hangs last as long, whatever time they are given */
+    { "socket.timeout.ms", "10000" },
     { NULL, NULL },
 };
 

@@ -136,6 +136,21 @@ START_TEST(a_front_that_comes_late)
 }
 END_TEST
 
+/* Nor is a broker waited for that does not say where a partition ends. */
+START_TEST(stops_while_an_end_is_asked_for)
+{
+    enum { NEVER_MS = 600000 };
+    AUTO(broker_free) struct broker *broker = broker_mock();
+    AUTO(rig_done) struct rig rig;
+
+    broker_mock_delay(broker, BROKER_LIST_OFFSETS, NEVER_MS);
+    mock_init(&rig, broker, "asked");
+    WAIT_UNTIL(RIG_READ_MS_MAX, broker_mock_delays(broker, BROKER_LIST_OFFSETS));
+    ck_assert_int_eq(daemon_stop(rig.service->daemon), 0);
+    daemon_resume(rig.service->daemon);
+}
+END_TEST
+
 Suite *kafka_mock_suite(void)
 {
     Suite *suite = suite_create("kafka_mock");
@@ -150,6 +165,7 @@ Suite *kafka_mock_suite(void)
     tcase_set_timeout(tcase, 240);
     tcase_add_unchecked_fixture(tcase, pg_shared_start, NULL);
     tcase_add_test(tcase, a_front_that_comes_late);
+    tcase_add_test(tcase, stops_while_an_end_is_asked_for);
     suite_add_tcase(suite, tcase);
     return suite;
 }
