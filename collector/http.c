@@ -20,8 +20,7 @@ enum {
     HTTP_THREADS_MAX_AUTO = 8,
     HTTP_ADDRESSES = 4096,  /* that wrong keys are counted of: 64 KiB */
     HTTP_FILES_SPARE = 128, /* besides connections: reads, committers, files, epoll sets */
-    HTTP_EXTRA_MIN = 16,
-    HTTP_EXTRA_IDLE_S = 5, /* of a connection that is only to be told that it is one too many */
+    HTTP_EXTRA_IDLE_S = 5,  /* of a connection that is only to be told that it is one too many */
 };
 
 bool http_request_enter(struct http *http)
@@ -50,29 +49,12 @@ static const union MHD_ConnectionInfo *http_info(struct MHD_Connection *connecti
     return MHD_get_connection_info(connection, type);
 }
 
-/* Who has been told 503 often enough is not listened to: these have places of others. */
-static enum http_extra http_connection_judge(struct http *http, const struct http_conn *conn,
-                                             int fd, int64_t open)
-{
-    const struct config *config = http->setup.config;
-    int64_t max = config->connections_per_address_max;
-    int64_t of_address = max ? http_conns_count(http->conns, conn) : 0;
-
-    if (of_address > max + HTTP_EXTRA_MIN)
-        (void)shutdown(fd, SHUT_RDWR);
-    if (of_address > max)
-        return HTTP_EXTRA_OF_ADDRESS;
-    return open > config->connections_max ? HTTP_EXTRA : HTTP_FITS;
-}
-
 static void http_connection_start(struct http *http, struct MHD_Connection *connection,
                                   void **socket_context)
 {
     int fd = http_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
     struct http_tls *tls = NULL;
     struct http_conn *conn;
-    int64_t open;
-    enum http_extra extra;
 
     pthread_mutex_lock(&http->lock);
     if (http->tls)
@@ -81,15 +63,14 @@ static void http_connection_start(struct http *http, struct MHD_Connection *conn
     *socket_context = conn =
         http_conn_add(http->conns, fd, tls,
                       http_network(
-                          http_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr),
-                      &open);
+                          http_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr));
     if (tls)
         http_tls_begin(tls, http_info(connection, MHD_CONNECTION_INFO_GNUTLS_SESSION)->tls_session,
                        conn);
-    extra = http_connection_judge(http, conn, fd, open);
-    if (extra == HTTP_FITS)
+    if (http_conn_extra(conn) == HTTP_FITS)
         return;
-    http_conn_set_extra(conn, extra);
+    if (http_conn_extra(conn) == HTTP_CUT)
+        (void)shutdown(fd, SHUT_RDWR);
     stats_add(http->setup.stats, STAT_CONNECTIONS_REFUSED, 1);
     (void)MHD_set_connection_option(connection, MHD_CONNECTION_OPTION_TIMEOUT,
                                     (unsigned)HTTP_EXTRA_IDLE_S);
@@ -240,7 +221,7 @@ struct http *http_start(const struct http_setup *setup, struct err *err)
     http->listen_fd = listen_open(setup->config->listen, http->address, err);
     if (http->listen_fd < 0)
         return NULL;
-    http->conns = http_conns_start(setup->stats, setup->config->request_timeout_ms);
+    http->conns = http_conns_start(setup->stats, setup->config);
     http->queries = http_queries_start(&http->setup);
     http->daemon = http_daemon_start(http);
     if (!http->daemon) {

@@ -35,6 +35,7 @@ struct http_conn {
     struct http_conn **link;
     int fd;
     char network[HTTP_NETWORK_BYTES]; /* const once the connection is there, as is extra */
+    size_t network_len;
     enum http_extra extra;
 
     pthread_mutex_t lock;
@@ -50,6 +51,7 @@ struct http_conn {
 
 struct http_conns {
     struct stats *stats;
+    const struct config *config;
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t stop_cond;
@@ -152,13 +154,14 @@ static void *http_conns_run(void *arg)
     return NULL;
 }
 
-struct http_conns *http_conns_start(struct stats *stats, int64_t request_timeout_ms)
+struct http_conns *http_conns_start(struct stats *stats, const struct config *config)
 {
     struct http_conns *conns = xcalloc(1, sizeof(*conns));
     pthread_condattr_t attributes;
 
     conns->stats = stats;
-    conns->request_timeout_ms = request_timeout_ms;
+    conns->config = config;
+    conns->request_timeout_ms = config->request_timeout_ms;
     pthread_mutex_init(&conns->lock, NULL);
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
@@ -191,23 +194,49 @@ void http_conns_set_timeout(struct http_conns *conns, int64_t request_timeout_ms
     pthread_mutex_unlock(&conns->lock);
 }
 
+/* What the next connection of a network is, with the list's lock held. Those that are themselves
+ * too many take no place of those that fit. */
+static enum http_extra http_conns_judge(const struct http_conns *conns, struct span network)
+{
+    int64_t max = conns->config->connections_per_address_max;
+    int64_t of_network = 0, fit = 0;
+    enum http_extra extra;
+
+    for (const struct http_conn *at = max ? conns->head : NULL; at; at = at->next) {
+        bool is_of_it = span_equal((struct span){ at->network, at->network_len }, network);
+
+        of_network += is_of_it;
+        fit += is_of_it && at->extra == HTTP_FITS;
+    }
+    if (max && fit >= max)
+        extra = HTTP_EXTRA_OF_ADDRESS;
+    else if (conns->open >= conns->config->connections_max)
+        extra = HTTP_EXTRA;
+    else
+        return HTTP_FITS;
+    return max && of_network >= max + HTTP_EXTRA_MIN ? HTTP_CUT : extra;
+}
+
 struct http_conn *http_conn_add(struct http_conns *conns, int fd, struct http_tls *tls,
-                                struct span network, int64_t *open)
+                                struct span network)
 {
     struct http_conn *conn = xcalloc(1, sizeof(*conn));
 
+    assert(network.len <= sizeof(conn->network));
     conn->fd = fd;
     memcpy(conn->network, network.data, network.len);
+    conn->network_len = network.len;
     conn->tls = tls;
     conn->bytes_known = true; /* a new connection: none */
     pthread_mutex_init(&conn->lock, NULL);
     pthread_mutex_lock(&conns->lock);
+    conn->extra = http_conns_judge(conns, network);
     conn->next = conns->head;
     conn->link = &conns->head;
     if (conn->next)
         conn->next->link = &conn->next;
     conns->head = conn;
-    *open = ++conns->open;
+    conns->open++;
     pthread_mutex_unlock(&conns->lock);
     stats_add(conns->stats, STAT_CONNECTIONS, 1);
     return conn;
@@ -226,22 +255,6 @@ void http_conn_remove(struct http_conns *conns, struct http_conn *conn)
     http_tls_unref(conn->tls);
     pthread_mutex_destroy(&conn->lock);
     free(conn);
-}
-
-int64_t http_conns_count(struct http_conns *conns, const struct http_conn *conn)
-{
-    int64_t count = 0;
-
-    pthread_mutex_lock(&conns->lock);
-    for (const struct http_conn *at = conns->head; at; at = at->next)
-        count += memcmp(at->network, conn->network, sizeof(at->network)) == 0;
-    pthread_mutex_unlock(&conns->lock);
-    return count;
-}
-
-void http_conn_set_extra(struct http_conn *conn, enum http_extra extra)
-{
-    conn->extra = extra;
 }
 
 enum http_extra http_conn_extra(const struct http_conn *conn)

@@ -26,23 +26,23 @@ struct http_conns;
 struct http_conn;
 struct http_tls;
 
-struct http_conns *http_conns_start(struct stats *stats, int64_t request_timeout_ms);
+/* Borrows `config`, which has the limits, until it is stopped. */
+struct http_conns *http_conns_start(struct stats *stats, const struct config *config);
 /* After the daemon has stopped: no connection is left. */
 void http_conns_stop(struct http_conns *conns);
 /* From now on. */
 void http_conns_set_timeout(struct http_conns *conns, int64_t request_timeout_ms);
-/* `tls` is taken, NULL without TLS. `open` gets how many there are with this one. */
+/* `tls` is taken, NULL without TLS. Of `network`, see http_network, bytes are copied. */
 struct http_conn *http_conn_add(struct http_conns *conns, int fd, struct http_tls *tls,
-                                struct span network, int64_t *open);
-/* How many there are of this one's network, with it. */
-int64_t http_conns_count(struct http_conns *conns, const struct http_conn *conn);
+                                struct span network) MUST_CHECK;
 void http_conn_remove(struct http_conns *conns, struct http_conn *conn);
 /* The handshake of TLS is over: the next byte is that of a request. */
 void http_conn_secured(struct http_conn *conn);
 /* There are more connections than there may be, or than one address may have: whatever this one
- * asks is answered 503. */
-enum http_extra { HTTP_FITS, HTTP_EXTRA, HTTP_EXTRA_OF_ADDRESS };
-void http_conn_set_extra(struct http_conn *conn, enum http_extra extra);
+ * asks is answered 503. So many of one address are told so; the next is to be cut, since these have
+ * places of others. */
+enum { HTTP_EXTRA_MIN = 16 };
+enum http_extra { HTTP_FITS, HTTP_EXTRA, HTTP_EXTRA_OF_ADDRESS, HTTP_CUT };
 enum http_extra http_conn_extra(const struct http_conn *conn);
 /* The head of a request is there, its body may be on the way: the deadline runs. */
 void http_conn_arriving(struct http_conn *conn);

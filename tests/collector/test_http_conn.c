@@ -1,4 +1,7 @@
 /* Connections that misbehave, and how the server ends. */
+#include "../../collector/http_internal.h"
+
+#include <arpa/inet.h>
 #include <check.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -10,6 +13,7 @@
 #include "base/mem.h"
 #include "collector/http.h"
 #include "fake_collector.h"
+#include "tests/harness/wait.h"
 
 static struct fake_collector fake;
 
@@ -323,6 +327,124 @@ START_TEST(address_limit)
 }
 END_TEST
 
+/* Who is only told that it is one too many takes no place of those that are served. */
+START_TEST(an_extra_connection_takes_no_place)
+{
+    enum { LIMIT = 2 };
+    AUTO(answer_done) struct answer answer;
+    int fds[LIMIT], extra, next;
+
+    fake.config.connections_per_address_max = LIMIT;
+    fake.config.request_timeout_ms = 60000;
+    fake.config.idle_timeout_ms = 60000;
+    fake_start(&fake);
+    answer_init(&answer);
+    for (int i = 0; i < LIMIT; i++) {
+        fds[i] = client_connect(fake.address);
+        ck_assert_uint_eq(conn_health(fds[i], &answer), 200);
+    }
+    extra = client_connect(fake.address);
+    WAIT_UNTIL(10000, stats_get(fake.stats, STAT_CONNECTIONS_REFUSED) == 1);
+    (void)close(fds[0]);
+    WAIT_UNTIL(10000, stats_get(fake.stats, STAT_CONNECTIONS) == LIMIT);
+    next = client_connect(fake.address);
+    ck_assert_uint_eq(conn_health(next, &answer), 200);
+    ck_assert_uint_eq(conn_health(extra, &answer), 503);
+    (void)close(extra);
+    (void)close(next);
+    (void)close(fds[1]);
+}
+END_TEST
+
+/* A connection without a socket, of an address as text. */
+static struct http_conn *conn_of(struct http_conns *conns, const char *address)
+{
+    struct sockaddr_in6 in6 = { .sin6_family = AF_INET6 };
+    struct sockaddr_in in = { .sin_family = AF_INET };
+
+    if (inet_pton(AF_INET, address, &in.sin_addr) == 1)
+        return http_conn_add(conns, -1, NULL, http_network((const struct sockaddr *)&in));
+    ck_assert_int_eq(inet_pton(AF_INET6, address, &in6.sin6_addr), 1);
+    return http_conn_add(conns, -1, NULL, http_network((const struct sockaddr *)&in6));
+}
+
+static void conn_judge(struct http_conns *conns, const char *address, enum http_extra want,
+                       struct http_conn **conn)
+{
+    *conn = conn_of(conns, address);
+    ck_assert_msg(http_conn_extra(*conn) == want, "%s: %d, not %d", address,
+                  (int)http_conn_extra(*conn), (int)want);
+}
+
+static const struct {
+    const char *address;
+    enum http_extra want;
+} network_cases[] = {
+    { "32.1.13.184", HTTP_FITS },
+    { "2001:db8::1", HTTP_FITS }, /* begins with the same bytes */
+    { "2001:db8::1", HTTP_EXTRA_OF_ADDRESS },
+    { "2001:db8::ffff:0:0:2", HTTP_EXTRA_OF_ADDRESS },
+    { "2001:db8:0:1::1", HTTP_FITS },
+    { "32.1.13.184", HTTP_EXTRA_OF_ADDRESS },
+    { "::ffff:32.1.13.184", HTTP_EXTRA_OF_ADDRESS },
+    { "32.1.13.185", HTTP_FITS },
+    { "::ffff:32.1.13.186", HTTP_FITS },
+    { "::1", HTTP_FITS },
+    { "0.0.0.0", HTTP_FITS },
+};
+
+START_TEST(connections_of_a_network)
+{
+    struct config config = { .connections_max = 100,
+                             .connections_per_address_max = 1,
+                             .request_timeout_ms = 60000 };
+    struct http_conn *conns_of[LENGTH(network_cases)];
+    AUTO(stats_free) struct stats *stats = stats_new();
+    struct http_conns *conns = http_conns_start(stats, &config);
+
+    for (size_t i = 0; i < LENGTH(network_cases); i++)
+        conn_judge(conns, network_cases[i].address, network_cases[i].want, &conns_of[i]);
+    for (size_t i = 0; i < LENGTH(network_cases); i++)
+        http_conn_remove(conns, conns_of[i]);
+    http_conns_stop(conns);
+}
+END_TEST
+
+/* As many as may be told are, and cut is who comes then; whoever leaves a place leaves it to the
+ * next. Beyond connections_max it is the same. */
+START_TEST(connections_are_judged)
+{
+    enum { LIMIT = 2, ALL = LIMIT + 1, TOLD = LIMIT + HTTP_EXTRA_MIN };
+    struct config config = { .connections_max = TOLD + ALL,
+                             .connections_per_address_max = LIMIT,
+                             .request_timeout_ms = 60000 };
+    AUTO(stats_free) struct stats *stats = stats_new();
+    struct http_conns *conns = http_conns_start(stats, &config);
+    struct http_conn *of_a[TOLD], *of_b[TOLD], *of_c, *cut;
+
+    for (int i = 0; i < TOLD; i++)
+        conn_judge(conns, "10.0.0.1", i < LIMIT ? HTTP_FITS : HTTP_EXTRA_OF_ADDRESS, &of_a[i]);
+    conn_judge(conns, "10.0.0.1", HTTP_CUT, &cut);
+    http_conn_remove(conns, of_a[0]);
+    conn_judge(conns, "10.0.0.1", HTTP_FITS, &of_a[0]);
+    http_conn_remove(conns, cut);
+    conn_judge(conns, "10.0.0.2", HTTP_FITS, &of_b[0]);
+    conn_judge(conns, "10.0.0.3", HTTP_FITS, &cut);
+    conn_judge(conns, "10.0.0.3", HTTP_FITS, &of_c);
+    for (int i = 1; i < TOLD; i++)
+        conn_judge(conns, "10.0.0.2", HTTP_EXTRA, &of_b[i]);
+    http_conn_remove(conns, cut);
+    conn_judge(conns, "10.0.0.2", HTTP_CUT, &cut);
+    http_conn_remove(conns, cut);
+    http_conn_remove(conns, of_c);
+    for (int i = 0; i < TOLD; i++) {
+        http_conn_remove(conns, of_a[i]);
+        http_conn_remove(conns, of_b[i]);
+    }
+    http_conns_stop(conns);
+}
+END_TEST
+
 static void *conn_release(void *arg)
 {
     (void)arg;
@@ -463,7 +585,7 @@ Suite *http_conn_suite(void); /* called from the table that tools/suites writes 
 Suite *http_conn_suite(void)
 {
     Suite *suite = suite_create("http_conn");
-    TCase *tc = tcase_create("http_conn");
+    TCase *tc = tcase_create("http_conn"), *judged = tcase_create("http_conn_judge");
 
     tcase_set_timeout(tc, 60);
     tcase_add_checked_fixture(tc, conn_setup, conn_teardown);
@@ -477,6 +599,7 @@ Suite *http_conn_suite(void)
     tcase_add_test(tc, pipelined);
     tcase_add_test(tc, connection_limit);
     tcase_add_test(tc, address_limit);
+    tcase_add_test(tc, an_extra_connection_takes_no_place);
     tcase_add_test(tc, stop_with_suspended_requests);
     tcase_add_test(tc, drain);
     tcase_add_test(tc, closed_queue);
@@ -484,5 +607,8 @@ Suite *http_conn_suite(void)
     tcase_add_test(tc, port_taken);
     tcase_add_test(tc, ipv6);
     suite_add_tcase(suite, tc);
+    tcase_add_test(judged, connections_of_a_network);
+    tcase_add_test(judged, connections_are_judged);
+    suite_add_tcase(suite, judged);
     return suite;
 }
