@@ -1,5 +1,6 @@
 #include "collector/secret.h"
 
+#include <libpq-fe.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -25,11 +26,50 @@ static char *secret_star_escaped(char *text, const char *ends)
     return text;
 }
 
+/* NAME=..., and libpq knows the name. */
+static bool secret_is_parameter(const PQconninfoOption *options, const char *text)
+{
+    size_t len = strcspn(text, "=&");
+
+    for (; text[len] == '=' && options->keyword; options++) {
+        if (strlen(options->keyword) == len && memcmp(options->keyword, text, len) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* HOST[:PORT],HOST[:PORT]/ with ports that are numbers: libpq would quote any other. */
+static bool secret_is_hosts(const char *text)
+{
+    for (text += strcspn(text, ":/"); *text == ':'; text += strcspn(text, ":/")) {
+        text += 1 + strspn(text + 1, "0123456789");
+        if (*text != ',' && *text != '/')
+            return false;
+    }
+    return *text == '/';
+}
+
+/* Where the parameters of a URI begin, or its end. Up to the first '/' all in front of an '@' is of
+ * the user for libpq. A '?' behind that may be of a password with a '/' that should have been
+ * escaped, unless hosts are in front of it and a parameter follows. */
+static char *secret_parameters(char *rest)
+{
+    PQconninfoOption *options = PQconninfoParse("", NULL);
+    char *hosts = rest + strcspn(rest, "@/"), *at;
+
+    hosts = *hosts == '@' ? hosts + 1 : rest;
+    at = options && secret_is_hosts(hosts) ? strchr(hosts, '?') : NULL;
+    while (at && !secret_is_parameter(options, at + 1))
+        at = strpbrk(at + 1, "?&");
+    PQconninfoFree(options);
+    return at ? at : rest + strlen(rest);
+}
+
 /* postgresql://USER:PASSWORD@HOST/DATABASE?sslpassword=... A password with an '@' or a '/' that
  * should have been escaped ends at the last '@' all the same. */
 static bool secret_mask_user(char *rest)
 {
-    char *at = strrchr(rest, '@');
+    char *at = memrchr(rest, '@', (size_t)(secret_parameters(rest) - rest));
     char *colon = at ? memchr(rest, ':', (size_t)(at - rest)) : NULL;
 
     if (!colon || colon + 1 == at)

@@ -356,6 +356,7 @@ static const char *const secret_dsns[] = {
     "postgresql:///x?host=/nowhere&sslpassword=" SECRET "&colour=blue",
     "postgresql:///x?host=/nowhere&p%61ssword=" SECRET "%zz",
     "postgresql://ann:" SECRET "/d@127.0.0.1:1/x",
+    "postgresql://ann:" SECRET "/b?user=c@127.0.0.1:1/x",
     "postgresql://ann:not@" SECRET "@127.0.0.1:1/x",
 };
 
@@ -387,6 +388,9 @@ START_TEST(passwords_are_not_in_errors)
     balance_says("host=/nowhere dbname=x password=" SECRET,
                  "postgres: connection to server on socket \"/nowhere/.s.PGSQL.5432\" failed: No "
                  "such file or directory");
+    balance_says("postgresql://127.0.0.1:1/x?user=me@srv",
+                 "postgres: connection to server at \"127.0.0.1\", port 1 failed: Connection "
+                 "refused");
     balance_says("postgresql://ann:" SECRET "/d@127.0.0.1:1/x",
                  "postgres: no connection, and why is not told: it would quote the DSN, and what "
                  "may be its password; in a URI write @ and / of a password as %40 and %2F, else "
