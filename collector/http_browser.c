@@ -12,7 +12,8 @@
 #include "http_internal.h"
 
 /* Whether no stranger can say that it is this machine: an address, a name below localhost, or one
- * without a dot, which no server of names outside has. `host`: HOST[:PORT]. */
+ * without a dot, which is for the network's own name server to give: where that is a stranger's,
+ * keys_on is what helps. `host`: HOST[:PORT]. */
 static bool http_browser_is_fixed(const char *host)
 {
     static const char local[] = ".localhost";
@@ -21,11 +22,12 @@ static bool http_browser_is_fixed(const char *host)
     AUTO(mem_free) char *name = xmemdup0(host + is_v6, len);
     struct in6_addr addr;
 
-    if (inet_pton(is_v6 ? AF_INET6 : AF_INET, name, &addr) == 1 || !strchr(name, '.'))
+    if (inet_pton(is_v6 ? AF_INET6 : AF_INET, name, &addr) == 1)
         return true;
     if (len && name[len - 1] == '.')
         name[--len] = '\0';
-    return len >= strlen(local) && strcasecmp(name + len - strlen(local), local) == 0;
+    return !strchr(name, '.') ||
+           (len >= strlen(local) && strcasecmp(name + len - strlen(local), local) == 0);
 }
 
 static int http_browser_refuse(struct http_request *request, enum stats_item stat)

@@ -88,6 +88,8 @@ static const struct {
     { "[::1]", false },
     { "localhost:8190", false },
     { "localhost", false },
+    { "localhost.", false },
+    { "localhost.:8190", false },
     { "collector:8190", false },
     { "[", false },
     { ":8190", false },
