@@ -251,7 +251,8 @@ void http_conn_remove(struct http_conns *conns, struct http_conn *conn)
     conns->open--;
     pthread_mutex_unlock(&conns->lock);
     stats_add(conns->stats, STAT_CONNECTIONS, -1);
-    stats_add(conns->stats, STAT_TLS_FAILED, conn->tls && !conn->is_secured);
+    stats_add(conns->stats, STAT_TLS_FAILED,
+              conn->tls && !conn->is_secured && conn->extra != HTTP_CUT);
     http_tls_unref(conn->tls);
     pthread_mutex_destroy(&conn->lock);
     free(conn);

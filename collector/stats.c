@@ -71,9 +71,10 @@ static const struct {
     { STAT_CONNECTIONS_EXPIRED, "plumbline_http_connections_expired_total", "", "counter",
       "Connections closed because a request took too long to arrive" },
     { STAT_CONNECTIONS_REFUSED, "plumbline_http_connections_refused_total", "", "counter",
-      "Connections beyond connections_max or connections_per_address_max, answered 503" },
+      "Connections beyond connections_max or connections_per_address_max, answered 503 or "
+      "closed" },
     { STAT_TLS_FAILED, "plumbline_tls_handshakes_failed_total", "", "counter",
-      "Connections that ended before their TLS handshake did" },
+      "Connections that ended before their TLS handshake did, but for those closed as too many" },
     { STAT_TLS_NOT_AFTER, "plumbline_tls_certificate_not_after_seconds", "", "gauge",
       "When the certificate ends, in seconds since 1970; 0: no TLS" },
     { STAT_RELOADS, "plumbline_reloads_total", "", "counter",

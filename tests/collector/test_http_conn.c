@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "collector/http.h"
 #include "fake_collector.h"
+#include "tests/harness/certificate.h"
 #include "tests/harness/wait.h"
 
 static struct fake_collector fake;
@@ -357,21 +358,22 @@ START_TEST(an_extra_connection_takes_no_place)
 END_TEST
 
 /* A connection without a socket, of an address as text. */
-static struct http_conn *conn_of(struct http_conns *conns, const char *address)
+static struct http_conn *conn_of(struct http_conns *conns, const char *address,
+                                 struct http_tls *tls)
 {
     struct sockaddr_in6 in6 = { .sin6_family = AF_INET6 };
     struct sockaddr_in in = { .sin_family = AF_INET };
 
     if (inet_pton(AF_INET, address, &in.sin_addr) == 1)
-        return http_conn_add(conns, -1, NULL, http_network((const struct sockaddr *)&in));
+        return http_conn_add(conns, -1, tls, http_network((const struct sockaddr *)&in));
     ck_assert_int_eq(inet_pton(AF_INET6, address, &in6.sin6_addr), 1);
-    return http_conn_add(conns, -1, NULL, http_network((const struct sockaddr *)&in6));
+    return http_conn_add(conns, -1, tls, http_network((const struct sockaddr *)&in6));
 }
 
 static void conn_judge(struct http_conns *conns, const char *address, enum http_extra want,
                        struct http_conn **conn)
 {
-    *conn = conn_of(conns, address);
+    *conn = conn_of(conns, address, NULL);
     ck_assert_msg(http_conn_extra(*conn) == want, "%s: %d, not %d", address,
                   (int)http_conn_extra(*conn), (int)want);
 }
@@ -442,6 +444,40 @@ START_TEST(connections_are_judged)
         http_conn_remove(conns, of_b[i]);
     }
     http_conns_stop(conns);
+}
+END_TEST
+
+/* A handshake that was not let begin has not failed. */
+START_TEST(cut_is_no_failed_handshake)
+{
+    AUTO(authority_free) struct authority *authority = authority_new("first");
+    AUTO(certificate_done) struct certificate certificate = { 0 };
+    struct config config = { .connections_max = 100,
+                             .connections_per_address_max = 1,
+                             .request_timeout_ms = 60000 };
+    struct http_conn *of_a[1 + HTTP_EXTRA_MIN], *cut;
+    AUTO(stats_free) struct stats *stats = stats_new();
+    struct http_conns *conns = http_conns_start(stats, &config);
+    struct err err = { 0 };
+    struct http_tls *tls;
+
+    authority_issue(authority, &(struct certificate_options){ .name = "server" }, &certificate);
+    config.tls_certificate = certificate.path;
+    config.tls_key = certificate.key;
+    tls = http_tls_new(&config, &err);
+    ck_assert_msg(tls != NULL, "%s", err.text);
+    for (size_t i = 0; i < LENGTH(of_a); i++)
+        of_a[i] = conn_of(conns, "10.0.0.1", http_tls_ref(tls));
+    cut = conn_of(conns, "10.0.0.1", http_tls_ref(tls));
+    ck_assert_int_eq(http_conn_extra(cut), HTTP_CUT);
+    http_conn_remove(conns, cut);
+    ck_assert_int_eq(stats_get(stats, STAT_TLS_FAILED), 0);
+    http_conn_secured(of_a[0]);
+    for (size_t i = 0; i < LENGTH(of_a); i++)
+        http_conn_remove(conns, of_a[i]);
+    ck_assert_int_eq(stats_get(stats, STAT_TLS_FAILED), HTTP_EXTRA_MIN);
+    http_conns_stop(conns);
+    http_tls_unref(tls);
 }
 END_TEST
 
@@ -609,6 +645,7 @@ Suite *http_conn_suite(void)
     suite_add_tcase(suite, tc);
     tcase_add_test(judged, connections_of_a_network);
     tcase_add_test(judged, connections_are_judged);
+    tcase_add_test(judged, cut_is_no_failed_handshake);
     suite_add_tcase(suite, judged);
     return suite;
 }
