@@ -104,6 +104,10 @@ struct http {
 bool http_request_enter(struct http *http);
 void http_request_leave(struct http *http);
 
+/* How much of a refused body is read, so that a client that sends before it listens gets to see the
+ * answer: closing a connection with unread bytes resets it. Beyond it the connection is closed. */
+enum { HTTP_DISCARD_BYTES_MAX = 64 * 1024 * 1024, HTTP_STRANGER_BYTES_MAX = 256 * 1024 };
+
 /* ---- http_request.c: one request
  *
  *   RECEIVING --(refused)--> DISCARDING          the answer is known, the body is read and dropped
@@ -116,10 +120,6 @@ void http_request_leave(struct http *http);
  *       |  resumed
  *   route->resume: answers
  */
-/* How much of a refused body is read, so that a client that sends before it listens gets to see the
- * answer: closing a connection with unread bytes resets it. Beyond it the connection is closed. */
-enum { HTTP_DISCARD_BYTES_MAX = 64 * 1024 * 1024, HTTP_STRANGER_BYTES_MAX = 256 * 1024 };
-
 enum http_phase { HTTP_RECEIVING, HTTP_DISCARDING, HTTP_WAITING };
 
 struct http_route;
