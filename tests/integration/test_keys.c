@@ -719,6 +719,7 @@ START_TEST(a_restricted_key_asks_for_its_own_alone)
     PGconn *conn = pg_connect(dsn);
 
     PQclear(PQexec(conn, "BEGIN; LOCK TABLE model_deployment, lineage_event"));
+    ck_assert_int_eq(PQtransactionStatus(conn), PQTRANS_INTRANS);
     ck_assert_int_eq(keyed_status(service, key, "GET", "/v1/deployments/crn%3Ab%2F1", NULL), 404);
     ck_assert_int_eq(keyed_status(service, key, "GET", "/v1/lineage/builds/crn%3Ab%2Fb", NULL),
                      404);
