@@ -12,7 +12,8 @@ struct runner_suite {
 
 extern const struct runner_suite runner_suites[];
 
-/* true: TEST_SHORT is set (a run under a sanitizer), so loops should be brief. */
+/* true: TEST_SHORT is set (by tools/test short:BUILD and by tools/valgrind), so loops should be
+ * brief. Deadlines have nothing to do with it: see IS_SANITIZED in wait.h. */
 bool runner_short(void);
 
 #endif
