@@ -61,7 +61,7 @@ static void batch_make_rows(struct batch *batch, const uint32_t len[EVENT_KINDS]
 struct batch *batch_new(struct submission *submissions, int64_t now_ms)
 {
     struct batch *batch = xcalloc(1, sizeof(*batch));
-    uint32_t len[EVENT_KINDS] = { 0 }, total = 0, count = 0;
+    uint32_t len[EVENT_KINDS] = { 0 }, total = 0;
 
     uuid_random(&batch->key);
     batch->formed_ms = now_ms;
@@ -72,9 +72,8 @@ struct batch *batch_new(struct submission *submissions, int64_t now_ms)
             len[kind] += s->list.received[kind];
         total += s->list.len;
         batch->origins += s->origin != NULL;
-        count++;
     }
-    batch->source = batch->origins == count ? "kafka" : "http";
+    batch->source = batch->origins ? "kafka" : "http";
     batch->rows = xcalloc(total, sizeof(*batch->rows));
     batch_make_rows(batch, len);
     for (struct submission *s = submissions; s; s = s->next)

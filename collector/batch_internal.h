@@ -62,11 +62,11 @@ struct batch_rows {
 struct batch {
     struct uuid key;    /* kept over every attempt */
     int64_t formed_ms;  /* likewise */
-    const char *source; /* static: 'kafka' or 'spool' when all of it came from there, else 'http' */
+    const char *source; /* static: 'http', 'kafka' or 'spool'; all of it came from there */
     struct submission *submissions; /* owned until batch_finish or batch_release */
     struct batch_row *rows;         /* owned, in order of arrival */
     uint32_t rows_len;
-    uint32_t origins;              /* submissions from Kafka */
+    uint32_t origins;              /* submissions from Kafka: all or none */
     struct batch_rows predictions; /* sorted by (partition, uuid, deployment, start, ordinal) */
     struct batch_rows aggregates;  /* sorted by (partition, deployment, start, eventId, ordinal) */
     struct batch_rows labels;      /* in order of arrival */
@@ -82,7 +82,7 @@ struct batch {
     int64_t hook_messages, hook_rejected;
 };
 
-/* Takes the submissions. */
+/* Takes the submissions, all of one way. */
 struct batch *batch_new(struct submission *submissions, int64_t now_ms);
 /* Takes the group's submission, and has its key. */
 struct batch *batch_new_replay(const struct spool_group *group);

@@ -30,7 +30,7 @@ struct committer {
     pthread_t thread;
     _Atomic bool is_busy;       /* it has requests in hand */
     _Atomic bool is_replaying;  /* it has a group of the spool in hand */
-    _Atomic bool may_spool;     /* some of what it has in hand may go there */
+    _Atomic bool may_spool;     /* what it has in hand may go there */
     _Atomic int64_t tried_ms;   /* monotonic: the last attempt; negative: it failed */
     _Atomic int64_t stop_at_ms; /* monotonic; INT64_MAX: go on */
 
@@ -145,38 +145,22 @@ static int committer_spool(struct committer *committer, struct submission *list,
     return 0;
 }
 
-/* Requests that are not stored and have waited for too long. What is returned is to be tried
- * again. */
-static struct submission *committer_put_aside(struct committer *committer,
-                                              struct submission *submissions)
+/* What comes from Kafka or from the spool is there already. */
+static bool committer_may_spool(const struct committer *committer,
+                                const struct submission *submissions)
 {
-    struct submission *http = NULL, **http_tail = &http, *keep = NULL, **keep_tail = &keep, *next;
-
-    for (struct submission *s = submissions; s; s = next) {
-        next = s->next;
-        s->next = NULL;
-        *(s->origin ? keep_tail : http_tail) = s;
-        if (s->origin)
-            keep_tail = &s->next;
-        else
-            http_tail = &s->next;
-    }
-    if (http && committer_is_late(committer, http) && committer_spool(committer, http, NULL) == 0)
-        http = NULL;
-    *keep_tail = http;
-    return keep;
+    return committer->spool && !submissions->origin && !submissions->group;
 }
 
-/* A batch whose COMMIT got no answer goes to the spool with its key, by which Postgres will know
- * whether it is in; not where it moves offsets of Kafka. */
-static bool committer_put_batch_aside(struct committer *committer, struct batch *batch)
+/* Requests that are not stored and have waited for too long go to the spool, with the key of their
+ * batch (NULL: none) if its COMMIT got no answer: by that Postgres will know whether it is in.
+ * false: they are still in hand. */
+static bool committer_put_aside(struct committer *committer, struct submission *submissions,
+                                const struct batch *batch)
 {
-    if (!committer->spool || batch->origins || batch->is_replay ||
-        !committer_is_late(committer, batch->submissions) ||
-        committer_spool(committer, batch->submissions, batch) < 0)
-        return false;
-    (void)batch_release(batch);
-    return true;
+    return committer_may_spool(committer, submissions) &&
+           committer_is_late(committer, submissions) &&
+           committer_spool(committer, submissions, batch) == 0;
 }
 
 /* ----------------------------------------------------------------------------------- committing */
@@ -189,7 +173,7 @@ static enum store_result committer_settle(struct committer *committer, struct ba
     int64_t wait_ms = BACKOFF_MS_MIN;
     struct err err = { 0 };
 
-    while (!committer_put_batch_aside(committer, batch)) {
+    while (!committer_put_aside(committer, batch->submissions, batch)) {
         enum store_result result;
 
         store_hurry(committer->store, committer_patience_ms(committer));
@@ -201,9 +185,10 @@ static enum store_result committer_settle(struct committer *committer, struct ba
             return result;
         }
         if (committer_is_over(committer))
-            break;
+            return STORE_UNKNOWN;
         committer_back_off(committer, &wait_ms);
     }
+    (void)batch_release(batch);
     return STORE_UNKNOWN;
 }
 
@@ -240,13 +225,6 @@ static struct submission *committer_expire(struct committer *committer,
     return committer_answer_settled(committer, submissions);
 }
 
-static bool committer_has_http(const struct submission *submissions)
-{
-    while (submissions && submissions->origin)
-        submissions = submissions->next;
-    return submissions != NULL;
-}
-
 /* One attempt at a batch of these submissions; what is returned is to be tried again. */
 static struct submission *committer_attempt(struct committer *committer,
                                             struct submission *submissions, bool *failed)
@@ -257,7 +235,7 @@ static struct submission *committer_attempt(struct committer *committer,
     enum store_result result;
 
     crash_at(CRASH_COMMIT_TAKEN);
-    committer->may_spool = committer_has_http(batch->submissions);
+    committer->may_spool = committer_may_spool(committer, submissions);
     store_hurry(committer->store, committer_patience_ms(committer));
     result = store_commit(committer->store, batch, &err);
     if (result == STORE_FENCED) {
@@ -268,10 +246,8 @@ static struct submission *committer_attempt(struct committer *committer,
         log_warn("event=commit_failed committer=%s events=%u outcome=%s err=\"%s\"",
                  committer->name, batch->rows_len,
                  result == STORE_UNKNOWN ? "unknown" : "not_stored", err.text);
-    if (result == STORE_UNKNOWN) {
-        committer->may_spool = !batch->origins; /* with offsets of Kafka only Postgres can tell */
+    if (result == STORE_UNKNOWN)
         result = committer_settle(committer, batch);
-    }
     committer->tried_ms = result == STORE_COMMITTED ? clock_mono_ms() : -clock_mono_ms();
     *failed = result != STORE_COMMITTED;
     switch (result) {
@@ -319,10 +295,10 @@ static void committer_commit(struct committer *committer, struct submission *sub
         submissions = committer_attempt(committer, submissions, &failed);
         if (!failed)
             *wait_ms = BACKOFF_MS_MIN;
-        if (submissions && failed && committer->spool)
-            submissions = committer_put_aside(committer, submissions);
         if (submissions && failed)
-            submissions = committer_expire(committer, submissions);
+            submissions = committer_put_aside(committer, submissions, NULL)
+                              ? NULL
+                              : committer_expire(committer, submissions);
         if (submissions && failed)
             committer_back_off(committer, wait_ms);
     }

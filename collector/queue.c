@@ -92,21 +92,43 @@ int queue_push(struct queue *queue, struct submission *submission)
     return rc;
 }
 
-/* Cuts the first `count` off; `last` is the last of them. */
-static struct submission *queue_cut(struct queue *queue, struct submission *last, uint32_t count)
+/* Under the lock: moves the submission at `place` to the end of another list. */
+static void queue_move(struct queue *queue, struct submission **place, struct submission ***tail)
 {
-    struct submission *first = queue->head;
+    struct submission *s = *place;
 
-    for (const struct submission *s = first; s != last->next; s = s->next) {
-        queue->bytes -= s->bytes;
-        queue->http_len -= !s->origin;
+    *place = s->next;
+    if (!s->next)
+        queue->tail = place;
+    queue->len--;
+    queue->http_len -= !s->origin;
+    queue->bytes -= s->bytes;
+    s->next = NULL;
+    **tail = s;
+    *tail = &s->next;
+}
+
+/* Under the lock: what came by one way, from the oldest, at least one if there is any. The others
+ * keep their places. */
+static struct submission *queue_cut(struct queue *queue, bool is_http, uint32_t events_max,
+                                    size_t bytes_max)
+{
+    struct submission *taken = NULL, **tail = &taken, **place = &queue->head, *s;
+    uint64_t events = 0;
+    size_t bytes = 0;
+
+    while ((s = *place)) {
+        if (!s->origin != is_http) {
+            place = &s->next;
+            continue;
+        }
+        events += s->list.len;
+        bytes += s->bytes;
+        if (taken && (events > events_max || bytes > bytes_max))
+            break;
+        queue_move(queue, place, &tail);
     }
-    queue->head = last->next;
-    if (!queue->head)
-        queue->tail = &queue->head;
-    last->next = NULL;
-    queue->len -= count;
-    return first;
+    return taken;
 }
 
 /* Under the lock. */
@@ -120,26 +142,13 @@ static void queue_wait(struct queue *queue, size_t bytes_min)
     }
 }
 
-/* Under the lock. */
+/* Under the lock: the oldest says whose turn it is, so that neither way waits for the other. */
 static struct submission *queue_take_oldest(struct queue *queue, uint32_t events_max,
                                             size_t bytes_max)
 {
-    struct submission *last = queue->head;
-    uint64_t events = last->list.len;
-    size_t bytes = last->bytes;
-    uint32_t count = 1;
-
-    while (last->next) {
-        events += last->next->list.len;
-        bytes += last->next->bytes;
-        if (events > events_max || bytes > bytes_max)
-            break;
-        last = last->next;
-        count++;
-    }
     queue->takes++;
     queue->is_overdue = false;
-    return queue_cut(queue, last, count);
+    return queue_cut(queue, !queue->head->origin, events_max, bytes_max);
 }
 
 struct submission *queue_take(struct queue *queue, size_t bytes_min, uint32_t events_max,
@@ -200,23 +209,15 @@ static void queue_watch_stall(struct queue *queue, int64_t now_mono_ms)
 
 struct submission *queue_tick(struct queue *queue, int64_t now_mono_ms)
 {
-    struct submission *taken = NULL, **taken_tail = &taken, **place, *s;
+    struct submission *taken = NULL, **tail = &taken, **place = &queue->head;
 
     pthread_mutex_lock(&queue->lock);
-    for (place = &queue->head; (s = *place);) {
-        if (s->deadline_mono_ms >= now_mono_ms) {
-            place = &s->next;
-            continue;
-        }
-        *place = s->next;
-        queue->len--;
-        queue->http_len -= !s->origin;
-        queue->bytes -= s->bytes;
-        s->next = NULL;
-        *taken_tail = s;
-        taken_tail = &s->next;
+    while (*place) {
+        if ((*place)->deadline_mono_ms < now_mono_ms)
+            queue_move(queue, place, &tail);
+        else
+            place = &(*place)->next;
     }
-    queue->tail = place;
     queue_watch(queue, now_mono_ms);
     if (queue->spool)
         queue_watch_stall(queue, now_mono_ms);
@@ -256,36 +257,6 @@ bool queue_is_closed(struct queue *queue)
 
 /* --------------------------------------------------------------------------------- with a spool */
 
-/* Under the lock: everything that came by HTTP, from the oldest, at least one. */
-static struct submission *queue_cut_http(struct queue *queue, uint32_t events_max, size_t bytes_max)
-{
-    struct submission *taken = NULL, **taken_tail = &taken, **place, *s;
-    uint64_t events = 0;
-    size_t bytes = 0;
-
-    for (place = &queue->head; (s = *place);) {
-        if (s->origin) {
-            place = &s->next;
-            continue;
-        }
-        events += s->list.len;
-        bytes += s->bytes;
-        if (taken && (events > events_max || bytes > bytes_max))
-            break;
-        *place = s->next;
-        queue->len--;
-        queue->http_len--;
-        queue->bytes -= s->bytes;
-        s->next = NULL;
-        *taken_tail = s;
-        taken_tail = &s->next;
-    }
-    while (*place)
-        place = &(*place)->next;
-    queue->tail = place;
-    return taken;
-}
-
 struct submission *queue_take_aside(struct queue *queue, uint32_t events_max, size_t bytes_max)
 {
     struct submission *taken = NULL;
@@ -297,7 +268,7 @@ struct submission *queue_take_aside(struct queue *queue, uint32_t events_max, si
     if (!queue->is_closed) {
         queue->is_diverted = true;
         queue->asides++;
-        taken = queue_cut_http(queue, events_max, bytes_max);
+        taken = queue_cut(queue, true, events_max, bytes_max);
         pthread_cond_broadcast(&queue->changed); /* whoever replays */
     }
     pthread_mutex_unlock(&queue->lock);

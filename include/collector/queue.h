@@ -31,8 +31,9 @@ AUTO_DEFINE(struct queue, queue_free);
 /* Takes the submission. -1: the queue is closed, the submission is still the caller's. */
 int queue_push(struct queue *queue, struct submission *submission) MUST_CHECK;
 /* Waits until at least bytes_min wait (1: anything), or something does and queue_tick found that
- * nobody takes it, or the queue is closed; then the oldest submissions as a list, at least one, as
- * long as they stay under both bounds together. NULL: closed and empty. */
+ * nobody takes it, or the queue is closed; then as a list the oldest submission and those behind it
+ * that came by the same way, HTTP or Kafka, as long as they stay under both bounds together. NULL:
+ * closed and empty. */
 struct submission *queue_take(struct queue *queue, size_t bytes_min, uint32_t events_max,
                               size_t bytes_max);
 /* The same, of anything, for the committer that reads the spool. *diverted: it is to do that now;

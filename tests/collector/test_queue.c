@@ -77,6 +77,50 @@ START_TEST(order_is_kept)
 }
 END_TEST
 
+/* Each letter is a submission with an event, capitals from Kafka; blanks stand between batches. */
+static const struct {
+    const char *name, *pushed;
+    uint32_t events_max;
+    const char *want;
+} way_cases[] = {
+    { "one way", "abc", 9, "abc" },
+    { "the other", "ABC", 9, "ABC" },
+    { "the head decides", "aBcD", 9, "ac BD" },
+    { "the head is Kafka's", "AbCd", 9, "AC bd" },
+    { "the last one is left", "aBc", 9, "ac B" },
+    { "the last one is taken", "aBC", 9, "a BC" },
+    { "limits are of the way alone", "aBCDef", 2, "ae BC D f" },
+    { "neither starves", "abcDEFghi", 2, "ab cg DE F hi" },
+};
+
+START_TEST(way_case)
+{
+    AUTO(queue_free) struct queue *queue = queue_new();
+    void *origin = queue; /* of any kind: the queue only looks whether there is one */
+    char have[32] = "";
+    size_t len = 0;
+
+    for (const char *c = way_cases[_i].pushed; *c; c++) {
+        struct submission *submission = queue_item(1, 1, *c);
+
+        submission->origin = *c < 'a' ? origin : NULL;
+        ck_assert_int_eq(queue_push(queue, submission), 0);
+    }
+    while (queue_len(queue)) {
+        struct submission *list = queue_take(queue, 1, way_cases[_i].events_max, 100);
+
+        if (len)
+            have[len++] = ' ';
+        for (const struct submission *s = list; s; s = s->next)
+            have[len++] = (char)s->deadline_mono_ms;
+        (void)queue_drop(list);
+    }
+    ck_assert_str_eq(have, way_cases[_i].want);
+    ck_assert_int_eq(queue_push(queue, queue_item(1, 1, 0)), 0); /* the tail is right */
+    ck_assert_uint_eq(queue_drop(queue_take(queue, 1, 1, 1)), 1);
+}
+END_TEST
+
 START_TEST(expired_from_anywhere)
 {
     AUTO(queue_free) struct queue *queue = queue_new();
@@ -175,6 +219,7 @@ Suite *queue_suite(void)
 
     tcase_add_loop_test(tc, take_case, 0, LENGTH(take_cases));
     tcase_add_test(tc, order_is_kept);
+    tcase_add_loop_test(tc, way_case, 0, LENGTH(way_cases));
     tcase_add_test(tc, expired_from_anywhere);
     tcase_add_test(tc, closed_gives_what_it_has);
     tcase_add_test(tc, what_nobody_takes_is_taken);
