@@ -435,8 +435,12 @@ static void *committer_run(void *arg)
     int64_t wait_ms = BACKOFF_MS_MIN;
     struct submission *submissions;
 
-    while ((submissions = committer_take(committer, &wait_ms)))
-        committer_commit(committer, submissions, &wait_ms);
+    while ((submissions = committer_take(committer, &wait_ms))) {
+        if (queue_is_cut_off(committer->queue))
+            committer_answer(committer, submissions, SUBMISSION_NOT_STORED);
+        else
+            committer_commit(committer, submissions, &wait_ms);
+    }
     return NULL;
 }
 

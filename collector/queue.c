@@ -257,6 +257,16 @@ bool queue_is_closed(struct queue *queue)
 
 /* --------------------------------------------------------------------------------- with a spool */
 
+bool queue_is_cut_off(struct queue *queue)
+{
+    bool is_cut_off;
+
+    pthread_mutex_lock(&queue->lock);
+    is_cut_off = queue->is_closed && queue->is_diverted;
+    pthread_mutex_unlock(&queue->lock);
+    return is_cut_off;
+}
+
 struct submission *queue_take_aside(struct queue *queue, uint32_t events_max, size_t bytes_max)
 {
     struct submission *taken = NULL;

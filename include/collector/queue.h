@@ -57,6 +57,9 @@ struct submission *queue_take_aside(struct queue *queue, uint32_t events_max, si
 void queue_divert(struct queue *queue);
 void queue_divert_done(struct queue *queue);
 bool queue_is_diverted(struct queue *queue);
+/* Closed while it is diverted: what is still taken, messages from Kafka, would overtake the spool,
+ * which is for the next daemon. */
+bool queue_is_cut_off(struct queue *queue);
 /* Something was committed. */
 void queue_progress(struct queue *queue, int64_t now_mono_ms);
 /* The last group of the spool is being committed: what comes waits for that instead of following it

@@ -603,6 +603,49 @@ START_TEST(stops_with_a_spool_while_postgres_is_away)
 }
 END_TEST
 
+/* Postgres is back and a replay under way when the daemon stops: a message that waits behind the
+ * spool is for the next daemon too, or it would overtake what was acknowledged before it. */
+START_TEST(what_waits_behind_the_spool_stays_behind)
+{
+    AUTO(mem_free) char *dsn = pg_database_new(pg_shared()), *dir = temp_dir();
+    AUTO(mem_free) char *through = NULL, *event = rig_prediction(9);
+    AUTO(rig_done) struct rig rig = { .topic = broker_topic_name("behind") };
+    AUTO(producer_free) struct producer *producer = producer_new(broker_shared(), NULL);
+    struct proxy *proxy = proxy_start_for(dsn, &through);
+
+    broker_topic_make(broker_shared(), rig.topic, 1, NULL);
+    rig.variables[4] = xstrdup("PLUMBLINE_DRAIN_TIMEOUT_MS=2s");
+    rig.variables[5] = xstrdup("PLUMBLINE_SPOOL_AFTER_MS=100ms");
+    rig.variables[6] = xasprintf("PLUMBLINE_SPOOL_DIR=%s/spool", dir);
+    rig.variables[7] = xstrdup("PLUMBLINE_SPOOL_BYTES_MAX=16MiB");
+    rig_start(&rig, broker_shared(), rig.topic, through, NULL);
+    rig_send_prediction(producer, rig.topic, 0, 0);
+    producer_flush(producer);
+    rig_wait(&rig, 0, 1);
+    proxy_aim(proxy, "plumbline metrics");
+    proxy_refuse(proxy, true);
+    json_decref(service_post(rig.service, 202, "/v1/events", event));
+    rig_send_prediction(producer, rig.topic, 0, 1);
+    producer_flush(producer);
+    WAIT_UNTIL(RIG_READ_MS_MAX, service_sample(rig.service, "plumbline_kafka_messages_total") == 2);
+    proxy_arm(proxy, PROXY_HOLD, 0);
+    proxy_refuse(proxy, false);
+    WAIT_UNTIL(RIG_READ_MS_MAX, proxy_sprung(proxy));
+    ck_assert_int_eq(daemon_stop(rig.service->daemon), 0);
+    proxy_cut_all(proxy); /* what is held never arrives */
+    ck_assert_int_eq(rig_predictions(&rig), 1);
+    daemon_resume(rig.service->daemon);
+    rig_wait(&rig, 0, 2);
+    ck_assert_int_eq(pg_query_i64(dsn, "SELECT count(*) FROM prediction AS message, prediction AS"
+                                       " spooled WHERE message.metrics->>'n' = '1'"
+                                       " AND spooled.metrics->>'n' = '9'"
+                                       " AND spooled.batch_id < message.batch_id"),
+                     1);
+    ck_assert_int_eq(daemon_stop(rig.service->daemon), 0);
+    proxy_stop(proxy);
+}
+END_TEST
+
 /* A partition that waits for Postgres is paused, and librdkafka keeps that for whoever has it next,
  * be it the same daemon again. */
 START_TEST(a_pause_ends_with_its_partition)
@@ -678,6 +721,7 @@ Suite *kafka_suite(void)
     tcase_add_unchecked_fixture(tcase, pg_shared_start, NULL);
     tcase_add_unchecked_fixture(tcase, broker_shared_start, NULL);
     tcase_add_test(tcase, stops_with_a_spool_while_postgres_is_away);
+    tcase_add_test(tcase, what_waits_behind_the_spool_stays_behind);
     tcase_add_test(tcase, a_pause_ends_with_its_partition);
     suite_add_tcase(suite, tcase);
     return suite;
