@@ -95,7 +95,8 @@ static int kafka_conf_property(rd_kafka_conf_t *conf, const char *name, const ch
     }
     if (kafka_conf_set(conf, name, value, err) == 0)
         return 0;
-    if (strchr(value, '=')) /* several in one line: librdkafka's words may hold a password */
+    /* several in one line, which librdkafka quotes (no name has a '='): may be a password */
+    if (strchr(value, '=') && strchr(err->text, '='))
         return err_set(err, ERR_INPUT,
                        "kafka.properties: the value of %.64s holds a '=' and is impossible; each "
                        "property has its own line",

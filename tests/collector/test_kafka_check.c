@@ -20,6 +20,12 @@ static const struct {
     { "two in one line", "kafka.properties", "security.protocol=ssl sasl.password=secret",
       "kafka.properties: the value of security.protocol holds a '=' and is impossible; each "
       "property has its own line" },
+    { "a name that is not, with a = in its value", "kafka.properties", "sasl.pasword=a=b",
+      "kafka.properties: No such configuration property: \"sasl.pasword\"" },
+    { "one of a list, and another in its line", "kafka.properties",
+      "debug=security,all sasl.password=secret",
+      "kafka.properties: the value of debug holds a '=' and is impossible; each property has its "
+      "own line" },
     { "ours", "kafka.properties", "enable.auto.commit=true",
       "kafka.properties: enable.auto.commit is not for the configuration" },
     { "the group", "kafka.properties", "group.id=x",
@@ -70,6 +76,26 @@ START_TEST(check_case)
 }
 END_TEST
 
+/* The end of what librdkafka says is an address that changes with its version. */
+START_TEST(of_java)
+{
+    static const char want[] = "kafka.properties: Java JAAS configuration is not supported, see ";
+    AUTO(config_done) struct config config;
+    struct err err = { 0 };
+
+    config_init(&config);
+    ck_assert_int_eq(config_set(&config, "kafka.brokers", "127.0.0.1:9092", &err), 0);
+    ck_assert_int_eq(config_set(&config, "kafka.properties",
+                                "sasl.jaas.config=PlainLoginModule required username=\"ann\" "
+                                "password=\"secret\";",
+                                &err),
+                     0);
+    ck_assert_int_eq(kafka_check(&config, &err), -1);
+    ck_assert_msg(strncmp(err.text, want, strlen(want)) == 0, "%s", err.text);
+    ck_assert_msg(!strstr(err.text, "secret"), "%s", err.text);
+}
+END_TEST
+
 /* A topic of the same name may be read where nothing goes out. */
 START_TEST(nothing_goes_out)
 {
@@ -107,6 +133,7 @@ Suite *kafka_check_suite(void)
     TCase *tc = tcase_create("kafka_check");
 
     tcase_add_loop_test(tc, check_case, 0, LENGTH(check_cases));
+    tcase_add_test(tc, of_java);
     tcase_add_test(tc, nothing_goes_out);
     tcase_add_test(tc, without_brokers_nothing_is_checked);
     suite_add_tcase(suite, tc);
