@@ -394,6 +394,13 @@ static void kafka_take_error(struct kafka *kafka, const rd_kafka_message_t *mess
              rd_kafka_message_errstr(message));
 }
 
+static void kafka_come_up(struct kafka *kafka)
+{
+    if (!kafka->is_up)
+        kafka->failure.last[0] = '\0';
+    kafka->is_up = true;
+}
+
 /* false: there is no room for it now. */
 static bool kafka_take(struct kafka *kafka, const rd_kafka_message_t *message)
 {
@@ -403,7 +410,7 @@ static bool kafka_take(struct kafka *kafka, const rd_kafka_message_t *message)
         kafka_take_error(kafka, message);
         return true;
     }
-    kafka->is_up = true;
+    kafka_come_up(kafka);
     partition = kafka_partition_of(kafka, message);
     if (!partition || partition->state == KAFKA_WAITING)
         return true; /* is read again, by us or whoever has it now */
@@ -498,7 +505,7 @@ static void kafka_probe(struct kafka *kafka)
     if (rd_kafka_metadata(kafka->client, 0, NULL, &metadata, KAFKA_PROBE_MS_MAX))
         return;
     rd_kafka_metadata_destroy(metadata);
-    kafka->is_up = true;
+    kafka_come_up(kafka);
     log_info("event=kafka_up");
 }
 
@@ -509,9 +516,9 @@ static void kafka_tick(struct kafka *kafka)
     if (now_ms >= kafka->report_ms) {
         kafka->report_ms = now_ms + KAFKA_REPORT_MS;
         kafka_report(kafka);
-        if (kafka->is_refused && kafka->is_up) /* by one of several brokers */
-            log_warn("event=kafka_refused action=retry err=\"%s\"", kafka->why);
-        kafka->is_refused = false;
+        if (*kafka->failure.refused && kafka->is_up) /* by one of several brokers */
+            log_warn("event=kafka_refused action=retry err=\"%s\"", kafka->failure.refused);
+        kafka->failure.refused[0] = '\0';
     }
     if (!kafka->is_up && now_ms >= kafka->probe_ms) {
         kafka->probe_ms = now_ms + KAFKA_PROBE_MS;
@@ -520,45 +527,14 @@ static void kafka_tick(struct kafka *kafka)
     stats_set(kafka->setup.stats, STAT_KAFKA_UP, kafka->is_up);
 }
 
-/* Of what librdkafka says, without what it quotes of sasl.oauthbearer.config. */
-static int kafka_reason_len(const char *reason)
-{
-    static const char quotes[] = " beginning at: ";
-    const char *end = strstr(reason, quotes);
-
-    return end ? (int)(end - reason) : (int)strlen(reason);
-}
-
-/* What librdkafka does not say, or not right. */
-static const char *const kafka_hints[][2] = {
-    { "certificate verify failed", ": it is not of the authority in ssl.ca.location, or of another "
-                                   "host, or its time is over" },
-    { "SSL alert number", ": the broker asks for a certificate that it trusts, see "
-                          "ssl.certificate.location" },
-};
-
-/* The last failure of a broker, for the line that says what follows from it. */
-static void kafka_remember(struct kafka *kafka, int code, const char *reason)
-{
-    const char *hint = "";
-
-    for (size_t i = 0; i < LENGTH(kafka_hints); i++) {
-        if (strstr(reason, kafka_hints[i][0]))
-            hint = kafka_hints[i][1];
-    }
-    (void)snprintf(kafka->why, sizeof(kafka->why), "%.*s%s", kafka_reason_len(reason), reason,
-                   hint);
-    kafka->is_refused =
-        code == RD_KAFKA_RESP_ERR__SSL || code == RD_KAFKA_RESP_ERR__AUTHENTICATION || *hint;
-}
-
 static void kafka_on_error(rd_kafka_t *client, int code, const char *reason, void *opaque)
 {
     struct kafka *kafka = opaque;
 
     if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
         if (kafka->is_up)
-            log_warn("event=kafka_down action=retry err=\"%s\"", *kafka->why ? kafka->why : reason);
+            log_warn("event=kafka_down action=retry err=\"%s\"",
+                     *kafka->failure.last ? kafka->failure.last : reason);
         kafka->is_up = false;
     } else if (code == RD_KAFKA_RESP_ERR__FATAL) {
         char why[KAFKA_WHY_BYTES];
@@ -566,7 +542,7 @@ static void kafka_on_error(rd_kafka_t *client, int code, const char *reason, voi
         (void)rd_kafka_fatal_error(client, why, sizeof(why));
         log_error("event=kafka_fatal err=\"%s\"", why);
     } else {
-        kafka_remember(kafka, code, reason);
+        kafka_failure_add(&kafka->failure, code, reason);
         log_debug("event=kafka_client err=\"%.*s\"", kafka_reason_len(reason), reason);
     }
 }

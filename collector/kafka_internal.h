@@ -13,6 +13,7 @@
 #include "collector/offsets.h"
 #include "collector/origin.h"
 #include "collector/submission.h"
+#include "kafka_failure_internal.h"
 
 /* A partition that is ours:
  *
@@ -59,8 +60,6 @@ struct kafka_partition {
     int64_t reported; /* what the group was told, -1: nothing */
 };
 
-enum { KAFKA_WHY_BYTES = 512 };
-
 struct kafka {
     struct kafka_setup setup;
     const struct config *_Atomic limits; /* borrowed; kafka_reload puts another in its place */
@@ -78,9 +77,8 @@ struct kafka {
     int64_t restart_ms; /* not before: partitions that wait are tried again */
     int64_t report_ms;
     int64_t probe_ms;
-    char why[KAFKA_WHY_BYTES]; /* the last failure of a broker */
-    bool is_refused;           /* it was TLS or SASL, and nobody has said so yet */
-    bool from_end;             /* where a partition begins that nothing is stored of */
+    struct kafka_failure failure;
+    bool from_end; /* where a partition begins that nothing is stored of */
     pthread_t thread;
     _Atomic bool is_up;
     _Atomic bool is_draining;
