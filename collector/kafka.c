@@ -614,18 +614,21 @@ static void kafka_close(struct kafka *kafka)
     rd_kafka_queue_t *queue = rd_kafka_queue_new(kafka->client);
     rd_kafka_error_t *error = rd_kafka_consumer_close_queue(kafka->client, queue);
 
-    if (error)
-        rd_kafka_error_destroy(error);
-    while (!rd_kafka_consumer_closed(kafka->client) && clock_mono_ms() < end_ms) {
+    while (!error && !rd_kafka_consumer_closed(kafka->client) && clock_mono_ms() < end_ms) {
         rd_kafka_message_t *message = rd_kafka_consume_queue(queue, KAFKA_POLL_MS);
 
         if (message) /* what had been fetched */
             rd_kafka_message_destroy(message);
     }
     kafka->is_closed = rd_kafka_consumer_closed(kafka->client);
-    if (!kafka->is_closed)
+    if (error)
+        log_warn("event=kafka_not_closed action=\"end without leaving the group\" err=\"%s\"",
+                 rd_kafka_error_string(error));
+    else if (!kafka->is_closed)
         log_warn("event=kafka_not_closed action=\"end without leaving the group\" after_ms=%d",
                  KAFKA_CLOSE_MS_MAX);
+    if (error)
+        rd_kafka_error_destroy(error);
     rd_kafka_queue_destroy(queue);
 }
 
