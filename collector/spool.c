@@ -25,6 +25,7 @@ enum {
     SPOOL_NUMBER_DIGITS = 16,
     SPOOL_LOCK_BYTES = 32,
     SPOOL_SCAN_BYTES = 4096,
+    SPOOL_ROOM_BYTES = 128 * 1024, /* an event of the largest size by default */
     SPOOL_PROBE_BYTES = 65536
 };
 
@@ -48,6 +49,7 @@ struct spool {
     int open_fd;        /* guarded by io: of the newest group; -1: it takes no more */
     struct spool_file *open_file; /* guarded by io: that group */
     uint64_t next;                /* guarded by io: number of the next file */
+    bool is_full;                 /* guarded by io: said so, and nothing was dropped since */
 
     pthread_mutex_t lock;     /* short */
     struct spool_file *first; /* guarded by lock, as is all behind; the oldest */
@@ -444,10 +446,12 @@ bool spool_is_empty(struct spool *spool)
 
 bool spool_is_usable(struct spool *spool)
 {
+    int64_t half = spool->setup.bytes_max / 2;
+    int64_t room = half < SPOOL_ROOM_BYTES ? half : SPOOL_ROOM_BYTES;
     bool is_usable;
 
     spool_lock(spool);
-    is_usable = !spool->is_failing && (int64_t)spool->bytes < spool->setup.bytes_max;
+    is_usable = !spool->is_failing && (int64_t)spool->bytes <= spool->setup.bytes_max - room;
     spool_unlock(spool);
     return is_usable;
 }
@@ -588,15 +592,27 @@ static void spool_write_note(struct spool_write *write, int fd)
     stats_add(spool->setup.stats, STAT_SPOOL_APPENDED, write->chunk.records);
 }
 
+/* That there is no room is logged when it begins. */
+static int spool_write_check_room(const struct spool_write *write, struct err *err)
+{
+    struct spool *spool = write->spool;
+
+    if ((int64_t)(spool->bytes + write->bytes.len) <= spool->setup.bytes_max)
+        return 0;
+    (void)err_set(err, ERR_RETRY, "spool %s is full: spool_bytes_max is %lld", spool->dir,
+                  (long long)spool->setup.bytes_max);
+    if (!spool->is_full)
+        log_error("event=spool_failed action=refuse err=\"%s\"", err->text);
+    spool->is_full = true;
+    return -1;
+}
+
 static int spool_write_run(struct spool_write *write, struct err *err)
 {
     struct spool *spool = write->spool;
     char name[SPOOL_NAME_BYTES];
     int fd = spool->open_fd;
 
-    if ((int64_t)(spool->bytes + write->bytes.len) > spool->setup.bytes_max)
-        return err_set(err, ERR_RETRY, "spool %s is full: spool_bytes_max is %lld", spool->dir,
-                       (long long)spool->setup.bytes_max);
     spool_file_name(write->number, name);
     if (!write->file)
         fd = openat(spool->dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -660,10 +676,10 @@ static int spool_append_chunk(struct spool *spool, const struct submission *list
         spool_head_write(&write.bytes, &write.chunk.id);
     }
     spool_write_chunk(&write, list);
-    rc = spool_write_run(&write, err);
-    if (rc < 0)
+    rc = spool_write_check_room(&write, err);
+    if (rc == 0 && (rc = spool_write_run(&write, err)) < 0)
         spool_write_failed(&write, err);
-    else if (key)
+    if (rc == 0 && key)
         spool_close_newest(spool);
     buf_done(&write.bytes);
     return rc;
@@ -783,6 +799,7 @@ int spool_drop(struct spool *spool, struct err *err)
         spool->drops++;
         spool_note(spool);
         spool_unlock(spool);
+        spool->is_full = false;
         free(file);
     }
     (void)pthread_mutex_unlock(&spool->io);

@@ -44,7 +44,8 @@ void spool_free(struct spool *spool);
 AUTO_DEFINE(struct spool, spool_free);
 
 bool spool_is_empty(struct spool *spool);
-/* Something can be appended, as far as is known. */
+/* As far as is known, its disk works and there is room for at least one more event, not for a
+ * request of any size. */
 bool spool_is_usable(struct spool *spool);
 /* From time to time: after an append that failed, whether as many bytes can be written now, so that
  * a daemon to which nobody sends any more notices. Its disk may take its time. */

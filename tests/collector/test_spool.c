@@ -95,12 +95,13 @@ static struct spool *spool_at(const char *dir)
     return spool;
 }
 
-/* A request of one event. ERR_NONE: it is in. */
-static enum err_kind spool_put_or(struct spool *spool, struct err *err)
+/* A request of one event with so many bytes. ERR_NONE: it is in. */
+static enum err_kind spool_put_large(struct spool *spool, size_t bytes, struct err *err)
 {
+    AUTO(mem_free) char *metrics = xasprintf("{%*s", (int)bytes - 1, "}");
     struct event event = { .kind = EVENT_TRACK_METRICS,
                            .deployment_crn = SPAN_LITERAL("d"),
-                           .metrics = SPAN_LITERAL("{}") };
+                           .metrics = { metrics, bytes } };
     struct submission submission = { .list = { .events = &event, .len = 1 } };
 
     submission.list.received[EVENT_TRACK_METRICS] = 1;
@@ -108,6 +109,11 @@ static enum err_kind spool_put_or(struct spool *spool, struct err *err)
         return ERR_NONE;
     ck_assert_int_ne(err->kind, ERR_NONE);
     return err->kind;
+}
+
+static enum err_kind spool_put_or(struct spool *spool, struct err *err)
+{
+    return spool_put_large(spool, 2, err);
 }
 
 static enum err_kind spool_put(struct spool *spool)
@@ -330,6 +336,29 @@ START_TEST(lost_group)
 }
 END_TEST
 
+/* One that is too large for what is left does not keep others out. */
+START_TEST(full_for_a_large_one)
+{
+    AUTO(mem_free) char *dir = temp_dir();
+    AUTO(mem_free) char *path = xasprintf("%s/spool", dir);
+    AUTO(mem_free)
+    char *want = xasprintf("spool %s is full: spool_bytes_max is 1048576", path);
+    AUTO(spool_free) struct spool *spool = spool_at(path);
+    struct err err = { 0 };
+
+    ck_assert_int_eq(spool_put_large(spool, 600000, &err), ERR_NONE);
+    ck_assert_int_eq(spool_put_large(spool, 600000, &err), ERR_RETRY);
+    ck_assert_str_eq(err.text, want);
+    ck_assert(spool_is_usable(spool));
+    ck_assert_int_eq(spool_put(spool), ERR_NONE);
+    ck_assert_int_eq(spool_put_large(spool, 400000, &err), ERR_NONE);
+    ck_assert(!spool_is_usable(spool));
+    ck_assert_int_eq(spool_put(spool), ERR_NONE);
+    ck_assert_int_eq(spool_drop(spool, &err), 0);
+    ck_assert(spool_is_usable(spool));
+}
+END_TEST
+
 /* Who wants no spool is told of what is in it, but not of what another daemon will replay. */
 START_TEST(unused_is_empty)
 {
@@ -367,6 +396,7 @@ Suite *spool_suite(void)
     tcase_add_loop_test(tc, torn_at_every_byte, 0, (int)LENGTH(tears));
     tcase_add_test(tc, folders_stay);
     tcase_add_test(tc, lost_group);
+    tcase_add_test(tc, full_for_a_large_one);
     tcase_add_test(tc, unused_is_empty);
     suite_add_tcase(suite, tc);
     return suite;
