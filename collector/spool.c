@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -26,7 +27,8 @@ enum {
     SPOOL_LOCK_BYTES = 32,
     SPOOL_SCAN_BYTES = 4096,
     SPOOL_ROOM_BYTES = 128 * 1024, /* an event of the largest size by default */
-    SPOOL_PROBE_BYTES = 65536
+    SPOOL_PROBE_BYTES = 4096,
+    SPOOL_SPARE_BYTES = 1 << 20
 };
 
 /* A group on disk. */
@@ -697,8 +699,19 @@ int spool_append(struct spool *spool, const struct submission *list, const struc
     return rc;
 }
 
+/* Asked, not tried: what else is on the disk, as Postgres' log, must not find it full. */
+static bool spool_probe_space(const struct spool *spool, size_t len)
+{
+    struct statvfs disk;
+
+    if (fstatvfs(spool->dir_fd, &disk) < 0)
+        return false;
+    return !disk.f_blocks || /* a file system that does not say */
+           (uint64_t)disk.f_bavail * disk.f_frsize >= (uint64_t)len + SPOOL_SPARE_BYTES;
+}
+
 /* Under io. The file is gone before anything is in it. */
-static bool spool_probe_disk(struct spool *spool, size_t len)
+static bool spool_probe_write(const struct spool *spool)
 {
     static const char zeros[SPOOL_PROBE_BYTES];
     int fd = openat(spool->dir_fd, "probe", O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -706,14 +719,8 @@ static bool spool_probe_disk(struct spool *spool, size_t len)
 
     if (fd < 0)
         return false;
-    is_written = unlinkat(spool->dir_fd, "probe", 0) == 0;
-    for (size_t at = 0; is_written && at < len; at += sizeof(zeros)) {
-        size_t rest = len - at;
-
-        is_written =
-            spool_write_all(fd, zeros, rest < sizeof(zeros) ? rest : sizeof(zeros), at) == 0;
-    }
-    is_written = is_written && fdatasync(fd) == 0;
+    is_written = unlinkat(spool->dir_fd, "probe", 0) == 0 &&
+                 spool_write_all(fd, zeros, sizeof(zeros), 0) == 0 && fdatasync(fd) == 0;
     (void)close(fd);
     return is_written;
 }
@@ -725,13 +732,13 @@ void spool_probe(struct spool *spool)
 
     spool_lock(spool);
     len = spool->failed_bytes;
-    is_wanted = spool->is_failing && (int64_t)(spool->bytes + len) <= spool->setup.bytes_max;
+    is_wanted = spool->is_failing;
     spool_unlock(spool);
     if (!is_wanted)
         return;
     (void)pthread_mutex_lock(&spool->io);
-    if (spool_probe_disk(spool, len)) {
-        log_info("event=spool_works why=\"as much as failed could be written\"");
+    if (spool_probe_space(spool, len) && spool_probe_write(spool)) {
+        log_info("event=spool_works why=\"its disk can be written to and has space\"");
         spool_lock(spool);
         spool->is_failing = false;
         spool_unlock(spool);

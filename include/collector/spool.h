@@ -47,8 +47,9 @@ bool spool_is_empty(struct spool *spool);
 /* As far as is known, its disk works and there is room for at least one more event, not for a
  * request of any size. */
 bool spool_is_usable(struct spool *spool);
-/* From time to time: after an append that failed, whether as many bytes can be written now, so that
- * a daemon to which nobody sends any more notices. Its disk may take its time. */
+/* From time to time: after an append that failed, whether its disk can be written to and has space
+ * for as many bytes and some to spare, so that a daemon to which nobody sends any more notices. Its
+ * disk may take its time. */
 void spool_probe(struct spool *spool);
 
 /* Appends the list's events and returns when they are on disk, with all that came before. A batch

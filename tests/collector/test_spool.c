@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -26,6 +27,7 @@ static bool is_cutting_failing;   /* ftruncate */
 static bool is_unlinking_failing; /* unlinkat */
 static ino_t synced[SYNCED_MAX];  /* by fsync */
 static size_t synced_len;
+static fsblkcnt_t disk_bytes, free_bytes; /* fstatvfs */
 
 int fdatasync(int fd)
 {
@@ -64,6 +66,13 @@ int fsync(int fd)
     return (int)syscall(SYS_fsync, fd);
 }
 
+int fstatvfs(int fd, struct statvfs *disk)
+{
+    (void)fd;
+    *disk = (struct statvfs){ .f_frsize = 1, .f_blocks = disk_bytes, .f_bavail = free_bytes };
+    return 0;
+}
+
 /* ---- */
 
 static struct stats *stats;
@@ -74,6 +83,7 @@ static void stats_start(void)
     syncs_to_fail = 0;
     is_cutting_failing = is_unlinking_failing = false;
     synced_len = 0;
+    disk_bytes = free_bytes = (fsblkcnt_t)1 << 40;
 }
 
 static void stats_stop(void)
@@ -281,6 +291,43 @@ START_TEST(torn_at_every_byte)
 }
 END_TEST
 
+static const struct {
+    const char *name;
+    fsblkcnt_t disk_bytes, free_bytes; /* a request of 100000 bytes failed */
+    bool is_probed;
+} spaces[] = {
+    { "none", 1 << 30, 0, false },
+    { "a block", 1 << 30, 4096, false },
+    { "nearly enough", 1 << 30, 99999, false },
+    { "enough, nothing to spare", 1 << 30, 101000, false },
+    { "enough, too little to spare", 1 << 30, 100000 + (1 << 20), false },
+    { "enough and to spare", 1 << 30, 101000 + (1 << 20), true },
+    { "nobody knows", 0, 0, true },
+};
+
+/* Nothing is written to a disk that is full, and where it is not a single block. */
+START_TEST(probe_leaves_space)
+{
+    AUTO(mem_free) char *dir = temp_dir();
+    AUTO(mem_free) char *path = xasprintf("%s/spool", dir);
+    AUTO(spool_free) struct spool *spool = spool_at(path);
+    struct err err = { 0 };
+
+    (void)signal(SIGXFSZ, SIG_IGN);
+    file_bytes_limit(4096);
+    ck_assert_int_eq(spool_put_large(spool, 100000, &err), ERR_RETRY);
+    disk_bytes = spaces[_i].disk_bytes;
+    free_bytes = spaces[_i].free_bytes;
+    syncs_to_fail = 1;
+    spool_probe(spool);
+    ck_assert_msg(syncs_to_fail == !spaces[_i].is_probed, "%s", spaces[_i].name);
+    syncs_to_fail = 0;
+    spool_probe(spool);
+    file_bytes_limit(RLIM_INFINITY);
+    ck_assert_msg(spool_is_usable(spool) == spaces[_i].is_probed, "%s", spaces[_i].name);
+}
+END_TEST
+
 static bool is_synced(const char *dir)
 {
     struct stat st;
@@ -394,6 +441,7 @@ Suite *spool_suite(void)
     tcase_add_loop_test(tc, sync_fails, 0, (int)LENGTH(failures));
     tcase_add_test(tc, probed);
     tcase_add_loop_test(tc, torn_at_every_byte, 0, (int)LENGTH(tears));
+    tcase_add_loop_test(tc, probe_leaves_space, 0, (int)LENGTH(spaces));
     tcase_add_test(tc, folders_stay);
     tcase_add_test(tc, lost_group);
     tcase_add_test(tc, full_for_a_large_one);

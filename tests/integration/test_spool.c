@@ -480,7 +480,7 @@ START_TEST(ready_when_there_is_space)
 {
     static const char *const environment[] = { SPOOL_AFTER, "PLUMBLINE_COMMIT_TIMEOUT_MS=1s",
                                                NULL };
-    AUTO(mem_free) char *disk = disk_new(1);
+    AUTO(mem_free) char *disk = disk_new(4);
     AUTO(mem_free) char *ballast = NULL;
     struct fixture fixture;
 
