@@ -519,8 +519,6 @@ static void serve_wait(struct serve *serve)
         }
         serve_watchdog(serve);
         serve_keep_postgres(serve);
-        if (serve->spool)
-            spool_probe(serve->spool);
     }
 }
 

@@ -41,11 +41,15 @@ struct queue {
 struct queue *queue_new(void)
 {
     struct queue *queue = xcalloc(1, sizeof(*queue));
+    pthread_condattr_t attr;
 
     pthread_mutex_init(&queue->lock, NULL);
     pthread_cond_init(&queue->changed, NULL);
     pthread_cond_init(&queue->loaded, NULL);
-    pthread_cond_init(&queue->aside, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&queue->aside, &attr);
+    pthread_condattr_destroy(&attr);
     queue->load_bytes = SIZE_MAX;
     queue->tail = &queue->head;
     return queue;
@@ -267,15 +271,23 @@ bool queue_is_cut_off(struct queue *queue)
     return is_cut_off;
 }
 
-struct submission *queue_take_aside(struct queue *queue, uint32_t events_max, size_t bytes_max)
+/* Under the lock. */
+static bool queue_has_aside(const struct queue *queue)
 {
+    return queue->http_len && (queue->is_diverted ? !queue->is_held : queue->is_stalled);
+}
+
+struct submission *queue_take_aside(struct queue *queue, uint32_t events_max, size_t bytes_max,
+                                    int64_t wait_ms)
+{
+    struct timespec until = clock_mono_after(wait_ms);
     struct submission *taken = NULL;
+    int rc = 0;
 
     pthread_mutex_lock(&queue->lock);
-    while (!queue->is_closed &&
-           !(queue->http_len && (queue->is_diverted ? !queue->is_held : queue->is_stalled)))
-        pthread_cond_wait(&queue->aside, &queue->lock);
-    if (!queue->is_closed) {
+    while (!queue->is_closed && !queue_has_aside(queue) && rc == 0)
+        rc = pthread_cond_timedwait(&queue->aside, &queue->lock, &until);
+    if (!queue->is_closed && queue_has_aside(queue)) {
         queue->is_diverted = true;
         queue->asides++;
         taken = queue_cut(queue, true, events_max, bytes_max);

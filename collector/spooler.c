@@ -7,6 +7,8 @@
 #include "base/mem.h"
 #include "collector/crash_point.h"
 
+enum { SPOOLER_IDLE_MS = 1000 }; /* then it looks whether a disk that failed works again */
+
 struct spooler {
     const struct config *config; /* borrowed, as are the next */
     struct queue *queue;
@@ -48,11 +50,18 @@ static void spooler_append(struct spooler *spooler, struct submission *list)
 static void *spooler_run(void *arg)
 {
     struct spooler *spooler = arg;
-    struct submission *list;
+    const struct config *config = spooler->config;
 
-    while ((list = queue_take_aside(spooler->queue, (uint32_t)spooler->config->batch_events_max,
-                                    (size_t)spooler->config->batch_bytes_max)))
-        spooler_append(spooler, list);
+    while (!queue_is_closed(spooler->queue)) {
+        struct submission *list =
+            queue_take_aside(spooler->queue, (uint32_t)config->batch_events_max,
+                             (size_t)config->batch_bytes_max, SPOOLER_IDLE_MS);
+
+        if (list)
+            spooler_append(spooler, list);
+        else
+            spool_probe(spooler->spool);
+    }
     return NULL;
 }
 

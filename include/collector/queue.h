@@ -51,8 +51,9 @@ bool queue_is_closed(struct queue *queue);
 /* ---- with a spool ---- */
 
 /* Waits until something by HTTP is to go to the spool, and takes it: the queue is diverted, and
- * stays so at least until queue_divert_done. NULL: the queue is closed. */
-struct submission *queue_take_aside(struct queue *queue, uint32_t events_max, size_t bytes_max);
+ * stays so at least until queue_divert_done. NULL: the queue is closed, or wait_ms have passed. */
+struct submission *queue_take_aside(struct queue *queue, uint32_t events_max, size_t bytes_max,
+                                    int64_t wait_ms);
 /* A committer puts what it had taken into the spool: the queue is diverted until, or longer. */
 void queue_divert(struct queue *queue);
 void queue_divert_done(struct queue *queue);

@@ -1,4 +1,5 @@
-/* The thread that brings what waits in a queue to the spool while nothing is committed. */
+/* The thread that brings what waits in a queue to the spool while nothing is committed, and looks
+ * whether a disk that failed works again: that may hang, and main must not. */
 #ifndef COLLECTOR_SPOOLER_H
 #define COLLECTOR_SPOOLER_H
 

@@ -157,6 +157,18 @@ START_TEST(closed_gives_what_it_has)
 }
 END_TEST
 
+/* There is something, but not for the spool: whoever waits for that gets on with other things. */
+START_TEST(nothing_to_take_aside)
+{
+    AUTO(queue_free) struct queue *queue = queue_new();
+
+    ck_assert_int_eq(queue_push(queue, queue_item(1, 1, 0)), 0);
+    ck_assert_ptr_null(queue_take_aside(queue, 10, 10, 1));
+    ck_assert(!queue_is_diverted(queue));
+    ck_assert_uint_eq(queue_drop(queue_take(queue, 1, 10, 10)), 1);
+}
+END_TEST
+
 static void *queue_helper(void *arg)
 {
     return queue_take(arg, 1000, 10, 2000);
@@ -222,6 +234,7 @@ Suite *queue_suite(void)
     tcase_add_loop_test(tc, way_case, 0, LENGTH(way_cases));
     tcase_add_test(tc, expired_from_anywhere);
     tcase_add_test(tc, closed_gives_what_it_has);
+    tcase_add_test(tc, nothing_to_take_aside);
     tcase_add_test(tc, what_nobody_takes_is_taken);
     tcase_add_test(tc, many_pushers);
     suite_add_tcase(suite, tc);

@@ -503,6 +503,42 @@ START_TEST(ready_when_there_is_space)
 }
 END_TEST
 
+/* A disk that hangs, here a fifo that nobody reads: who opens it waits. Signals are heard all the
+ * same, and when it goes on so does the spool. */
+START_TEST(hung_disk)
+{
+    static const char *const environment[] = { SPOOL_AFTER, "PLUMBLINE_COMMIT_TIMEOUT_MS=1s",
+                                               NULL };
+    AUTO(mem_free) char *disk = disk_new(4);
+    AUTO(mem_free) char *ballast = NULL, *probe = NULL;
+    struct fixture fixture;
+    int fd;
+
+    if (!disk)
+        return;
+    ballast = xasprintf("%s/ballast", disk);
+    fixture_start_on(&fixture, disk, environment);
+    probe = xasprintf("%s/probe", fixture.dir);
+    ck_assert_int_eq(mkfifo(probe, 0600), 0);
+    disk_fill(ballast);
+    proxy_refuse(fixture.proxy, true);
+    ck_assert_int_eq(fixture_send(&fixture, 1, "{}"), 503);
+    ck_assert_int_eq(unlink(ballast), 0);
+    for (int reloads = 1; reloads <= 3; reloads++) {
+        daemon_signal(fixture.service.daemon, SIGHUP);
+        WAIT_UNTIL(20000, fixture_sample(&fixture, "plumbline_reloads_total") == reloads);
+    }
+    WAIT_UNTIL(20000, daemon_status(fixture.service.daemon, "/readyz") == 503);
+    fd = open(probe, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    ck_assert_int_ge(fd, 0);
+    WAIT_UNTIL(20000, daemon_status(fixture.service.daemon, "/readyz") == 200);
+    (void)close(fd);
+    proxy_refuse(fixture.proxy, false);
+    fixture_check_totals(&fixture, 0, 0, 0);
+    fixture_stop(&fixture);
+}
+END_TEST
+
 /* ---- files ---- */
 
 /* The path of the only segment. Owned. */
@@ -766,6 +802,7 @@ Suite *spool_suite(void)
     tcase_add_test(tc, full_spool_is_503);
     tcase_add_test(tc, full_disk_is_503);
     tcase_add_test(tc, ready_when_there_is_space);
+    tcase_add_test(tc, hung_disk);
     tcase_add_test(tc, damaged_and_torn);
     tcase_add_test(tc, newer_format_is_refused);
     tcase_add_test(tc, unwanted_but_not_empty);
