@@ -674,7 +674,7 @@ static void fixture_arm(struct fixture *fixture, char text[64], enum crash_point
 /* Every step of a commit: whoever has no answer sends again, and all is there once. */
 START_TEST(dies_at_every_step_of_a_commit)
 {
-    const char *environment[3];
+    const char *environment[4];
     struct fixture fixture;
     char text[64];
 
@@ -689,7 +689,10 @@ START_TEST(dies_at_every_step_of_a_commit)
 
         ck_assert_int_eq(daemon_stop(fixture.service.daemon), 0);
         fixture_arm(&fixture, text, (enum crash_point)point, environment);
-        environment[0] = "PLUMBLINE_SPOOL_AFTER_MS=1m"; /* a commit, however slow the machine */
+        /* a commit, however slow the machine; the first is at most half of the second */
+        environment[0] = "PLUMBLINE_SPOOL_AFTER_MS=1m";
+        environment[2] = "PLUMBLINE_COMMIT_TIMEOUT_MS=1h";
+        environment[3] = NULL;
         daemon_resume(fixture.service.daemon);
         /* with a label it goes step by step, without as one query */
         (void)fixture_post(&fixture, point == CRASH_COMMIT_SENT ? one : body);
