@@ -153,19 +153,19 @@ void bench_database_drop(struct bench *bench, const char *dsn)
     pg_exec(other, "DROP DATABASE %s WITH (FORCE)", name);
 }
 
-/* With a spool, as by default. */
-static struct daemon *bench_daemon_start_with(const char *dsn, const char *const *environment)
+struct daemon *bench_daemon_start_with(const struct daemon_options *options)
 {
     AUTO(mem_free) char *dir = temp_dir();
     AUTO(mem_free) char *spool = xasprintf("%s/spool", dir);
+    struct daemon_options spooling = *options;
 
-    return daemon_start(
-        &(struct daemon_options){ .dsn = dsn, .environment = environment, .spool = spool });
+    spooling.spool = spool;
+    return daemon_start(&spooling);
 }
 
 struct daemon *bench_daemon_start(const char *dsn)
 {
-    return bench_daemon_start_with(dsn, NULL);
+    return bench_daemon_start_with(&(struct daemon_options){ .dsn = dsn });
 }
 
 struct daemon *bench_daemon_start_bare(const char *dsn)
@@ -173,7 +173,8 @@ struct daemon *bench_daemon_start_bare(const char *dsn)
     static const char *const environment[] = { "PLUMBLINE_ROLLUPS=false", NULL };
 
     pg_exec(dsn, "UPDATE setting SET value = 'false' WHERE name = 'rollups'");
-    return bench_daemon_start_with(dsn, environment);
+    return bench_daemon_start_with(
+        &(struct daemon_options){ .dsn = dsn, .environment = environment });
 }
 
 void bench_daemon_stop(struct bench *bench, struct daemon *daemon)

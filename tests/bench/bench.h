@@ -41,6 +41,8 @@ char *bench_database_new(struct bench *bench) MUST_CHECK;
 void bench_database_drop(struct bench *bench, const char *dsn);
 /* As a user's is by default, with a spool that holds nothing. */
 struct daemon *bench_daemon_start(const char *dsn) MUST_CHECK;
+/* The same with these options, whose `spool` is made. */
+struct daemon *bench_daemon_start_with(const struct daemon_options *options) MUST_CHECK;
 /* On a database that is made one without rollups; it must not have events yet. */
 struct daemon *bench_daemon_start_bare(const char *dsn) MUST_CHECK;
 /* Stops it and notes its peak memory for the table's last row. */

@@ -70,7 +70,7 @@ static void daemon_read(struct bench *bench, struct broker *broker, const char *
     const char *const environment[] = { brokers, topics, NULL };
     int64_t messages = (events + per_message - 1) / per_message, first, start_us;
     struct daemon *daemon =
-        daemon_start(&(struct daemon_options){ .dsn = dsn, .environment = environment });
+        bench_daemon_start_with(&(struct daemon_options){ .dsn = dsn, .environment = environment });
     PGconn *conn = pg_connect(dsn);
     struct bench_meter meter;
 

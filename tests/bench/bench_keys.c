@@ -86,7 +86,7 @@ static void keys_load(struct bench *bench, const char *dsn, const struct load_re
                       const char *const *environment, struct bench_side *side)
 {
     struct daemon *daemon =
-        daemon_start(&(struct daemon_options){ .dsn = dsn, .environment = environment });
+        bench_daemon_start_with(&(struct daemon_options){ .dsn = dsn, .environment = environment });
     AUTO(load_result_done) struct load_result result;
     double before = side->cpu.daemon;
     struct bench_meter meter;

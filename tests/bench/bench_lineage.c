@@ -352,7 +352,7 @@ static void lineage_run(struct bench *bench)
     int64_t entities = bench_scaled(ENTITIES), edges = bench_scaled(EDGES);
     AUTO(mem_free) char *dsn = bench_database_new(bench);
     struct daemon *daemon =
-        daemon_start(&(struct daemon_options){ .dsn = dsn, .environment = environment });
+        bench_daemon_start_with(&(struct daemon_options){ .dsn = dsn, .environment = environment });
     PGconn *conn = pg_connect(dsn);
     struct start starts[WALKS];
 

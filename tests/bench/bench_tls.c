@@ -61,8 +61,8 @@ static void tls_run(struct bench *bench)
     struct daemon *secured, *plain;
 
     authority_issue(authority, &(struct certificate_options){ .name = "server" }, &certificate);
-    secured = daemon_start(&(struct daemon_options){ .dsn = one, .tls = &certificate });
-    plain = daemon_start(&(struct daemon_options){ .dsn = other });
+    secured = bench_daemon_start_with(&(struct daemon_options){ .dsn = one, .tls = &certificate });
+    plain = bench_daemon_start(other);
     tls_compare(bench, secured, authority_path(authority), plain, false);
     tls_compare(bench, secured, authority_path(authority), plain, true);
     bench_daemon_stop(bench, secured);
